@@ -1,0 +1,89 @@
+# Two commands matter: `make demo` and `make test`. Each does all of its own set-up in a private .venv, once.
+# To choose the interpreter: make demo PYTHON=/path/to/python3.12. To pass options on: make test ARGS="-k bitmask".
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?=
+ARGS ?=
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+KERNELS := .venv/.kernels-compiled
+BENCH := ../shared/bench
+
+.PHONY: help setup demo test long-test lint format typecheck bench clean
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
+
+setup: $(INSTALLED)  ## create .venv and install everything into it (the other targets do this themselves)
+
+demo: $(KERNELS)  ## generate a validated object with a tiny model
+	@echo "Loading PyTorch and transformers ..."
+	@$(BIN)/python examples/demo.py $(ARGS)
+
+test: $(KERNELS)  ## the whole suite
+	@echo "Running the tests ..."
+	@$(BIN)/pytest $(ARGS)
+
+long-test: $(KERNELS)  ## the long runs that `make test` leaves out
+	@echo "Running the long tests ..."
+	@$(BIN)/pytest -m long $(ARGS)
+
+lint: $(INSTALLED)  ## ruff: rules and format
+	@$(BIN)/ruff check --output-format concise .
+	@$(BIN)/ruff format --check .
+
+format: $(INSTALLED)  ## let ruff rewrite the files
+	@$(BIN)/ruff check --fix --output-format concise . || true
+	@$(BIN)/ruff format .
+
+# Type checkers do not follow the mapping of folders to packages, so lay the package out as links first.
+typecheck: $(INSTALLED)  ## mypy
+	@rm -rf build/typing && mkdir -p build/typing/maskwright
+	@ln -s "$(CURDIR)"/engine/*.py "$(CURDIR)"/engine/py.typed build/typing/maskwright/
+	@ln -s "$(CURDIR)"/{grammars,compile,runtime,kernels} build/typing/maskwright/
+	@cd build/typing && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p maskwright \
+		| sed -E 's#^maskwright/((grammars|compile|runtime|kernels)/)#\1#; s#^maskwright/#engine/#'
+
+bench: $(KERNELS)  ## mask speed and schema coverage beside XGrammar and llguidance (needs ../shared)
+	@test -f $(BENCH)/maskbench.py || { echo "make bench: the measuring data is not here ($(BENCH))" >&2; exit 1; }
+	@echo "Installing the peers ..."
+	@$(BIN)/pip install --quiet -c constraints.txt xgrammar==0.2.8 llguidance==1.9.1
+	@$(BIN)/python $(BENCH)/maskbench.py --sample 300 $(ARGS)
+
+clean:  ## remove build outputs and caches (.venv stays)
+	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .venv/.kernels-compiled
+	@find engine grammars compile runtime kernels tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# torch comes first and by its exact version: left to itself pip may fetch gigabytes of another one.
+$(INSTALLED): pyproject.toml constraints.txt
+	@if ! $(BIN)/python -c 'import pip' 2>/dev/null; then \
+		found=; \
+		for candidate in $(PYTHON) python3.11 python3.12 python3.13 python3 python; do \
+			if "$$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+				found=$$candidate; break; \
+			fi; \
+		done; \
+		if [ -z "$$found" ]; then \
+			echo "make: Maskwright needs Python 3.11 or newer with the venv module, and none was found." >&2; \
+			echo "      Install one (on Debian and Ubuntu: apt install python3 python3-venv), or name yours:" >&2; \
+			echo "      make PYTHON=/path/to/python3.12 ..." >&2; \
+			exit 1; \
+		fi; \
+		echo "Creating .venv with $$("$$found" --version) ..."; \
+		rm -rf .venv; \
+		"$$found" -m venv .venv; \
+	fi
+	@echo "Installing PyTorch: the first time this takes some minutes ..."
+	@$(BIN)/pip install -qq --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	@echo "Installing Maskwright and what else it needs ..."
+	@$(BIN)/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[hf,dev]'
+	@touch $@
+
+$(KERNELS): $(INSTALLED) $(wildcard kernels/*.py)
+	@echo "First-time kernel compilation: about a minute, kept for the next runs ..."
+	@$(BIN)/maskwright warmup
+	@touch $@

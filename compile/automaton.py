@@ -1,0 +1,224 @@
+"""The automaton of one compiler: states of many grammars in one set of tables, lowered when a kernel first reaches them.
+
+A state is allocated with an *owner*, which lowers it on demand; `Automaton.lower` finds the owner. Grammars share it, so
+that the inside of a string, a number, white space or a date are lowered once, and their mask rows computed once. It
+grows until the compiler starts a new one; grammars keep theirs alive.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, Protocol
+
+from maskwright.compile.rows import Row, RowCache, RowWalker
+from maskwright.compile.tables import AutomatonTables
+from maskwright.compile.token_tables import TokenTables
+from maskwright.grammars.errors import MaskwrightError, TokenizerError
+from maskwright.kernels import layout as L
+
+__all__ = ["Automaton", "Edge", "Named", "Owner", "Published"]
+
+Edge = tuple[int, int, int]  # bytes low..high, transition value (a state, a call, or layout.REJECT)
+
+
+class Owner(Protocol):
+    """Lowers the states of one allocation."""
+
+    def lower(self, index: int, state: int) -> None:
+        """Publish the record of `state`, number `index` of the allocation."""
+
+    def share_key(self, index: int) -> Hashable | None:
+        """What names the language of the state wherever it occurs, while its frame lasts; None when only here."""
+
+
+class Published:
+    """Owner of states that are published as they are allocated."""
+
+    def lower(self, index: int, state: int) -> None:
+        raise AssertionError(f"state {state} is published by whoever allocated it")
+
+    def share_key(self, index: int) -> Hashable | None:
+        return None
+
+
+class Named(Published):
+    """Owner of published states whose language has a name (see Owner.share_key)."""
+
+    def __init__(self, key: Hashable) -> None:
+        self.key = key
+
+    def share_key(self, index: int) -> Hashable | None:
+        return self.key
+
+
+class Automaton:
+    """The states of many grammars over one vocabulary. Whoever writes holds `lock`; kernels read without it.
+
+    Attributes:
+        tables: the flat tables; `address` is where their header lies.
+        policies: what grammars of one text policy share (compile/lowering.py), by policy.
+    """
+
+    def __init__(self, tokens: TokenTables, rows: RowCache, max_states: int) -> None:
+        self.tokens, self.rows = tokens, rows
+        self.tables = AutomatonTables(tokens, max_states)
+        self.address = self.tables.address
+        self.lock = threading.RLock()
+        self.policies: dict[Hashable, Any] = {}
+        self._walker = RowWalker(tokens)
+        self._rows_here: dict[int, Row] = {}
+        self._starts: list[int] = []
+        self._owners: list[Owner] = []
+        self._failures: dict[int, MaskwrightError] = {}
+        self._ends: dict[int, int] = {}
+        no_state, done, ended = (self.allocate(1, Published()) for _ in range(3))
+        assert (no_state, done, ended) == (0, L.DONE, L.DONE + 1)
+        for state in (no_state, done, ended):
+            self.emit(state, ())
+
+    def allocate(self, count: int, owner: Owner) -> int:
+        """Numbers for `count` states that `owner` lowers when they are reached; the first of them."""
+        first = self.tables.allocate(count)
+        self._starts.append(first)
+        self._owners.append(owner)
+        return first
+
+    def _find(self, state: int) -> tuple[Owner, int]:
+        block = bisect_right(self._starts, state) - 1
+        return self._owners[block], state - self._starts[block]
+
+    def lower(self, state: int) -> None:
+        """Publish a state that a kernel has reached. An error is remembered and raised again for the same state."""
+        if self.tables.is_lowered(state):
+            return
+        if state in self._failures:
+            raise self._failures[state]
+        owner, index = self._find(state)
+        try:
+            owner.lower(index, state)
+        except MaskwrightError as error:
+            self._failures[state] = error
+            raise
+
+    def share_key(self, state: int) -> Hashable | None:
+        """See Owner.share_key."""
+        owner, index = self._find(state)
+        return owner.share_key(index)
+
+    def emit(
+        self, state: int, edges: Iterable[Edge], *, final: int = -1, op: int = L.OP_NONE, argument: int = 0, safe: int = 0,
+        default: int = 0,
+    ) -> None:
+        """Publish a state with these transitions; bytes of no edge have the transition value `default`."""
+        classes, row, numbers = bytearray(256), [default], {default: 0}
+        for low, high, value in edges:
+            number = numbers.get(value)
+            if number is None:
+                number = numbers[value] = len(row)
+                row.append(value)
+            if low == high:
+                classes[low] = number
+            else:
+                classes[low : high + 1] = bytes((number,)) * (high - low + 1)
+        tables = self.tables
+        tables.set_state(
+            state, tables.add_transitions(row), tables.add_map(bytes(classes)), final, op, argument, safe
+        )
+
+    def end(self, result: int) -> int:
+        """The state that ends its frame at once with a result code."""
+        state = self._ends.get(result)
+        if state is None:
+            state = self._ends[result] = self.allocate(1, Published())
+            self.emit(state, (), final=result, op=L.OP_POP)
+        return state
+
+    def chain(self, text: bytes, target: int) -> int:
+        """The state from which exactly `text` leads to `target`."""
+        self.require(text)
+        for byte in reversed(text):
+            state = self.allocate(1, Published())
+            self.emit(state, ((byte, byte, target),))
+            target = state
+        return target
+
+    def require(self, text: bytes) -> None:
+        """Raise TokenizerError when the vocabulary cannot write `text` byte by byte."""
+        for byte in text:
+            if not self.tokens.writable[byte]:
+                raise TokenizerError(
+                    f"the grammar requires the byte {bytes((byte,))!r}, and no token of the vocabulary is that byte; "
+                    "use a vocabulary with a token for every byte"
+                )
+
+    def add_row(self, key: int) -> None:
+        """Compute the mask row of `key` (state << 16 | slack) that a kernel has missed."""
+        self._row(key >> 16, key & 0xFFFF)
+
+    def _row(self, state: int, slack: int) -> Row:
+        key = state << 16 | slack
+        row = self._rows_here.get(key)
+        if row is not None:
+            return row
+        share = self.share_key(state)
+        row = None if share is None else self.rows.get((share, slack))
+        if row is None:
+            otherwise = int(self.tables.states[state * L.STATE_SIZE + L.STATE_ELSE])
+            if otherwise:
+                row = self._walker.differing(self.address, state, self._row(otherwise, slack))
+            else:
+                row = self._walker.compute(self.address, state, slack, self.lower)
+            if share is not None:
+                self.rows.put((share, slack), row)
+        self._rows_here[key] = row
+        self.tables.add_row(key, row.record)
+        return row
+
+    def describe(self, state: int, label: Callable[[int], str] = str) -> list[str]:
+        """The published record of a state, readable; for `maskwright show automaton`."""
+        tables = self.tables
+        row, byte_map, final, op, argument, alias, safe, otherwise = tables.states[state * 8 : state * 8 + 8].tolist()
+        if alias < 0:
+            return [f"{label(state)}: not lowered"]
+        if alias != state:
+            return [f"{label(state)}: stands for {label(alias)}"]
+        entry = {L.OP_NONE: "", L.OP_POP: "ends the frame", L.OP_SET: f"register := {argument}"}.get(
+            op, f"register -= 1, at 0 go to {label(argument)}"
+        )
+        notes = [entry, f"may end with {final}" if final >= 0 and op != L.OP_POP else "", f"result {final}" if op == L.OP_POP else "",
+                 "has a safe set" if safe else "", f"else as {label(otherwise)}" if otherwise else ""]
+        lines = [f"{label(state)}: " + ", ".join(note for note in notes if note)]
+        groups: dict[int, list[int]] = {}
+        classes = tables.maps[byte_map : byte_map + 256].tolist()
+        for byte, number in enumerate(classes):
+            value = int(tables.transitions[row + number])
+            if value:
+                groups.setdefault(value, []).append(byte)
+        for value, members in groups.items():
+            if value > 0:
+                target = label(value)
+            elif value == L.REJECT:
+                target = "refused"
+            else:
+                callee, block, consume, _ = tables.actions[-value * 4 : -value * 4 + 4].tolist()
+                target = f"call {label(callee)}{'' if consume else ' with this byte'}, return to {label(block)}"
+            lines.append(f"    {_byte_ranges(members)} -> {target}")
+        return lines
+
+
+def _byte_ranges(members: list[int]) -> str:
+    """`members` (sorted) as ranges: `"a"-"z" "_" 0x80-0xbf`."""
+
+    def name(byte: int) -> str:
+        return repr(chr(byte)) if 0x20 <= byte < 0x7F else f"0x{byte:02x}"
+
+    found, start = [], members[0]
+    for previous, byte in zip(members, [*members[1:], -1], strict=True):
+        if byte != previous + 1:
+            found.append(name(start) if start == previous else f"{name(start)}-{name(previous)}")
+            start = byte
+    return " ".join(found)
+
+

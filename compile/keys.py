@@ -1,0 +1,185 @@
+"""The keys of an object: named ones, and classes of other keys.
+
+Two keys that no shape names are of one class when the same patterns and name languages match them: then every shape asks
+the same of their values. Classes are disjoint languages, without the named keys.
+
+The automaton of keys is the trie of the named keys laid over the language of the classes that may come, so that "any
+key but these" needs no complement. The result code of a key is the number of its class, or after those its own number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from maskwright.compile.texts import Parts, TextStates, derive
+from maskwright.compile.words import lay_words
+from maskwright.grammars import boolean, regular
+from maskwright.grammars.boolean import Bool
+from maskwright.grammars.charset import CharSet
+from maskwright.grammars.errors import LimitExceeded
+from maskwright.grammars.ir import ObjectShape
+from maskwright.grammars.regular import Regex
+
+if TYPE_CHECKING:
+    from maskwright.compile.lowering import Lowering
+    from maskwright.compile.values import GrammarStates
+
+__all__ = ["KeyClass", "KeyClasses", "question_of"]
+
+_MAX_CLASSES = 64
+
+
+class KeyClass:
+    """Other keys that every shape treats alike.
+
+    Attributes:
+        number: its result code.
+        language: its keys.
+        questions: what each shape asks of their values.
+    """
+
+    def __init__(self, number: int, language: Regex, questions: Mapping[ObjectShape, Bool]) -> None:
+        self.number, self.language, self.questions = number, language, questions
+
+
+def question_of(shape: ObjectShape, properties: Mapping[str, Bool], key: str) -> Bool:
+    """What a shape asks of the value of the key `key`."""
+    if shape.names != regular.ANY_STRING and not regular.matches(shape.names, key):
+        return boolean.FALSE
+    asked = [properties[key]] if key in properties else []
+    asked += [expression for pattern, expression in shape.patterns if regular.matches(pattern, key)]
+    return boolean.all_of(asked) if asked else shape.additional
+
+
+class KeyClasses:
+    """The classes of other keys of some shapes, and the automata of keys built from them."""
+
+    def __init__(self, shapes: Sequence[ObjectShape], names: Sequence[str]) -> None:
+        self.names = names
+        languages: dict[Regex, None] = {}
+        for shape in shapes:
+            if shape.names != regular.ANY_STRING:
+                languages[shape.names] = None
+            languages.update(dict.fromkeys(pattern for pattern, _ in shape.patterns))
+        self.free = not languages
+        """No pattern and no language of names: all other keys are one class, and named ones need not be taken out."""
+        self.others = self._split(shapes, list(languages))
+        self._starts: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
+
+    def _split(self, shapes: Sequence[ObjectShape], languages: list[Regex]) -> list[KeyClass]:
+        if self.free:
+            return [KeyClass(0, regular.ANY_STRING, {shape: shape.additional for shape in shapes})]
+        unnamed = regular.complement(regular.words(self.names)) if self.names else regular.ANY_STRING
+        found: list[tuple[Regex, frozenset[Regex]]] = [(unnamed, frozenset())]
+        for language in languages:
+            finer = []
+            for rest, matched in found:
+                for part, matches in (
+                    (regular.intersect(rest, language), matched | {language}),
+                    (regular.intersect(rest, regular.complement(language)), matched),
+                ):
+                    if not regular.is_empty(part):
+                        finer.append((part, matches))
+            found = finer
+            if len(found) > _MAX_CLASSES:
+                raise LimitExceeded("max_key_classes", len(found), _MAX_CLASSES, what="classes of keys of one object")
+        return [
+            KeyClass(number, language, {shape: _question(shape, matched) for shape in shapes})
+            for number, (language, matched) in enumerate(found)
+        ]
+
+    def start(self, states: GrammarStates, numbers: Sequence[int], others: Sequence[KeyClass]) -> int:
+        """The state after the opening quote of a key: one of the named keys `numbers`, or of the classes `others`."""
+        key = (tuple(numbers), tuple(other.number for other in others))
+        found = self._starts.get(key)
+        if found is None:
+            found = self._starts[key] = self._build(states, numbers, others)
+        return found
+
+    def _build(self, states: GrammarStates, numbers: Sequence[int], others: Sequence[KeyClass]) -> int:
+        texts, parts = self._other_texts(states, others)
+        if not numbers and (texts is None or not self.free):
+            assert texts is not None
+            return texts.state(parts)
+        allowed = set(numbers)
+        offset = len(self.others)
+        # A free language of other keys still holds the named ones: those that may not come now are forbidden in the trie.
+        laid = [n for n in range(len(self.names)) if n in allowed or (texts is not None and self.free)]
+        if not laid:
+            assert texts is not None
+            return texts.state(parts)
+        words = [self.names[number] for number in laid]
+        results = [offset + number if number in allowed else -1 for number in laid]
+        start = lay_words(states.automaton, states.lowering.spelling, words, results, texts.state(parts) if texts is not None else 0)
+        if start is not None:
+            return start
+        spelled = _SpelledKeys(states.lowering, dict(zip(words, results, strict=True)), texts)
+        return spelled.state(("", parts if texts is not None else None))
+
+    def _other_texts(self, states: GrammarStates, others: Sequence[KeyClass]) -> tuple[TextStates | None, Parts]:
+        """The states of the other keys' texts, and where they start."""
+        if not others:
+            return None, ()
+        if len(others) == 1:
+            number = others[0].number
+            if number == 0:
+                return states.lowering.strings, (others[0].language,)
+            return TextStates(states.automaton, states.lowering.spelling, lambda parts: number), (others[0].language,)
+        languages = tuple(other.language for other in others)
+        codes = [other.number for other in others]
+
+        def result(parts: Parts) -> int:
+            return next(code for code, part in zip(codes, parts[1:], strict=True) if part.nullable)
+
+        return TextStates(states.automaton, states.lowering.spelling, result), (regular.alternate(*languages), *languages)
+
+
+def _question(shape: ObjectShape, matched: frozenset[Regex]) -> Bool:
+    """What a shape asks of the value of an unnamed key that exactly these languages match."""
+    if shape.names != regular.ANY_STRING and shape.names not in matched:
+        return boolean.FALSE
+    asked = [expression for pattern, expression in shape.patterns if pattern in matched]
+    return boolean.all_of(asked) if asked else shape.additional
+
+
+class _SpelledKeys(TextStates):
+    """Keys under a policy with several spellings of a character: the trie is walked character by character.
+
+    The parts of a state are the prefix read while it is one of a named key (else None), and the other keys' parts.
+    """
+
+    def __init__(self, lowering: Lowering, results: Mapping[str, int], others: TextStates | None) -> None:
+        super().__init__(lowering.automaton, lowering.spelling, self._result)
+        self.results, self.others = results, others
+
+    def derive(self, parts: Any) -> list[tuple[CharSet, Any]]:
+        prefix, rest = parts
+        after: list[tuple[CharSet, Parts]] = derive(rest) if rest is not None else []
+        found: list[tuple[CharSet, Any]] = []
+        if prefix is not None:
+            at = len(prefix)
+            for code in sorted({ord(word[at]) for word in self.results if len(word) > at and word.startswith(prefix)}):
+                member = CharSet([(code, code)])
+                others = next((left for charset, left in after if code in charset), None)
+                if others is not None or any(
+                    result >= 0 and word.startswith(prefix + chr(code)) for word, result in self.results.items()
+                ):
+                    found.append((member, (prefix + chr(code), others)))
+                after = [(left, target) for charset, target in after if (left := charset & ~member)]
+        return found + [(charset, (None, target)) for charset, target in after]
+
+    def may_end(self, parts: Any) -> bool:
+        prefix, rest = parts
+        if prefix in self.results:
+            return self.results[prefix] >= 0
+        return rest is not None and bool(rest[0].nullable)
+
+    def _result(self, parts: Any) -> int:
+        prefix, rest = parts
+        if prefix in self.results:
+            return self.results[prefix]
+        assert self.others is not None
+        return self.others.result(rest)
+
+

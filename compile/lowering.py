@@ -1,0 +1,114 @@
+"""What the grammars of one text policy share: white space, the inside of strings, numbers, literals.
+
+White space: where JSON has it, a *place* is a pair of states. In the first, a white-space byte calls the one frame of
+white space (which counts the run down in its register and ends before anything else), and everything goes on in the
+second, which has none.
+
+The families of states live in a module each: compile/texts.py (strings, numbers), compile/values.py (a value's first
+byte), compile/arrays.py, compile/objects.py, compile/keys.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from maskwright.compile.automaton import Automaton, Edge, Named, Published
+from maskwright.compile.spelling import Spelling
+from maskwright.compile.texts import TextStates
+from maskwright.grammars.options import SchemaOptions
+from maskwright.grammars.regular import Regex
+from maskwright.kernels import layout as L
+
+__all__ = ["Lowering"]
+
+_WHITESPACE = ((0x09, 0x0A), (0x0D, 0x0D), (0x20, 0x20))
+
+
+class Lowering:
+    """The states of one text policy in one automaton.
+
+    Attributes:
+        automaton: where the states are.
+        strings, numbers: states of texts that end with result code 0.
+        scalars: entry states of values without arrays and objects, by (literals, numbers, strings).
+    """
+
+    def __init__(self, automaton: Automaton, options: SchemaOptions) -> None:
+        self.automaton, self.options = automaton, options
+        self.spelling = Spelling(options.escapes, options.ensure_ascii)
+        self.strings = TextStates(automaton, self.spelling, lambda parts: 0, kind="plain")
+        self.numbers = TextStates(automaton, None, lambda parts: 0, kind="plain")
+        self.scalars: dict[tuple[int, Regex, Regex], int] = {}
+        self._literals: dict[tuple[bytes, int], int] = {}
+        self._whitespace: int | None = None
+
+    @classmethod
+    def of(cls, automaton: Automaton, options: SchemaOptions) -> Lowering:
+        """The automaton's lowering for a policy; options that do not change texts make no difference."""
+        key: Hashable = (
+            options.whitespace, options.max_whitespace, options.separators, options.ensure_ascii, options.escapes,
+            options.property_order,
+        )
+        found = automaton.policies.get(key)
+        if found is None:
+            found = automaton.policies[key] = cls(automaton, options)
+        assert isinstance(found, Lowering)
+        return found
+
+    def literal(self, text: bytes, label: int) -> int:
+        """The state after the first byte of null, true or false, which ends with `label`."""
+        found = self._literals.get((text, label))
+        if found is None:
+            automaton = self.automaton
+            automaton.require(text[:1])
+            found = self._literals[text, label] = automaton.chain(text[1:], automaton.end(label))
+        return found
+
+    def place(self, state: int, edges: list[Edge], *, default: int = 0, op: int = L.OP_NONE, argument: int = 0) -> None:
+        """Publish `state` with `edges`, and white space before them where the text policy has it."""
+        automaton, options = self.automaton, self.options
+        if options.whitespace != "flexible" or options.separators is not None or options.max_whitespace == 0:
+            automaton.emit(state, edges, default=default, op=op, argument=argument)
+            return
+        after = automaton.allocate(1, Published())
+        automaton.emit(after, edges, default=default)
+        call = automaton.tables.add_call(self._whitespace_frame(), after, True)
+        blanks = [(low, high, call) for low, high in _WHITESPACE]
+        automaton.emit(state, [*edges, *blanks], default=default, op=op, argument=argument)
+
+    def separated(self, separator: str, edges: list[Edge], *, default: int = 0) -> tuple[int, int]:
+        """(first byte, state after it) of `,` or `:` with the white space that may follow, leading to `edges`."""
+        automaton, options = self.automaton, self.options
+        if options.separators is not None:
+            text = options.separators[0 if separator == "," else 1].encode()
+            target = automaton.allocate(1, Published())
+            automaton.emit(target, edges, default=default)
+            automaton.require(text)
+            return text[0], automaton.chain(text[1:], target)
+        automaton.require(separator.encode())
+        state = automaton.allocate(1, Published())
+        if options.whitespace == "single":
+            target = automaton.allocate(1, Published())
+            automaton.emit(target, edges, default=default)
+            automaton.emit(state, [*edges, (0x20, 0x20, target)], default=default)
+        else:
+            self.place(state, edges, default=default)
+        return ord(separator), state
+
+    def _whitespace_frame(self) -> int:
+        """The state after the first white-space byte of a run."""
+        if self._whitespace is None:
+            automaton = self.automaton
+            left = self.options.max_whitespace - 1
+            owner = Named(("whitespace", self.options.max_whitespace))
+            start, more = automaton.allocate(1, owner), automaton.allocate(1, owner)
+            if left == 0:
+                automaton.emit(start, (), final=0, op=L.OP_POP)
+            else:
+                edges = [(low, high, more) for low, high in _WHITESPACE]
+                safe = automaton.tables.add_safe(1 << 0x09 | 1 << 0x0A | 1 << 0x0D | 1 << 0x20, 0, 0)
+                automaton.emit(start, edges, final=0, op=L.OP_SET, argument=left)
+                automaton.emit(more, edges, final=0, op=L.OP_COUNT, argument=automaton.end(0), safe=safe)
+            self._whitespace = start
+        return self._whitespace
+

@@ -1,0 +1,333 @@
+"""States of objects.
+
+What matters of an object so far is its *progress* (with `property_order="schema"` how far down the list of named keys it
+is; with "any" which of them are done), the number of members where a bound asks for it, and which shapes are alive.
+Keys fall into named ones and classes of other keys, told apart by the patterns and name languages that match them.
+
+A key is a frame of its own, called by its opening quote: its result code is the class or the name of the key. The states
+after keys are allocated as one block, and lowered key by key when one is first written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+from maskwright.compile.goals import Asked, Labels, Term, ask
+from maskwright.compile.keys import KeyClass, KeyClasses, question_of
+from maskwright.compile.automaton import Edge
+from maskwright.grammars import boolean
+from maskwright.grammars.boolean import Bool
+from maskwright.grammars.ir import ObjectShape
+
+if TYPE_CHECKING:
+    from maskwright.compile.values import GrammarStates
+
+__all__ = ["ObjectFrame", "Progress"]
+
+Alive = frozenset[ObjectShape]
+
+
+class Progress(NamedTuple):
+    """How far an object is.
+
+    Attributes:
+        position: named keys before it in schema order can no longer come ("schema"); 0 with "any".
+        done: numbers of the named keys written ("any"); empty with "schema".
+        count: members so far, no further than the largest bound.
+        alive: the shapes that hold so far.
+    """
+
+    position: int
+    done: frozenset[int]
+    count: int
+    alive: Alive
+
+
+class ObjectFrame:
+    """Objects that satisfy `must`, a positive expression over ObjectShape, and report on `observed` as they close."""
+
+    def __init__(self, states: GrammarStates, must: Bool, observed: tuple[Bool, ...], labels: Labels) -> None:
+        self.states, self.observed, self.labels = states, observed, labels
+        self.terms = states.terms(must)
+        shapes = dict.fromkeys(shape for formula in (must, *observed) for shape in boolean.leaves(formula))
+        self.shapes: Alive = frozenset(shapes)
+        self.any_order = states.lowering.options.property_order == "any"
+        names: dict[str, None] = {}
+        for shape in shapes:
+            names.update(dict.fromkeys(key for key, _ in shape.properties))
+            names.update(dict.fromkeys(shape.required))
+        self.names = list(names)
+        self.number = {key: number for number, key in enumerate(self.names)}
+        self.classes = KeyClasses(tuple(shapes), self.names)
+        self.required = {shape: frozenset(self.number[key] for key in shape.required) for shape in shapes}
+        self.largest_bound = max((max(s.min_properties, s.max_properties or 0) for s in shapes), default=0)
+        self._properties = {shape: dict(shape.properties) for shape in shapes}
+        self._questions: dict[tuple[ObjectShape, int | KeyClass], Bool] = {}
+        self._possible: dict[tuple[Term, int | KeyClass], bool] = {}
+        self._viable: dict[tuple[Term, int, frozenset[int], int], bool] = {}
+        self._members: dict[Progress, int] = {}
+        self._keys: dict[Progress, int] = {}
+        self._blocks: dict[Progress, int] = {}
+
+    # What can still come
+
+    def question(self, shape: ObjectShape, key: int | KeyClass) -> Bool:
+        """What a shape asks of the value of a key."""
+        found = self._questions.get((shape, key))
+        if found is None:
+            if isinstance(key, int):
+                found = question_of(shape, self._properties[shape], self.names[key])
+            else:
+                found = key.questions[shape]
+            self._questions[shape, key] = found
+        return found
+
+    def _key_possible(self, term: Term, key: int | KeyClass) -> bool:
+        """Whether the key can have a value that every shape of the term takes."""
+        found = self._possible.get((term, key))
+        if found is None:
+            found = self.states.satisfiable(boolean.all_of(self.question(shape, key) for shape in term))
+            if self.states.settled:
+                self._possible[term, key] = found
+        return found
+
+    def _term_viable(self, term: Term, progress: Progress) -> bool:
+        key = (term, progress.position, progress.done, progress.count)
+        found = self._viable.get(key)
+        if found is None:
+            found = self._find_viable(term, progress)
+            if self.states.settled:
+                self._viable[key] = found
+        return found
+
+    def _find_viable(self, term: Term, progress: Progress) -> bool:
+        """Whether some way to go on completes an object of the term."""
+        needed = {number for shape in term for number in self.required[shape]} - progress.done
+        needed = {number for number in needed if number >= progress.position}
+        if not all(self._key_possible(term, number) for number in needed):
+            return False
+        least = progress.count + len(needed)
+        highest = min((s.max_properties for s in term if s.max_properties is not None), default=None)
+        if highest is not None and least > highest:
+            return False
+        lowest = max((shape.min_properties for shape in term), default=0)
+        if least >= lowest:
+            return True
+        if any(self._key_possible(term, other) for other in self.classes.others):
+            return True
+        for number in range(progress.position, len(self.names)):
+            if number not in needed and number not in progress.done and self._key_possible(term, number):
+                least += 1
+                if least >= lowest:
+                    return True
+        return False
+
+    def viable(self, progress: Progress) -> list[Term]:
+        """The terms that can still hold."""
+        return [term for term in self.terms if term <= progress.alive and self._term_viable(term, progress)]
+
+    def possible(self) -> bool:
+        """Whether any object satisfies the frame."""
+        return bool(self.viable(Progress(0, frozenset(), 0, self.shapes)))
+
+    def after(self, progress: Progress, key: int | KeyClass) -> Progress:
+        """The progress after a member, as far as the key decides it (shapes that its value kills are still alive)."""
+        count = min(progress.count + 1, self.largest_bound)
+        if self.any_order:
+            done = progress.done | {key} if isinstance(key, int) else progress.done
+            return Progress(0, done, count, progress.alive)
+        position = key + 1 if isinstance(key, int) else len(self.names)
+        skipped = range(progress.position, position if not isinstance(key, int) else key)
+        alive = progress.alive
+        if skipped:
+            alive = frozenset(s for s in alive if not any(number in skipped for number in self.required[s]))
+        return Progress(position, frozenset(), count, alive)
+
+    def ask(self, progress: Progress, key: int | KeyClass) -> Asked | None:
+        """What the value of a key must be for the object to go on; None when the key cannot come now."""
+        after = self.after(progress, key)
+        terms = [term for term in self.terms if term <= after.alive and self._may_add(term, progress)]
+        terms = [term for term in terms if self._term_viable(term, after)]
+        if not terms:
+            return None
+        full = {s for s in after.alive if s.max_properties is not None and progress.count >= s.max_properties}
+        questions = {s: boolean.FALSE if s in full else self.question(s, key) for s in after.alive}
+        return ask(terms, questions, self.states.satisfiable)
+
+    def _may_add(self, term: Term, progress: Progress) -> bool:
+        return all(shape.max_properties is None or progress.count < shape.max_properties for shape in term)
+
+    def keys(self, progress: Progress) -> Iterator[int | KeyClass]:
+        """The keys and classes of keys that may come next."""
+        if self._simple is not None and not self.any_order:
+            term = self._simple
+            for number in range(progress.position, len(self.names)):
+                if self._key_possible(term, number):
+                    yield number
+                if number in self._needed:
+                    return
+            yield from (other for other in self.classes.others if self._key_possible(term, other))
+            return
+        for number in range(progress.position, len(self.names)):
+            if number not in progress.done and self.ask(progress, number) is not None:
+                yield number
+        for other in self.classes.others:
+            if self.ask(progress, other) is not None:
+                yield other
+
+    @cached_property
+    def _simple(self) -> Term | None:
+        """The only term, where nothing but required keys decides which keys may come."""
+        if len(self.terms) != 1 or self.observed or self.largest_bound:
+            return None
+        return self.terms[0]
+
+    @cached_property
+    def _needed(self) -> frozenset[int]:
+        """Numbers of the keys that the only term requires."""
+        return frozenset(number for shape in self._simple or () for number in self.required[shape])
+
+    # States
+
+    def opened(self) -> int:
+        """The state after `{`."""
+        return self.states.automaton.allocate(1, _Opened(self, Progress(0, frozenset(), 0, self.shapes)))
+
+    def member_end(self, progress: Progress) -> int:
+        """The state after a member."""
+        alive = {shape for term in self.viable(progress) for shape in term}
+        for formula in self.observed:
+            alive.update(progress.alive.intersection(boolean.leaves(formula)))
+        progress = progress._replace(alive=frozenset(alive))
+        found = self._members.get(progress)
+        if found is None:
+            found = self._members[progress] = self.states.automaton.allocate(1, _MemberEnd(self, progress))
+        return found
+
+    def key_call(self, progress: Progress) -> int:
+        """The transition of a key's opening quote; 0 when no key may come."""
+        numbers, others = [], []
+        for key in self.keys(progress):
+            if isinstance(key, int):
+                numbers.append(key)
+            else:
+                others.append(key)
+        if not numbers and not others:
+            return 0
+        automaton = self.states.automaton
+        # Where the one term decides, what follows a key does not depend on how far the object was before it.
+        origin = progress._replace(position=0) if self._simple is not None and not self.any_order else progress
+        block = self._blocks.get(origin)
+        if block is None:
+            block = automaton.allocate(len(self.classes.others) + len(self.names), _AfterKey(self, origin))
+            self._blocks[origin] = block
+        return automaton.tables.add_call(self.classes.start(self.states, numbers, others), block, True)
+
+    def closing(self, progress: Progress) -> list[Edge]:
+        """`}`, where the object may close."""
+        if not any(all(self._holds(shape, progress) for shape in term) for term in self.viable(progress)):
+            return []
+        outcome = tuple(
+            boolean.evaluate(formula, lambda shape: shape in progress.alive and self._holds(shape, progress))
+            for formula in self.observed
+        )
+        return [(0x7D, 0x7D, self.states.automaton.end(self.labels.number(outcome)))]
+
+    def _holds(self, shape: ObjectShape, progress: Progress) -> bool:
+        """Whether a living shape holds of the object as it is."""
+        missing = self.required[shape] - progress.done
+        if not self.any_order:
+            missing = frozenset(number for number in missing if number >= progress.position)
+        return not missing and shape.min_properties <= progress.count
+
+
+class _Opened:
+    """Owner of the state after `{`."""
+
+    __slots__ = ("frame", "progress")
+
+    def __init__(self, frame: ObjectFrame, progress: Progress) -> None:
+        self.frame, self.progress = frame, progress
+
+    def share_key(self, index: int) -> Hashable | None:
+        return None
+
+    def lower(self, index: int, state: int) -> None:
+        frame, lowering, automaton = self.frame, self.frame.states.lowering, self.frame.states.automaton
+        edges = frame.closing(self.progress)
+        if edges:
+            automaton.require(b"}")
+        call = frame.key_call(self.progress)
+        if call:
+            automaton.require(b'"')
+            edges.append((0x22, 0x22, call))
+        assert edges, "an object that cannot go on was opened"
+        lowering.place(state, edges)
+
+
+class _MemberEnd(_Opened):
+    """Owner of the state after a member."""
+
+    __slots__ = ()
+
+    def lower(self, index: int, state: int) -> None:
+        frame, lowering, automaton = self.frame, self.frame.states.lowering, self.frame.states.automaton
+        edges = frame.closing(self.progress)
+        call = frame.key_call(self.progress)
+        if call:
+            first, separated = lowering.separated(",", [(0x22, 0x22, call)])
+            edges.append((first, first, separated))
+        assert edges, "an object that cannot go on was lowered"
+        lowering.place(state, edges)
+
+
+class _AfterKey:
+    """Owner of the states after a key: first the classes of other keys, then the named keys."""
+
+    __slots__ = ("frame", "origin")
+
+    def __init__(self, frame: ObjectFrame, origin: Progress) -> None:
+        self.frame, self.origin = frame, origin
+
+    def share_key(self, index: int) -> Hashable | None:
+        return None
+
+    def lower(self, index: int, state: int) -> None:
+        frame, lowering, automaton = self.frame, self.frame.states.lowering, self.frame.states.automaton
+        others = frame.classes.others
+        key = others[index] if index < len(others) else index - len(others)
+        origin = self.origin
+        if frame._simple is not None and not frame.any_order and isinstance(key, int):
+            origin = origin._replace(position=key)
+        elif frame._simple is not None and not frame.any_order:
+            origin = origin._replace(position=len(frame.names))
+        asked = frame.ask(origin, key)
+        assert asked is not None, "a key that cannot come was written"
+        entry, labels = frame.states.entry(asked.goal)
+        block = automaton.allocate(labels.capacity, _AfterMember(frame, frame.after(origin, key), asked, labels))
+        call = automaton.tables.add_call(entry, block, False)
+        first, separated = lowering.separated(":", [], default=call)
+        lowering.place(state, [(first, first, separated)])
+
+
+class _AfterMember:
+    """Owner of the states after a member's value, one a label of the value."""
+
+    __slots__ = ("asked", "frame", "labels", "progress")
+
+    def __init__(self, frame: ObjectFrame, progress: Progress, asked: Asked, labels: Labels) -> None:
+        self.frame, self.progress, self.asked, self.labels = frame, progress, asked, labels
+
+    def share_key(self, index: int) -> Hashable | None:
+        return None
+
+    def lower(self, index: int, state: int) -> None:
+        automaton = self.frame.states.automaton
+        alive = self.asked.alive(self.labels.outcomes[index])
+        target = self.frame.member_end(self.progress._replace(alive=alive))
+        automaton.lower(target)
+        automaton.tables.set_alias(state, target)
+
+

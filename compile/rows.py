@@ -1,0 +1,197 @@
+"""Computes the mask rows of an automaton: what a state allows while its frame lasts, and what is left where it ends.
+
+A row belongs to a state and its slack, not to a stack; tokens that leave the frame are kept as a trie of remainders, to
+be walked from whatever lies below (kernels/automaton.py). Rows of states whose language is known by content (the inside
+of a string, numbers, white space) are shared by all grammars of a compiler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import numpy as np
+
+from maskwright.compile.token_tables import TokenTables, trie_header
+from maskwright.kernels import automaton as kernels
+from maskwright.kernels import layout as L
+from maskwright.kernels.remainders import build_remainders
+
+__all__ = ["Row", "RowCache", "RowWalker"]
+
+Array = np.ndarray[Any, Any]
+
+_FEW_EXITS = 6  # so many subtrees are walked as they are; more are merged into a trie of remainders
+_SPARSE_LIMIT = 2048  # token ids; a dense row of 128k tokens costs as much memory as 4,008 of them
+
+
+class Row:
+    """One row. `record` is what kernels read (layouts: ROW_*, SEGMENT_*); the row keeps alive what it points to.
+
+    Args:
+        dense: whether `data` is mask words, or token ids.
+        data: int32.
+        segments: (header of a trie, result code, first node, end node, shared) of the remainders.
+        exits: int32 [E, 3], what the segments were made of (trie node, result code, 1 if the byte is in the remainder).
+        excluded: int32 [X, 2], ranges of ranks that do not count in shared segments.
+        held: other owners of memory that the segments point to.
+    """
+
+    __slots__ = ("_held", "data", "dense", "excluded", "exits", "nbytes", "record", "segments")
+
+    def __init__(
+        self, dense: bool, data: Array, segments: list[tuple[Array, int, int, int, int]], exits: Array,
+        excluded: Array | None = None, held: Any = None,
+    ) -> None:
+        self.dense, self.data, self.segments, self.exits, self.excluded = dense, data, segments, exits, excluded
+        packed = np.array([(trie.ctypes.data, *rest) for trie, *rest in segments], np.int64)
+        self._held = (held, packed)
+        self.record = (
+            L.ROW_DENSE if dense else L.ROW_SPARSE, data.ctypes.data, len(data),
+            packed.ctypes.data if len(packed) else 0, len(segments),
+            0 if excluded is None else excluded.ctypes.data, 0 if excluded is None else len(excluded),
+        )
+        self.nbytes = data.nbytes + packed.nbytes + exits.nbytes + 512
+
+
+class RowCache:
+    """Rows by content, shared by the grammars of one compiler; bounded in bytes, oldest use evicted first.
+
+    A row lives on as long as a grammar uses it. Attributes: nbytes, max_bytes, hits, misses, evictions.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes, self.nbytes = max_bytes, 0
+        self.hits = self.misses = self.evictions = 0
+        self._rows: dict[Hashable, Row] = {}
+
+    def get(self, key: Hashable) -> Row | None:
+        row = self._rows.pop(key, None)
+        if row is None:
+            self.misses += 1
+            return None
+        self._rows[key] = row  # most recent last
+        self.hits += 1
+        return row
+
+    def put(self, key: Hashable, row: Row) -> None:
+        replaced = self._rows.pop(key, None)
+        if replaced is not None:
+            self.nbytes -= replaced.nbytes
+        self._rows[key] = row
+        self.nbytes += row.nbytes
+        while self.nbytes > self.max_bytes and len(self._rows) > 1:
+            oldest = next(iter(self._rows))
+            self.nbytes -= self._rows.pop(oldest).nbytes
+            self.evictions += 1
+
+
+class RowWalker:
+    """Scratch space for computing rows over one vocabulary; used by one thread at a time.
+
+    The scratch is laid out as a matcher whose stack is a single bottom with block -1, so that a walk that ends the
+    frame is told so instead of going on below.
+    """
+
+    def __init__(self, tokens: TokenTables) -> None:
+        self.tokens = tokens
+        self.header = np.zeros(L.MATCHER_SIZE, np.int64)
+        self._arrays: dict[int, Array] = {}
+        nodes = np.zeros((2 * tokens.max_token + 16) * L.NODE_SIZE, np.int32)
+        nodes[L.NODE_BLOCK] = -1
+        self._place(L.MATCHER_NODES, nodes)
+        self.header[L.MATCHER_NODE_COUNT] = 1
+        self.header[L.MATCHER_NODE_CAP] = len(nodes) // L.NODE_SIZE
+        self._place(L.MATCHER_WALK, np.zeros((tokens.max_token + 2) * L.WALK_SIZE, np.int32))
+        self._place(L.MATCHER_RANGES, np.zeros(2 * 4096, np.int32))
+        self.header[L.MATCHER_RANGE_CAP] = 4096
+        self._place(L.MATCHER_EXITS, np.zeros(3 * 1024, np.int32))
+        self.header[L.MATCHER_EXIT_CAP] = 1024
+        self._ids = np.zeros(max(1, len(tokens.trie_tokens)), np.int32)
+
+    def _place(self, slot: int, array: Array) -> None:
+        self._arrays[slot] = array
+        self.header[slot] = array.ctypes.data
+
+    def _double(self, slot: int, cap_slot: int) -> None:
+        old = self._arrays[slot]
+        self._place(slot, np.concatenate([old, np.zeros_like(old)]))
+        self.header[cap_slot] *= 2
+
+    def compute(self, automaton: int, state: int, register: int, lower: Callable[[int], None]) -> Row:
+        """The row of (state, register); `lower(state)` lowers a state that the walk reaches for the first time."""
+        tokens, address = self.tokens, self.header.ctypes.data
+        trie = tokens.trie.ctypes.data
+        resume = 0
+        while True:
+            status = kernels.walk_row(automaton, address, trie, tokens.trie_nodes, state, register, resume)
+            if status == L.OK:
+                break
+            resume = 1
+            if status == L.NEED_LOWER:
+                lower(int(self.header[L.MATCHER_NEED]))
+            elif status == L.NEED_RANGES:
+                self._double(L.MATCHER_RANGES, L.MATCHER_RANGE_CAP)
+            else:
+                assert status == L.NEED_EXITS, status
+                self._double(L.MATCHER_EXITS, L.MATCHER_EXIT_CAP)
+        ranges = self._arrays[L.MATCHER_RANGES][: 2 * int(self.header[L.MATCHER_RANGE_COUNT])]
+        allowed = int((ranges[1::2] - ranges[::2]).sum())
+        dense = allowed > _SPARSE_LIMIT
+        if dense:
+            data = np.empty(tokens.words, np.int32)
+            kernels.row_words(address, trie, data.ctypes.data, tokens.words, tokens.everything.ctypes.data)
+        else:
+            if allowed > len(self._ids):
+                self._ids = np.zeros(2 * allowed, np.int32)
+            count = kernels.row_ids(address, trie, self._ids.ctypes.data)
+            data = self._ids[:count].copy()
+        exits = self._exits()
+        if len(exits) <= _FEW_EXITS:
+            return Row(dense, data, self._direct(exits), exits)
+        found, byte, end, first, ids = build_remainders(
+            exits, tokens.trie_end, tokens.trie_first, tokens.trie_depth, tokens.trie_tokens, tokens.offsets, tokens.text
+        )
+        header = trie_header(byte=byte, end=end, first=first, tokens=ids)
+        segments = [(header, result, low, high, 0) for result, low, high in found.tolist()]
+        return Row(dense, data, segments, exits, held=(byte, end, first, ids))
+
+    def _exits(self) -> Array:
+        """The exits of the last walk, int32 [E, 3]."""
+        count = int(self.header[L.MATCHER_EXIT_COUNT])
+        return self._arrays[L.MATCHER_EXITS][: 3 * count].reshape(-1, 3).copy()
+
+    def _direct(self, exits: Array) -> list[tuple[Array, int, int, int, int]]:
+        """Segments that walk the vocabulary's trie itself, below each exit."""
+        tokens = self.tokens
+        return [
+            (tokens.trie, result, node + 1 - late, int(tokens.trie_end[node]), 0) for node, result, late in exits.tolist()
+        ]
+
+    def differing(self, automaton: int, state: int, other: Row) -> Row:
+        """The row of a state of a trie of keys laid over a language whose own row on the same prefix is `other`.
+
+        The two differ only where tokens reach the end of a key: there the key's result code stands instead of the
+        other's, or nothing if the key is forbidden. Everything else is `other`'s, not copied.
+        """
+        tokens, address = self.tokens, self.header.ctypes.data
+        while kernels.diverging(automaton, address, tokens.trie.ctypes.data, state) == L.NEED_EXITS:
+            self._double(L.MATCHER_EXITS, L.MATCHER_EXIT_CAP)
+        exits = self._exits()
+        if not len(exits):
+            return other
+        shared = [(trie, result, low, high, 1) for trie, result, low, high, _ in other.segments]
+        first, end = tokens.trie_first, tokens.trie_end
+        excluded = np.array([(first[node], first[end[node]]) for node in exits[:, 0]], np.int32)
+        data = other.data
+        for node, result, _ in exits.tolist():
+            if result >= 0:
+                continue
+            ids = tokens.trie_tokens[first[node] : first[node + 1]]
+            if data is other.data:
+                data = data.copy()
+            if other.dense:
+                np.bitwise_and.at(data, ids >> 5, ~np.left_shift(np.int32(1), ids & 31))
+            else:
+                data = data[~np.isin(data, ids)]
+        return Row(other.dense, data, shared + self._direct(exits[exits[:, 1] >= 0]), exits, excluded, held=other)

@@ -1,0 +1,210 @@
+"""The automaton's tables: flat arrays that kernels read and that lowering extends (layouts: kernels/layout.py).
+
+Written by one thread at a time (the grammar's lock), read by kernels without a lock. So: a state's record is written
+last, after its row, map and actions; a full array is replaced by a larger copy, and the old one is kept, unchanged,
+for kernels that still read it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from maskwright.compile.token_tables import TokenTables
+from maskwright.grammars.errors import LimitExceeded
+from maskwright.kernels import layout as L
+
+__all__ = ["AutomatonTables"]
+
+_RECORD = struct.Struct("8i")
+_SINGLE_BYTE_MAPS = np.eye(256, dtype=np.uint8).reshape(-1)  # map b: class 1 for byte b, class 0 for the others
+
+
+class AutomatonTables:
+    """Tables of one grammar over one vocabulary.
+
+    Attributes:
+        header: int64 [AUTOMATON_SIZE], see kernels/layout.py; `address` is where it lies.
+        states: int32 [capacity * STATE_SIZE]; transitions: int32; maps: uint8; actions: int32; safe: uint64.
+    """
+
+    def __init__(self, tokens: TokenTables, max_states: int) -> None:
+        self.tokens, self.max_states = tokens, max_states
+        self.header = np.zeros(L.AUTOMATON_SIZE, np.int64)
+        self.address = self.header.ctypes.data
+        self._retired: list[np.ndarray[Any, Any]] = []
+        self.states = self._place(L.AUTOMATON_STATES, np.full(2048 * L.STATE_SIZE, -1, np.int32))
+        self.transitions = self._place(L.AUTOMATON_TRANSITIONS, np.zeros(16384, np.int32))
+        self.maps = self._place(L.AUTOMATON_MAPS, np.empty(len(_SINGLE_BYTE_MAPS) + 256 * 256, np.uint8))
+        self.maps[: len(_SINGLE_BYTE_MAPS)] = _SINGLE_BYTE_MAPS
+        self.actions = self._place(L.AUTOMATON_ACTIONS, np.zeros(64 * L.ACTION_SIZE, np.int32))
+        self.safe = self._place(L.AUTOMATON_SAFE, np.zeros(16 * L.SAFE_SIZE, np.uint64))
+        self.rows = self._place(L.AUTOMATON_ROWS, np.zeros(64 * L.ROW_SIZE, np.int64))
+        self.row_keys = self._place(L.AUTOMATON_ROW_KEYS, np.full(128, -1, np.int64))
+        self.row_numbers = self._place(L.AUTOMATON_ROW_NUMBERS, np.zeros(128, np.int32))
+        self.state_count, self.transition_count, self.map_count = 0, 1, len(_SINGLE_BYTE_MAPS)
+        self.action_count, self.safe_count, self.row_count = 2, 1, 1
+        self._transition_rows: dict[tuple[int, ...], int] = {}
+        self._maps: dict[bytes, int] = {}
+        self._actions: dict[tuple[int, int, int], int] = {}
+        self._safe_sets: dict[tuple[int, int, int], int] = {}
+        self.header[L.AUTOMATON_ROW_MASK] = len(self.row_keys) - 1
+        self.header[L.AUTOMATON_SLACK_CAP] = tokens.slack_cap
+        self.header[L.AUTOMATON_WORDS] = tokens.words
+        self.header[L.AUTOMATON_VOCABULARY] = tokens.vocab_size
+        self.header[L.AUTOMATON_TOKEN_OFFSETS] = tokens.offsets.ctypes.data
+        self.header[L.AUTOMATON_TOKEN_BYTES] = tokens.text.ctypes.data
+        self.header[L.AUTOMATON_EOS] = tokens.eos.ctypes.data
+        self.header[L.AUTOMATON_EOS_COUNT] = len(tokens.eos)
+        self.header[L.AUTOMATON_MAX_TOKEN] = tokens.max_token
+        self.header[L.AUTOMATON_RANKS] = tokens.ranks.ctypes.data
+
+    def _place(self, slot: int, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        self.header[slot] = array.ctypes.data
+        return array
+
+    def _grown(self, slot: int, array: np.ndarray[Any, Any], needed: int, fill: int = 0) -> np.ndarray[Any, Any]:
+        """`array` with room for `needed` elements, in place in the header."""
+        if needed <= len(array):
+            return array
+        larger = np.full(max(2 * len(array), needed), fill, array.dtype)
+        larger[: len(array)] = array
+        self._retired.append(array)
+        return self._place(slot, larger)
+
+    def reserve(self, states: int, transitions: int, maps: int) -> None:
+        """Make room for so many more states, transitions and bytes of maps."""
+        if self.state_count + states > self.max_states:
+            raise LimitExceeded("max_states", self.state_count + states, self.max_states, what="automaton states")
+        self.states = self._grown(
+            L.AUTOMATON_STATES, self.states, (self.state_count + states) * L.STATE_SIZE, fill=-1
+        )
+        self.transitions = self._grown(
+            L.AUTOMATON_TRANSITIONS, self.transitions, self.transition_count + transitions
+        )
+        self.maps = self._grown(L.AUTOMATON_MAPS, self.maps, self.map_count + maps)
+
+    def allocate(self, count: int) -> int:
+        """Numbers for `count` new states, not lowered yet; the first of them."""
+        first = self.state_count
+        self.reserve(count, 0, 0)
+        self.state_count += count
+        return first
+
+    def set_state(
+        self, state: int, row: int, byte_map: int, final: int = -1, op: int = L.OP_NONE, argument: int = 0, safe: int = 0,
+        otherwise: int = 0,
+    ) -> None:
+        """Publish a state's record."""
+        _RECORD.pack_into(self.states, 32 * state, row, byte_map, final, op, argument, state, safe, otherwise)
+
+    def set_alias(self, state: int, target: int) -> None:
+        """Make `state` stand for `target`, which may be lowered later only if nothing enters it before."""
+        self.states[state * L.STATE_SIZE + L.STATE_ALIAS] = target
+
+    def is_lowered(self, state: int) -> bool:
+        return bool(self.states[state * L.STATE_SIZE + L.STATE_ALIAS] >= 0)
+
+    def add_transitions(self, values: Sequence[int]) -> int:
+        """Offset of a row of transitions; equal rows are stored once."""
+        key = tuple(values)
+        offset = self._transition_rows.get(key)
+        if offset is None:
+            offset = self.transition_count
+            self.reserve(0, len(key), 0)
+            self.transitions[offset : offset + len(key)] = key
+            self.transition_count += len(key)
+            self._transition_rows[key] = offset
+        return offset
+
+    def add_map(self, classes: bytes) -> int:
+        """Offset of a map of byte classes (256 bytes); equal maps are stored once."""
+        offset = self._maps.get(classes)
+        if offset is None:
+            offset = self.map_count
+            self.reserve(0, 0, 256)
+            self.maps[offset : offset + 256] = np.frombuffer(classes, np.uint8)
+            self.map_count += 256
+            self._maps[classes] = offset
+        return offset
+
+    def add_call(self, target: int, block: int, consume: bool) -> int:
+        """The transition value of a call of `target` that returns to `block` + result."""
+        key = (target, block, int(consume))
+        number = self._actions.get(key)
+        if number is None:
+            number = self.action_count
+            self.actions = self._grown(L.AUTOMATON_ACTIONS, self.actions, (number + 1) * L.ACTION_SIZE)
+            self.actions[number * L.ACTION_SIZE : number * L.ACTION_SIZE + 3] = key
+            self.action_count += 1
+            self._actions[key] = number
+        return -number
+
+    def add_safe(self, low: int, high: int, flags: int) -> int:
+        """Number of a safe set: ASCII bytes as two 64-bit sets, and flags."""
+        key = (low, high, flags)
+        number = self._safe_sets.get(key)
+        if number is None:
+            number = self.safe_count
+            self.safe = self._grown(L.AUTOMATON_SAFE, self.safe, (number + 1) * L.SAFE_SIZE)
+            self.safe[number * L.SAFE_SIZE : (number + 1) * L.SAFE_SIZE] = key
+            self.safe_count += 1
+            self._safe_sets[key] = number
+        return number
+
+    def add_row(self, key: int, record: tuple[int, ...]) -> None:
+        """Publish the mask row of `key` (state << 16 | slack); the caller keeps alive what it points to."""
+        number = self.row_count
+        self.rows = self._grown(L.AUTOMATON_ROWS, self.rows, (number + 1) * L.ROW_SIZE)
+        self.rows[number * L.ROW_SIZE : (number + 1) * L.ROW_SIZE] = record
+        self.row_count += 1
+        if 2 * self.row_count > len(self.row_keys):
+            self._rehash()
+        self._insert(self.row_keys, self.row_numbers, key, number)
+
+    def _rehash(self) -> None:
+        keys = np.full(2 * len(self.row_keys), -1, np.int64)
+        numbers = np.zeros(len(keys), np.int32)
+        for key, number in zip(self.row_keys.tolist(), self.row_numbers.tolist(), strict=True):
+            if key >= 0:
+                self._insert(keys, numbers, key, number)
+        # A kernel may read the three slots between these writes: the larger table is placed before the larger mask, so
+        # it finds a row or misses it, and a miss only asks Python, which looks again.
+        self._retired += [self.row_keys, self.row_numbers]
+        self.row_numbers = self._place(L.AUTOMATON_ROW_NUMBERS, numbers)
+        self.row_keys = self._place(L.AUTOMATON_ROW_KEYS, keys)
+        self.header[L.AUTOMATON_ROW_MASK] = len(keys) - 1
+
+    @staticmethod
+    def _insert(keys: np.ndarray[Any, Any], numbers: np.ndarray[Any, Any], key: int, number: int) -> None:
+        mask = len(keys) - 1
+        slot = (key * 0x9E3779B1 >> 12) & mask
+        while keys[slot] >= 0:
+            slot = (slot + 1) & mask
+        numbers[slot] = number
+        keys[slot] = key
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the tables, retired copies included, rows' data not."""
+        arrays = [
+            self.states, self.transitions, self.maps, self.actions, self.safe, self.rows, self.row_keys, self.row_numbers,
+            *self._retired,
+        ]
+        return sum(array.nbytes for array in arrays)
+
+    def validate(self) -> None:
+        """Check every published record's offsets; raises AssertionError."""
+        records = self.states[: self.state_count * L.STATE_SIZE].reshape(-1, L.STATE_SIZE)
+        own = records[records[:, L.STATE_ALIAS] == np.arange(len(records))]
+        assert (own[:, L.STATE_ROW] >= 0).all() and (own[:, L.STATE_ROW] < self.transition_count).all()
+        assert (own[:, L.STATE_MAP] >= 0).all() and (own[:, L.STATE_MAP] + 256 <= self.map_count).all()
+        assert (own[:, L.STATE_SAFE] >= 0).all() and (own[:, L.STATE_SAFE] < self.safe_count).all()
+        assert (own[:, L.STATE_ELSE] >= 0).all() and (own[:, L.STATE_ELSE] < self.state_count).all()
+        assert np.isin(own[:, L.STATE_OP], (L.OP_NONE, L.OP_POP, L.OP_SET, L.OP_COUNT)).all()
+        assert (own[own[:, L.STATE_OP] == L.OP_POP][:, L.STATE_FINAL] >= 0).all()
+        values = self.transitions[: self.transition_count]
+        assert (values < self.state_count).all() and (-values < self.action_count).all()

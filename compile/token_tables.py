@@ -1,0 +1,72 @@
+"""A vocabulary as the kernels read it: its trie's header, the tokens' bytes, the mask of every token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from maskwright.compile.vocabulary import TokenizerInfo
+from maskwright.kernels import layout as L
+
+__all__ = ["TokenTables", "trie_header"]
+
+
+def trie_header(**arrays: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The header (int64 [TRIE_SIZE]) of a trie given as byte, end, first, tokens and, optionally, its signatures."""
+    header = np.zeros(L.TRIE_SIZE, np.int64)
+    slots = {
+        "byte": L.TRIE_BYTE, "end": L.TRIE_END, "first": L.TRIE_FIRST, "tokens": L.TRIE_TOKENS,
+        "sig_low": L.TRIE_SIG_LOW, "sig_high": L.TRIE_SIG_HIGH, "sig_flags": L.TRIE_SIG_FLAGS, "sig_chars": L.TRIE_SIG_CHARS,
+    }
+    for name, array in arrays.items():
+        assert array.flags.c_contiguous, name
+        header[slots[name]] = array.ctypes.data
+    header[L.TRIE_NODES] = len(arrays["byte"])
+    return header
+
+
+class TokenTables:
+    """What every grammar over one vocabulary shares; read only.
+
+    Attributes:
+        vocab_size, words: tokens, and int32 words of a mask (ceil(vocab_size / 32)).
+        offsets, text: int64 [V + 1] and uint8: the bytes of token i are text[offsets[i]:offsets[i + 1]]; special,
+            padded and empty tokens have none.
+        trie: header of the vocabulary's trie; trie_nodes: its size; trie_depth: int32 [N].
+        ranks: int32 [V], place of each token in the trie's order, -1 outside the trie.
+        everything: int32 [words], the mask of every token of the trie.
+        eos: int32, ids of the end-of-sequence tokens.
+        max_token: bytes of the longest token; slack_cap: a register above it is the same to every token.
+    """
+
+    def __init__(self, info: TokenizerInfo) -> None:
+        self.info, self.vocab_size = info, info.vocab_size
+        self.words = (info.vocab_size + 31) // 32
+        source = info.trie
+        self.trie_end = np.ascontiguousarray(source.end, np.int32)
+        self.trie_first = np.ascontiguousarray(source.first_rank, np.int32)
+        self.trie_depth = np.ascontiguousarray(source.depth, np.int32)
+        self.trie_tokens = np.ascontiguousarray(source.rank_to_token, np.int32)
+        self.ranks = np.full(self.vocab_size, -1, np.int32)
+        self.ranks[self.trie_tokens] = np.arange(len(self.trie_tokens), dtype=np.int32)
+        self._held = {
+            "byte": np.ascontiguousarray(source.byte, np.uint8),
+            "sig_low": np.ascontiguousarray(source.sig_low, np.uint64),
+            "sig_high": np.ascontiguousarray(source.sig_high, np.uint64),
+            "sig_flags": np.ascontiguousarray(source.sig_flags, np.uint8),
+            "sig_chars": np.ascontiguousarray(source.sig_chars, np.int32),
+        }
+        self.trie = trie_header(
+            end=self.trie_end, first=self.trie_first, tokens=self.trie_tokens, **self._held
+        )
+        self.trie_nodes = len(self.trie_end)
+        in_trie = np.zeros(self.words * 32, bool)
+        in_trie[self.trie_tokens] = True
+        self.everything = np.packbits(in_trie, bitorder="little").view(np.int32).copy()
+        self.offsets, self.text = source.offset, source.data
+        self.eos = np.array(sorted(info.eos_token_ids), np.int32)
+        self.max_token = int(np.diff(self.offsets).max(initial=1))
+        self.slack_cap = min(self.max_token + 1, (1 << 16) - 1)
+        # Which bytes can be written whatever comes before: those that are tokens by themselves.
+        self.writable = np.asarray(info.single_byte_tokens, bool)

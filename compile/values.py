@@ -1,0 +1,210 @@
+"""States of a JSON value: its first byte decides the type, and the value goes on as text, array or object.
+
+A value is one frame: the state after `{` or after a quote belongs to the frame that the container called. Values are
+named by goals (compile/goals.py); `GrammarStates` keeps one entry state a goal, and everything that values share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+
+from maskwright.compile.arrays import ArrayFrame
+from maskwright.compile.goals import Goal, Labels, Term, terms_of
+from maskwright.compile.automaton import Edge
+from maskwright.compile.lowering import Lowering
+from maskwright.compile.objects import ObjectFrame
+from maskwright.compile.texts import Parts, TextStates
+from maskwright.compile.words import lay_words
+from maskwright.grammars import ir, regular
+from maskwright.grammars.boolean import Bool
+from maskwright.grammars.errors import UnsatisfiableError
+
+__all__ = ["GrammarStates"]
+
+_LITERALS = ((ir.NULL_LITERAL, b"null"), (ir.FALSE_LITERAL, b"false"), (ir.TRUE_LITERAL, b"true"))
+
+
+class GrammarStates:
+    """Entry states by goal, frames by formula, and what is satisfiable; one a grammar.
+
+    Attributes:
+        value: the values that an expression over Schema leaves admits; memoised by whoever loaded the schema.
+    """
+
+    def __init__(self, lowering: Lowering, value_of: Callable[[Bool], ir.Value]) -> None:
+        self.lowering, self.value = lowering, value_of
+        self.automaton = lowering.automaton
+        self._entries: dict[Goal, tuple[int, Labels]] = {}
+        self._arrays: dict[Hashable, ArrayFrame] = {}
+        self._objects: dict[Hashable, ObjectFrame] = {}
+        self._terms: dict[Bool, tuple[Term, ...]] = {}
+        self._satisfiable: dict[Bool, bool] = {}
+        self._visiting: dict[Bool, int] = {}
+        self._lowest = 0
+
+    def start(self, root: Bool) -> int:
+        """The state that a text of `root` starts in; UnsatisfiableError when there is none."""
+        if not self.satisfiable(root):
+            raise UnsatisfiableError("no JSON value satisfies the schema", pointer="", hint="relax the contradicting keywords")
+        return self.entry(Goal(root))[0]
+
+    def entry(self, goal: Goal) -> tuple[int, Labels]:
+        """The state before a value of `goal`, and the labels it may end with."""
+        found = self._entries.get(goal)
+        if found is None:
+            labels = Labels(len(goal.observed))
+            found = self._entries[goal] = (self.automaton.allocate(1, _Value(self, goal, labels)), labels)
+        return found
+
+    def terms(self, formula: Bool) -> tuple[Term, ...]:
+        """See goals.terms_of; kept by formula."""
+        found = self._terms.get(formula)
+        if found is None:
+            found = self._terms[formula] = terms_of(formula)
+        return found
+
+    def array(self, must: Bool, observed: tuple[Bool, ...], labels: Labels) -> ArrayFrame:
+        """The frame of arrays of `must`; frames that observe nothing are shared by formula."""
+        key = (must, observed, id(labels) if observed else 0)
+        found = self._arrays.get(key)
+        if found is None:
+            found = self._arrays[key] = ArrayFrame(self, must, observed, labels)
+        return found
+
+    def object(self, must: Bool, observed: tuple[Bool, ...], labels: Labels) -> ObjectFrame:
+        """The frame of objects of `must`; frames that observe nothing are shared by formula."""
+        key = (must, observed, id(labels) if observed else 0)
+        found = self._objects.get(key)
+        if found is None:
+            found = self._objects[key] = ObjectFrame(self, must, observed, labels)
+        return found
+
+    # Satisfiability: the least fixpoint. `True` found under the assumption that values being visited are empty stands;
+    # `False` stands only when no such assumption was used.
+
+    @property
+    def settled(self) -> bool:
+        """Whether no visit is under way, so that what is found now holds without assumptions."""
+        return not self._visiting
+
+    def satisfiable(self, expression: Bool) -> bool:
+        """Whether some JSON value satisfies the expression."""
+        if expression.kind == "true":
+            return True
+        if expression.kind == "false":
+            return False
+        known = self._satisfiable.get(expression)
+        if known is not None:
+            return known
+        depth = self._visiting.get(expression)
+        if depth is not None:
+            self._lowest = min(self._lowest, depth)
+            return False
+        depth = len(self._visiting)
+        self._visiting[expression] = depth
+        outer, self._lowest = self._lowest, depth
+        try:
+            found = self._any_value(self.value(expression))
+        finally:
+            del self._visiting[expression]
+            lowest, self._lowest = self._lowest, min(outer, self._lowest)
+        if found or lowest >= depth:
+            self._satisfiable[expression] = found
+            self._lowest = outer
+        return found
+
+    def _any_value(self, value: ir.Value) -> bool:
+        return bool(
+            value.literals
+            or not regular.is_empty(value.string)
+            or not regular.is_empty(value.number)
+            or (value.array.kind != "false" and self.array(value.array, (), _NO_LABELS).possible())
+            or (value.object.kind != "false" and self.object(value.object, (), _NO_LABELS).possible())
+        )
+
+
+_NO_LABELS = Labels(0)
+
+
+class _Value:
+    """Owner of the state before a value."""
+
+    __slots__ = ("goal", "labels", "states")
+
+    def __init__(self, states: GrammarStates, goal: Goal, labels: Labels) -> None:
+        self.states, self.goal, self.labels = states, goal, labels
+
+    def share_key(self, index: int) -> Hashable | None:
+        value = self.states.value(self.goal.must)
+        if self.goal.observed or not _is_scalar(value):
+            return None
+        return ("value", self.states.lowering.spelling, value.literals, value.number, value.string)
+
+    def lower(self, index: int, state: int) -> None:
+        must, lowering = self.states.value(self.goal.must), self.states.lowering
+        if self.goal.observed or not _is_scalar(must):
+            self._emit(state, must)
+            return
+        key = (must.literals, must.number, must.string)
+        known = lowering.scalars.get(key)
+        if known is None:
+            lowering.scalars[key] = state
+            self._emit(state, must)
+        else:
+            lowering.automaton.lower(known)
+            lowering.automaton.tables.set_alias(state, known)
+
+    def _emit(self, state: int, must: ir.Value) -> None:
+        states, labels, lowering, automaton = self.states, self.labels, self.states.lowering, self.states.automaton
+        observed = [states.value(expression) for expression in self.goal.observed]
+        edges: list[Edge] = []
+        for literal, text in _LITERALS:
+            if must.literals & literal:
+                label = labels.number(tuple(bool(value.literals & literal) for value in observed))
+                edges.append((text[0], text[0], lowering.literal(text, label)))
+        if not regular.is_empty(must.string):
+            automaton.require(b'"')
+            start = self._string_start((must.string, *(value.string for value in observed)))
+            edges.append((0x22, 0x22, start))
+        if not regular.is_empty(must.number):
+            parts = (must.number, *(value.number for value in observed))
+            edges += self._texts(quoted=False).edges(parts)
+        if must.array.kind != "false":
+            frame = states.array(must.array, tuple(value.array for value in observed), labels)
+            if frame.possible():
+                automaton.require(b"[")
+                edges.append((0x5B, 0x5B, frame.opened()))
+        if must.object.kind != "false":
+            members = states.object(must.object, tuple(value.object for value in observed), labels)
+            if members.possible():
+                automaton.require(b"{")
+                edges.append((0x7B, 0x7B, members.opened()))
+        assert edges, f"an unsatisfiable value was called: {self.goal}"
+        automaton.emit(state, edges)
+
+    def _texts(self, quoted: bool) -> TextStates:
+        lowering = self.states.lowering
+        if not self.goal.observed:
+            return lowering.strings if quoted else lowering.numbers
+        labels = self.labels
+
+        def result(parts: Parts) -> int:
+            return labels.number(tuple(part.nullable for part in parts[1:]))
+
+        return TextStates(self.states.automaton, lowering.spelling if quoted else None, result)
+
+    def _string_start(self, parts: Parts) -> int:
+        """The state after the opening quote. A finite set of strings is laid out as one trie."""
+        words = regular.finite_words(parts[0], 1 << 20) if isinstance(parts[0], regular.Words) else None
+        if words is not None:
+            results = [
+                self.labels.number(tuple(regular.matches(watched, word) for watched in parts[1:])) for word in words
+            ]
+            start = lay_words(self.states.automaton, self.states.lowering.spelling, words, results)
+            if start is not None:
+                return start
+        return self._texts(quoted=True).state(parts)
+
+
+def _is_scalar(value: ir.Value) -> bool:
+    return value.array.kind == "false" and value.object.kind == "false"

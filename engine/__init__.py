@@ -1,0 +1,90 @@
+"""Maskwright: JSON Schema and grammars as exact token masks.
+
+    import maskwright as mw
+
+    obj = mw.generate(model, "Extract the order: ...", schema=Order)        # a pydantic class in, an instance out
+
+    info = mw.TokenizerInfo.from_huggingface(tokenizer)                     # or piece by piece, as servers do
+    compiled = mw.GrammarCompiler(info).compile_json_schema(schema)
+    matcher = mw.GrammarMatcher(compiled)
+    bitmask = mw.allocate_token_bitmask(1, info.vocab_size)
+    matcher.fill_next_token_bitmask(bitmask)
+    mw.apply_token_bitmask_inplace(logits, bitmask)
+
+Names load on first use (PEP 562), so that `import maskwright` costs next to nothing: it brings in neither torch nor
+numba and compiles nothing. `__all__` is the public API.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from maskwright.compile.grammar import CompiledGrammar
+    from maskwright.compile.vocabulary import TokenizerInfo
+    from maskwright.compiler import GrammarCompiler
+    from maskwright.generation import generate
+    from maskwright.grammars.errors import (
+        GrammarError,
+        InvalidError,
+        LimitExceeded,
+        MaskwrightError,
+        MatcherError,
+        TokenizerError,
+        TruncatedError,
+        UnsatisfiableError,
+        UnsupportedError,
+    )
+    from maskwright.kernels.bitmask import allocate_token_bitmask, apply_token_bitmask_inplace
+    from maskwright.processor import MaskLogitsProcessor
+    from maskwright.runtime.matcher import GrammarMatcher
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CompiledGrammar",
+    "GrammarCompiler",
+    "GrammarError",
+    "GrammarMatcher",
+    "InvalidError",
+    "LimitExceeded",
+    "MaskLogitsProcessor",
+    "MaskwrightError",
+    "MatcherError",
+    "TokenizerError",
+    "TokenizerInfo",
+    "TruncatedError",
+    "UnsatisfiableError",
+    "UnsupportedError",
+    "__version__",
+    "allocate_token_bitmask",
+    "apply_token_bitmask_inplace",
+    "generate",
+]
+
+# Where each name lives: an immutable table, held equal to `__all__` and to the imports above by tests.
+_HOME = {
+    "CompiledGrammar": "maskwright.compile.grammar",
+    "GrammarCompiler": "maskwright.compiler",
+    "GrammarMatcher": "maskwright.runtime.matcher",
+    "MaskLogitsProcessor": "maskwright.processor",
+    "TokenizerInfo": "maskwright.compile.vocabulary",
+    "allocate_token_bitmask": "maskwright.kernels.bitmask",
+    "apply_token_bitmask_inplace": "maskwright.kernels.bitmask",
+    "generate": "maskwright.generation",
+    **dict.fromkeys((name for name in __all__ if name.endswith(("Error", "Exceeded"))), "maskwright.grammars.errors"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value  # later look-ups do not come back here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

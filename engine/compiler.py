@@ -1,0 +1,131 @@
+"""GrammarCompiler: from schemas, patterns and choices to compiled grammars over one vocabulary, with a cache."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from maskwright.compile.automaton import Automaton
+from maskwright.compile.grammar import CompiledGrammar
+from maskwright.compile.rows import RowCache
+from maskwright.compile.token_tables import TokenTables
+from maskwright.compile.vocabulary import TokenizerInfo
+from maskwright.grammars import regex, regular
+from maskwright.grammars.errors import InvalidError, TokenizerError
+from maskwright.grammars.json_schema import load_schema
+from maskwright.grammars.options import SchemaOptions
+from maskwright.grammars.python_types import schema_from
+
+__all__ = ["GrammarCompiler"]
+
+_MAX_STATES = 1 << 24  # of one automaton, which many grammars share
+
+
+class GrammarCompiler:
+    """Compiles grammars over one vocabulary; any thread may use it.
+
+    Args:
+        tokenizer_info: the vocabulary.
+        cache_enabled: whether equal grammars are compiled once.
+        max_grammars: compiled grammars kept by the cache, least recently used dropped first.
+        max_row_bytes: memory for mask rows that outlive the automaton they were computed for.
+        max_states: automaton states that one grammar may reach.
+        max_automaton_bytes: size past which new grammars start a new automaton; the old one goes with its grammars.
+    """
+
+    def __init__(
+        self, tokenizer_info: TokenizerInfo, cache_enabled: bool = True, *, max_grammars: int = 256,
+        max_row_bytes: int = 256 << 20, max_states: int = 1 << 22,
+        max_automaton_bytes: int = 64 << 20,
+    ) -> None:
+        if not isinstance(tokenizer_info, TokenizerInfo):
+            raise TokenizerError(
+                f"GrammarCompiler takes a TokenizerInfo, not {type(tokenizer_info).__name__}; "
+                "TokenizerInfo.from_huggingface(tokenizer) makes one"
+            )
+        self.tokenizer_info, self.cache_enabled = tokenizer_info, cache_enabled
+        self.max_grammars, self.max_states = max_grammars, max_states
+        self._tokens = TokenTables(tokenizer_info)
+        self._rows = RowCache(max_row_bytes)
+        self._grammars: OrderedDict[Hashable, CompiledGrammar] = OrderedDict()
+        self.max_automaton_bytes = max_automaton_bytes
+        self._automaton = Automaton(self._tokens, self._rows, _MAX_STATES)
+        self._lock = threading.Lock()
+
+    def compile_json_schema(self, schema: Any, **options: Any) -> CompiledGrammar:
+        """The JSON texts that satisfy a schema.
+
+        Args:
+            schema: a JSON Schema as a dict, a bool or its JSON text; or a pydantic model, dataclass, TypedDict, Enum or
+                other type that pydantic can describe.
+            options: the text policy; the table is in maskwright.grammars.options.
+
+        Raises:
+            GrammarError: InvalidError, UnsupportedError, UnsatisfiableError or LimitExceeded, with the JSON Pointer.
+        """
+        policy = SchemaOptions(**options)
+        contents, python_type = schema_from(schema)
+        key = self._schema_key(contents, python_type, policy) if self.cache_enabled else None
+        if key is not None and (found := self._cached(key)) is not None:
+            return found
+        loaded = load_schema(contents, policy)
+        compiled = CompiledGrammar.of_schema(
+            self._room(), policy, loaded.root, loaded.value_of, self.max_states, loaded.warnings, python_type
+        )
+        return self._keep(key, compiled)
+
+    @staticmethod
+    def _schema_key(contents: Any, python_type: Any, policy: SchemaOptions) -> Hashable | None:
+        """What tells schemas apart; the order of properties is part of a schema. None: not to be cached."""
+        try:
+            return (json.dumps(contents), python_type, policy)
+        except (TypeError, ValueError, RecursionError):
+            return None  # load_schema says what is wrong with it; a registry need not be hashable
+
+    def compile_regex(self, pattern: str) -> CompiledGrammar:
+        """The texts that a regular expression matches from beginning to end."""
+        if not isinstance(pattern, str):
+            raise InvalidError(f"a pattern is a string, not {type(pattern).__name__}")
+        key = ("regex", pattern) if self.cache_enabled else None
+        if key is not None and (found := self._cached(key)) is not None:
+            return found
+        return self._keep(key, CompiledGrammar.of_text(self._room(), regex.parse(pattern), self.max_states))
+
+    def compile_choices(self, choices: Sequence[str]) -> CompiledGrammar:
+        """Exactly one of some strings."""
+        if isinstance(choices, str) or not all(isinstance(choice, str) for choice in choices):
+            raise InvalidError("choices are a sequence of strings")
+        if not choices:
+            raise InvalidError("choices are empty: give at least one string")
+        key = ("choices", tuple(choices)) if self.cache_enabled else None
+        if key is not None and (found := self._cached(key)) is not None:
+            return found
+        return self._keep(key, CompiledGrammar.of_text(self._room(), regular.words(choices), self.max_states))
+
+    def _room(self) -> Automaton:
+        """The automaton for the next grammar."""
+        with self._lock:
+            tables = self._automaton.tables
+            if tables.nbytes > self.max_automaton_bytes or tables.state_count > _MAX_STATES // 2:
+                self._automaton = Automaton(self._tokens, self._rows, _MAX_STATES)
+            return self._automaton
+
+    def _cached(self, key: Hashable) -> CompiledGrammar | None:
+        with self._lock:
+            found = self._grammars.get(key)
+            if found is not None:
+                self._grammars.move_to_end(key)
+            return found
+
+    def _keep(self, key: Hashable | None, compiled: CompiledGrammar) -> CompiledGrammar:
+        if key is None:
+            return compiled
+        with self._lock:
+            kept = self._grammars.setdefault(key, compiled)
+            self._grammars.move_to_end(key)
+            while len(self._grammars) > self.max_grammars:
+                self._grammars.popitem(last=False)
+            return kept

@@ -1,0 +1,137 @@
+"""Judge a text byte by byte: is it a sentence of the grammar, and if not, where does it leave it and what was allowed?
+
+No tokenizer is needed: a vocabulary of the 256 single bytes makes the matcher walk byte by byte.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from maskwright.compile.grammar import CompiledGrammar
+from maskwright.compile.vocabulary import TokenizerInfo
+from maskwright.runtime.matcher import GrammarMatcher
+
+__all__ = ["Verdict", "byte_vocabulary", "caret", "describe_bytes", "judge", "position"]
+
+END = 256  # the id of the byte vocabulary's end-of-sequence token
+
+_WHITE_SPACE = frozenset(b" \t\n\r")
+_PRINTABLE = frozenset(range(0x21, 0x7F))
+_NAMES = {0x09: "tab", 0x0A: "newline", 0x0D: "carriage return", 0x20: "space"}
+
+
+def byte_vocabulary() -> TokenizerInfo:
+    """Token i is the byte i; 256 is the end-of-sequence token."""
+    return TokenizerInfo([bytes([byte]) for byte in range(256)] + [b""], eos_token_ids=[END], special_token_ids=[END])
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What `judge` found.
+
+    Attributes:
+        accepted: the text is a sentence of the grammar.
+        offset: bytes of the text that the grammar allows; all of them when it is accepted or ends too early.
+        ended: the text ends too early.
+        allowed: what could have stood at `offset`, in words; "" when it is accepted.
+    """
+
+    accepted: bool
+    offset: int
+    ended: bool = False
+    allowed: str = ""
+
+
+def judge(compiled: CompiledGrammar, text: bytes) -> Verdict:
+    """The verdict on `text` under a grammar compiled for `byte_vocabulary()`."""
+    matcher = GrammarMatcher(compiled)
+    for offset, byte in enumerate(text):
+        if not matcher.accept_token(byte):
+            return Verdict(False, offset, allowed=describe_next(matcher))
+    if matcher.is_completed():
+        return Verdict(True, len(text))
+    return Verdict(False, len(text), ended=True, allowed=describe_next(matcher))
+
+
+def describe_next(matcher: GrammarMatcher) -> str:
+    """What may come next, in words, for a matcher over `byte_vocabulary()`."""
+    forced = matcher.find_jump_forward_string()
+    if len(forced) > 1:
+        return f"only {forced!r}"
+    return describe_bytes([int(token) for token in matcher.allowed_token_ids()])
+
+
+def describe_bytes(allowed: Collection[int]) -> str:
+    """A set of bytes (and END) in words: `white space, "-", 0-9`."""
+    parts = list(_describe(frozenset(allowed)))
+    return ", ".join(parts) if parts else "nothing"
+
+
+def _describe(allowed: frozenset[int]) -> Iterator[str]:
+    if allowed >= _WHITE_SPACE:
+        yield "white space"
+    else:
+        yield from (_NAMES[byte] for byte in sorted(allowed & _WHITE_SPACE))
+    missing = _PRINTABLE - allowed
+    if not missing:
+        yield "any printable ASCII character"
+    elif len(missing) < len(_PRINTABLE) // 3:
+        yield "any printable ASCII character but " + " ".join(_ranges(missing))
+    else:
+        yield from _ranges(allowed & _PRINTABLE)
+    if any(byte >= 0xC0 for byte in allowed & frozenset(range(256))):
+        yield "characters beyond ASCII"
+    elif any(0x80 <= byte < 0xC0 for byte in allowed):
+        yield "the rest of a character beyond ASCII"
+    controls = sorted(byte for byte in allowed - _WHITE_SPACE if byte < 0x20 or byte == 0x7F)
+    if controls:
+        yield "control characters " + " ".join(f"0x{byte:02x}" for byte in controls)
+    if END in allowed:
+        yield "the end of the text"
+
+
+def _ranges(printable: Collection[int]) -> Iterator[str]:
+    """Letters and digits as ranges (0-9, a-f), the rest one by one."""
+    run: list[int] = []
+    for byte in [*sorted(printable), None]:
+        if run and (byte is None or byte != run[-1] + 1 or not (chr(byte).isalnum() and chr(run[0]).isalnum())):
+            yield from [f"{run[0]:c}-{run[-1]:c}"] if len(run) > 2 else [f"{one:c}" for one in run]
+            run = []
+        if byte is not None:
+            run.append(byte)
+
+
+def position(text: bytes, offset: int) -> tuple[int, int]:
+    """Line and column, both from 1 and in characters, of a byte offset."""
+    before = text[:offset]
+    start = before.rfind(b"\n") + 1
+    return before.count(b"\n") + 1, len(before[start:].decode(errors="replace")) + 1
+
+
+def caret(text: bytes, offset: int, width: int = 100) -> str:
+    """The line of `text` around a byte offset, and under it a caret: two lines.
+
+    At most `width` characters of the line are shown; what is cut off on either side becomes "...".
+    """
+    start = text.rfind(b"\n", 0, offset) + 1
+    stop = text.find(b"\n", offset)
+    before = _shown(text[start:offset])
+    after = _shown(text[offset : stop if stop >= 0 else len(text)])
+    if len(before) > width * 3 // 4:
+        before = "..." + before[-(width * 3 // 4) :]
+    if len(before) + len(after) > width:
+        after = after[: width - len(before)] + "..."
+    return f"{before}{after}\n{' ' * sum(map(_columns, before))}^"
+
+
+def _shown(part: bytes) -> str:
+    return "".join(c if c.isprintable() else " " for c in part.decode(errors="replace"))
+
+
+def _columns(character: str) -> int:
+    """How many columns of a terminal a character takes."""
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -1,0 +1,42 @@
+"""Compile every kernel now: numba compiles at the first call and keeps the machine code beside the sources.
+
+The grammar and the texts below are chosen to make the matcher enter each kernel once; nothing else depends on them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from maskwright.compiler import GrammarCompiler
+from maskwright.judge import byte_vocabulary
+from maskwright.kernels.bitmask import allocate_token_bitmask, apply_token_bitmask_inplace
+from maskwright.runtime.matcher import GrammarMatcher
+
+__all__ = ["warm_up"]
+
+_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 40},
+        "items": {"type": "array", "items": {"type": "number"}},
+    },
+    "required": ["name", "items"],
+}
+_TEXT = '{"name": "é", "items": [1, 2.5]}'
+
+
+def warm_up() -> None:
+    """Enter every kernel that matching and masking on a CPU uses; some seconds the first time on a machine."""
+    info = byte_vocabulary()
+    matcher = GrammarMatcher(GrammarCompiler(info).compile_json_schema(_SCHEMA))
+    bitmask = allocate_token_bitmask(1, info.vocab_size, backend="numpy")
+    for byte in _TEXT.encode():
+        matcher.fill_next_token_bitmask(bitmask)
+        matcher.find_jump_forward_string()
+        matcher.accept_token(byte)
+    matcher.fork().rollback(3)
+    matcher.reset()
+    matcher.accept_string(_TEXT)
+    matcher.allowed_token_ids()
+    matcher.is_completed()
+    apply_token_bitmask_inplace(np.zeros((1, info.vocab_size), np.float32), bitmask)

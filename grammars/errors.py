@@ -1,0 +1,128 @@
+"""Every error that Maskwright raises on purpose, as one small tree.
+
+    MaskwrightError
+    ├── GrammarError           something is wrong with a schema, pattern or grammar: carries the place
+    │   ├── InvalidError           it is not well formed (bad JSON, a schema that is no schema, `$ref` to nowhere)
+    │   ├── UnsupportedError       it is well formed and cannot be enforced (yet): never ignored instead
+    │   ├── UnsatisfiableError     nothing can satisfy it
+    │   └── LimitExceeded          enforcing it needs more than a documented budget
+    ├── TokenizerError         a vocabulary that cannot be read, or cannot write what the grammar requires
+    ├── MatcherError           a matcher was used wrongly (token id out of range, accept after the end, ...)
+    └── TruncatedError         the tokens ran out before the text was a whole sentence: carries the text so far
+
+Each carries what a program needs as attributes and says in its message what a person can do.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "GrammarError",
+    "InvalidError",
+    "LimitExceeded",
+    "MaskwrightError",
+    "MatcherError",
+    "TokenizerError",
+    "TruncatedError",
+    "UnsatisfiableError",
+    "UnsupportedError",
+]
+
+
+class MaskwrightError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class GrammarError(MaskwrightError):
+    """Something is wrong with a schema, pattern or grammar.
+
+    Attributes:
+        reason: what is wrong, one sentence.
+        pointer: JSON Pointer of the place in a schema ("" is the root), or None.
+        position: 0-based code-point offset in a pattern or grammar text, or None.
+        hint: what to do about it, or "".
+    """
+
+    def __init__(self, reason: str, *, pointer: str | None = None, position: int | None = None, hint: str = "") -> None:
+        self.reason, self.pointer, self.position, self.hint = reason, pointer, position, hint
+        super().__init__(reason)
+
+    def at(self, pointer: str) -> GrammarError:
+        """This error with `pointer` filled in where it had none; returns self for `raise error.at(...)`."""
+        if self.pointer is None:
+            self.pointer = pointer
+        return self
+
+    def __str__(self) -> str:
+        place = "" if self.pointer is None else f"{self.pointer or '(root)'}: "
+        offset = "" if self.position is None else f" (at offset {self.position})"
+        return f"{place}{self.reason}{offset}{'. ' + self.hint if self.hint else ''}"
+
+
+class InvalidError(GrammarError):
+    """The schema, pattern or grammar is not well formed."""
+
+
+class UnsupportedError(GrammarError):
+    """The schema, pattern or grammar is well formed but cannot be enforced.
+
+    Attributes:
+        keyword: the schema keyword or option that cannot be enforced, or None.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        keyword: str | None = None,
+        pointer: str | None = None,
+        position: int | None = None,
+        hint: str = "",
+    ) -> None:
+        self.keyword = keyword
+        super().__init__(reason, pointer=pointer, position=position, hint=hint)
+
+
+class UnsatisfiableError(GrammarError):
+    """No text satisfies the schema, pattern or grammar."""
+
+
+class LimitExceeded(GrammarError):
+    """Enforcing the grammar needs more than a documented budget.
+
+    Attributes:
+        limit: the budget's name, as the option that raises it is called.
+        value: what was reached.
+        maximum: what was allowed.
+    """
+
+    def __init__(
+        self, limit: str, value: float, maximum: float, *, what: str = "", pointer: str | None = None, hint: str = ""
+    ) -> None:
+        self.limit, self.value, self.maximum = limit, value, maximum
+        reason = f"{what + ': ' if what else ''}{limit} reached {value:,} where {maximum:,} is the limit"
+        super().__init__(reason, pointer=pointer, hint=hint or f"simplify the schema here, or raise {limit}")
+
+
+class TokenizerError(MaskwrightError):
+    """A vocabulary cannot be read, or cannot write what the grammar requires."""
+
+
+class MatcherError(MaskwrightError):
+    """A matcher was used wrongly; it is left as it was."""
+
+
+class TruncatedError(MaskwrightError):
+    """The tokens ran out before the text was a whole sentence of the grammar.
+
+    Attributes:
+        text: what was generated so far; a character cut in half by the last token is shown as U+FFFD.
+        max_tokens: how many tokens were allowed.
+    """
+
+    def __init__(self, *, text: str, max_tokens: int) -> None:
+        self.text, self.max_tokens = text, max_tokens
+        tail = text if len(text) <= 60 else "..." + text[-60:]
+        super().__init__(
+            f"{max_tokens} tokens were not enough to complete the text, which ends in {tail!r}. "
+            "Raise max_new_tokens, or bound the schema's strings and arrays (maxLength, maxItems)"
+        )

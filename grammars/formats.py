@@ -1,0 +1,80 @@
+"""The languages of `format`, by name.
+
+Each is exact unless its own module says what it leaves out; none lets a string in that its specification keeps out.
+They are built when first asked for and kept for the life of the process (they are immutable, and few).
+
+| format                                       | specification                  | module             |
+|----------------------------------------------|--------------------------------|--------------------|
+| date-time, date, time, duration              | RFC 3339                       | `format_times`     |
+| ipv4, ipv6, hostname, email, idn-email       | RFC 2673, 4291, 1123, 5321, 6531 | `format_addresses` |
+| uri, uri-reference, iri, iri-reference       | RFC 3986, 3987                 | `format_uris`      |
+| uri-template                                 | RFC 6570                       | `format_uris`      |
+| json-pointer, relative-json-pointer          | RFC 6901, its relative draft   | `format_uris`      |
+| uuid                                         | RFC 4122                       | here               |
+| idn-hostname, regex                          | not regular: refused           |                    |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from types import MappingProxyType
+
+from maskwright.grammars import format_addresses, format_times, format_uris
+from maskwright.grammars.errors import UnsupportedError
+from maskwright.grammars.regex import parse
+from maskwright.grammars.regular import Regex
+
+__all__ = ["FORMATS", "format_language"]
+
+
+@cache
+def _uuid() -> Regex:
+    """2eb8aa08-aa98-11ea-b4aa-73b441d16380, of any version and variant."""
+    return parse("[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+
+FORMATS: Mapping[str, Callable[[], Regex]] = MappingProxyType(
+    {
+        "date": format_times.date,
+        "date-time": format_times.date_time,
+        "duration": format_times.duration,
+        "email": format_addresses.email,
+        "hostname": format_addresses.hostname,
+        "idn-email": format_addresses.idn_email,
+        "ipv4": format_addresses.ipv4,
+        "ipv6": format_addresses.ipv6,
+        "iri": format_uris.iri,
+        "iri-reference": format_uris.iri_reference,
+        "json-pointer": format_uris.json_pointer,
+        "relative-json-pointer": format_uris.relative_json_pointer,
+        "time": format_times.time,
+        "uri": format_uris.uri,
+        "uri-reference": format_uris.uri_reference,
+        "uri-template": format_uris.uri_template,
+        "uuid": _uuid,
+    }
+)
+
+_REFUSED: Mapping[str, str] = MappingProxyType(
+    {
+        "idn-hostname": "whether a label is valid under IDNA 2008 depends on its Unicode normalisation and context",
+        "regex": "the regular expressions are themselves no regular language",
+    }
+)
+
+
+def format_language(name: str) -> Regex | None:
+    """The strings of a format; None where the name is unknown, which makes it an annotation.
+
+    Raises:
+        UnsupportedError: the format is known and cannot be enforced.
+    """
+    if name in _REFUSED:
+        raise UnsupportedError(
+            f'the format "{name}" cannot be enforced: {_REFUSED[name]}',
+            keyword="format",
+            hint='leave it out, or compile with format="annotate"',
+        )
+    build = FORMATS.get(name)
+    return None if build is None else build()

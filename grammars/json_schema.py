@@ -1,0 +1,117 @@
+"""JSON Schema, drafts 4 to 2020-12, as the intermediate representation.
+
+    loaded = load_schema({"type": "object", "properties": {"a": {"type": "integer"}}}, SchemaOptions())
+    loaded.root         an expression over Schema leaves, which expand when first asked
+    loaded.warnings     ['/properties/a/format: the format ... is unknown: not enforced', ...]
+
+A schema is checked as a whole (malformed keywords, references to nowhere, what cannot be enforced: each an error with
+its JSON Pointer) and expanded lazily. A keyword of the specification is enforced or refused, never ignored; a keyword
+outside its dialect is an annotation. Where the work is done:
+
+    schema_keywords     the table of keywords of each dialect, and what their values must look like
+    schema_references   resources, `$id`, anchors, other documents
+    schema_document     the visit of all subschemas, and Schema: one subschema, a leaf of the IR
+    schema_strings, _numbers, _arrays, _objects, _constants, _logic     one family of keywords each
+    values, shapes      and, or, not, exactly one over what comes out
+"""
+
+from __future__ import annotations
+
+import json
+import marshal
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from maskwright.grammars.boolean import Bool
+from maskwright.grammars.errors import InvalidError, LimitExceeded
+from maskwright.grammars.ir import Value
+from maskwright.grammars.options import SchemaOptions
+from maskwright.grammars.regular import Regex
+from maskwright.grammars.schema_document import Document
+
+__all__ = ["LoadedSchema", "load_schema", "read_schema"]
+
+MAX_NESTING = 1000  # what Python's JSON reader follows
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSchema:
+    """A checked schema.
+
+    Attributes:
+        root: what a value must satisfy: an expression over Schema leaves (ir.Schema).
+        warnings: what is not enforced or was read leniently; each begins with its JSON Pointer.
+        numbers: the language of all numbers under the text policy.
+    """
+
+    root: Bool
+    warnings: list[str]
+    numbers: Regex
+    _document: Document = field(repr=False, compare=False)
+
+    def value_of(self, expression: Bool) -> Value:
+        """The values that satisfy an expression over the schema's leaves, memoised.
+
+        Raises:
+            LimitExceeded: a number, a pattern or a combination of them is beyond a budget.
+        """
+        return self._document.algebra.value_of(expression)
+
+
+def load_schema(schema: dict[str, Any] | bool | str, options: SchemaOptions | None = None) -> LoadedSchema:
+    """Reads and checks a schema.
+
+    Args:
+        schema: a schema, or its JSON text. Later changes to it have no effect.
+        options: the text policy and the default dialect.
+
+    Raises:
+        InvalidError: not a schema; a reference to nowhere; references in a circle.
+        UnsupportedError: a keyword that cannot be enforced.
+        LimitExceeded: nested too deeply, or too many overlapping alternatives.
+    """
+    options = options or SchemaOptions()
+    try:
+        contents = read_schema(schema) if isinstance(schema, str) else _snapshot(schema)
+        document = Document(contents, options)
+        root = document.load(contents)
+    except RecursionError as error:
+        hint = "nest the schema less deeply"
+        raise LimitExceeded("nesting", MAX_NESTING, MAX_NESTING, what="schema", pointer="", hint=hint) from error
+    return LoadedSchema(root, document.warnings, document.numbers, document)
+
+
+def read_schema(text: str) -> Any:
+    """The JSON value that `text` spells, fractions as Decimals.
+
+    Raises:
+        InvalidError: it is not JSON.
+    """
+    try:
+        return json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise InvalidError(f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise InvalidError(f"not JSON: {name} is no number in JSON")
+
+
+def _snapshot(schema: Any) -> Any:
+    """A copy in plain dicts, lists and scalars: subschemas are expanded later, when the caller may have changed them."""
+    try:
+        # By far the fastest deep copy in the standard library. It takes the exact built-in types only.
+        return marshal.loads(marshal.dumps(schema))
+    except ValueError:
+        pass  # a subclass of one (OrderedDict, str enum), a stranger, or too deep: JSON tells them apart
+    try:
+        return json.loads(json.dumps(schema, allow_nan=False, default=_number_or_refuse), parse_float=Decimal)
+    except (TypeError, ValueError) as error:
+        raise InvalidError(f"a schema must be made of JSON values: {error}") from error
+
+
+def _number_or_refuse(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    raise TypeError(f"{type(value).__name__} is none")

@@ -1,0 +1,463 @@
+r"""The parser of regular expressions: text → tree.
+
+The dialect is the common ground of ECMA-262 with the flag u (what JSON Schema's `pattern` is written in) and Python's
+`re`, plus what both worlds write all the time and no one can misread:
+
+    accepted as well     identity escapes of anything but ASCII letters and digits (`\-`, `\/`, `\_`); literal `{`, `}` and
+                         `]` where they cannot mean anything else; `\A`, `\Z`, `\z`; `[\w-.]` with a literal hyphen;
+                         `(?P<name>...)`, `(?#...)`, `(?i)`, `(?s)`, `(?i:...)`
+    as in ECMA-262       `[]` is no character, `[^]` any; `.` leaves out \n \r U+2028 U+2029; `$` is the very end;
+                         \d and \w are ASCII; \uD83D\uDE00 is one character
+    refused: ambiguous   `{,3}`; escapes of other letters (`\a`, `\h`); octal escapes
+    refused: not regular, or not built
+                         back-references; lookbehind, possessive and atomic groups, conditionals, the flags m and x
+
+A part of the pattern without assertions is a regular language straight away, so that the tree has nodes only for what
+depends on its surroundings: `^a|b[0-9]+$` is Choice(Sequence(Anchor(start), a), Sequence(b[0-9]+, Anchor(end))).
+
+Written by hand and not with lark: a schema may hold hundreds of patterns, and each stands between a request and its
+first mask. On the patterns of real schemas (median length 24) lark's LALR parser takes twice as long as this one for a
+tree in which escapes and character classes are not read yet.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence as Several
+from dataclasses import dataclass
+from typing import NoReturn
+
+from maskwright.grammars.charset import ALL, LAST_CODE_POINT, CharSet
+from maskwright.grammars.errors import InvalidError, LimitExceeded, UnsupportedError
+from maskwright.grammars.regular import EMPTY, EPSILON, Regex, alternate, chars, concat, literal, repeat
+from maskwright.grammars.unicode_sets import DIGIT, DOT, SPACE, WORD, fold_case, unicode_property
+
+__all__ = ["MAX_GROUPS", "Anchor", "Boundary", "Choice", "Item", "Look", "Loop", "Sequence", "parse_syntax"]
+
+MAX_GROUPS = 100  # nesting of groups; each takes some four Python frames
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """`^` (at_end False) or `$`: the empty string at one end of the text."""
+
+    at_end: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Boundary:
+    r"""`\b`, or `\B` when negative: the empty string where a word begins or ends."""
+
+    negative: bool
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """`(?=item)`, or `(?!item)` when negative."""
+
+    item: Item
+    negative: bool
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """Items one after the other."""
+
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of the items."""
+
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """`item` low to high times, where the item has an assertion inside; high None is unbounded."""
+
+    item: Item
+    low: int
+    high: int | None
+
+
+Item = Regex | Anchor | Boundary | Look | Sequence | Choice | Loop
+
+START, END = Anchor(at_end=False), Anchor(at_end=True)
+
+_RUN = re.compile(r"[^\\^$.|?*+()\[{]+")  # characters that stand for themselves
+_CLASS = re.compile(r"\[(?:[^\]\\]|\\.)*\]", re.DOTALL)
+_COUNT = re.compile(r"\{([0-9]+)(?:(,)([0-9]*))?\}")
+_COUNT_WITHOUT_LOW = re.compile(r"\{,[0-9]+\}")
+_NAMED_GROUP = re.compile(r"\(\?P?<([^\W\d][\w$]*|\$[\w$]*)>")
+_FLAGS = re.compile(r"\(\?([a-zA-Z]*)(?:-([a-zA-Z]+))?([:)])")
+_HEX = {"x": re.compile(r"[0-9a-fA-F]{2}"), "u": re.compile(r"[0-9a-fA-F]{4}")}
+_BRACED_HEX = re.compile(r"\{([0-9a-fA-F]+)\}")
+_LOW_SURROGATE = re.compile(r"\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+_PROPERTY = re.compile(r"\{(\^?)([A-Za-z0-9_=]+)\}|([LMNPSZC])")
+
+_CONTROL = {"t": 9, "n": 10, "v": 11, "f": 12, "r": 13}
+_SHORTHAND = {"d": DIGIT, "w": WORD, "s": SPACE, "D": ~DIGIT, "W": ~WORD, "S": ~SPACE}
+_WORD_FOLDED = fold_case(WORD)
+
+
+def parse_syntax(pattern: str, ignore_case: bool = False, dot_all: bool = False) -> Item:
+    """The tree of `pattern`.
+
+    Raises:
+        InvalidError: it is not well formed; `position` says where.
+        UnsupportedError: it is, but uses something that cannot be enforced.
+        LimitExceeded: groups are nested more than MAX_GROUPS deep.
+    """
+    parser = _Parser(pattern, ignore_case, dot_all)
+    item = parser.choice()
+    if parser.at < len(pattern):
+        parser.fail("a group ends here that has not begun", hint=r"write \) for the character")
+    return item
+
+
+class _Parser:
+    """One pattern, read from left to right; the methods are named after what they read."""
+
+    __slots__ = ("at", "classes", "dot_all", "groups", "ignore_case", "text")
+
+    def __init__(self, text: str, ignore_case: bool, dot_all: bool) -> None:
+        self.text, self.at, self.groups = text, 0, 0
+        self.ignore_case, self.dot_all = ignore_case, dot_all
+        self.classes: dict[tuple[str, bool], Regex] = {}  # as written, with ignore_case; patterns repeat their classes
+
+    # ---------------------------------------------------------------- errors
+
+    def fail(self, reason: str, position: int | None = None, hint: str = "") -> NoReturn:
+        raise InvalidError(reason, position=self.at if position is None else position, hint=hint)
+
+    def refuse(self, what: str, position: int, hint: str = "") -> NoReturn:
+        raise UnsupportedError(f"{what} in a regular expression cannot be enforced", position=position, hint=hint)
+
+    # ---------------------------------------------------------------- structure
+
+    def choice(self) -> Item:
+        branches = [self.sequence()]
+        while self.text.startswith("|", self.at):
+            self.at += 1
+            branches.append(self.sequence())
+        return _choice(branches)
+
+    def sequence(self) -> Item:
+        text, end = self.text, len(self.text)
+        items: list[Item] = []
+        while self.at < end:
+            start = self.at
+            run = _RUN.match(text, start)
+            if run is not None:
+                self.at = run.end()
+                if run.end() - start > 1 and self._counted():
+                    self.at -= 1  # the count belongs to the last character alone
+                    items.append(self._literal(text[start : self.at]))
+                    start = self.at
+                    self.at += 1
+                items.append(self._repeated(self._literal(text[start : self.at]), start))
+            elif text[start] in "|)":
+                break
+            else:
+                items.append(self._repeated(self.atom(), start))
+        return _sequence(items)
+
+    def atom(self) -> Item:
+        """One item that begins with a special character, without its count."""
+        start, character = self.at, self.text[self.at]
+        if character == "(":
+            return self.group()
+        if character == "[":
+            return self.character_class()
+        self.at += 1
+        if character == "\\":
+            found = self.escape()
+            if isinstance(found, int):
+                return chars(self._folded(CharSet([(found, found)])))
+            return chars(found) if isinstance(found, CharSet) else found
+        if character == ".":
+            return chars(ALL if self.dot_all else DOT)
+        if character == "^":
+            return START
+        if character == "$":
+            return END
+        if character == "{":
+            if _COUNT.match(self.text, start):
+                self.fail("a count stands here with nothing to repeat", start, r"write \{ for the character")
+            if _COUNT_WITHOUT_LOW.match(self.text, start):
+                self.fail("a count without its lower bound differs between engines", start, "write {0,n}")
+            return literal("{")
+        self.fail(f"`{character}` stands here with nothing to repeat", start, f"write \\{character} for the character")
+
+    def _counted(self) -> bool:
+        """Whether a count begins here."""
+        if self.text.startswith("{", self.at):
+            return _COUNT.match(self.text, self.at) is not None
+        return self.text.startswith(("*", "+", "?"), self.at)
+
+    def _repeated(self, item: Item, start: int) -> Item:
+        """`item` with the count that follows it, if one does. (Lazy counts have the same language.)"""
+        text, begin = self.text, self.at
+        sign = text[begin : begin + 1]
+        low: int
+        high: int | None
+        if sign == "*":
+            low, high = 0, None
+        elif sign == "+":
+            low, high = 1, None
+        elif sign == "?":
+            low, high = 0, 1
+        else:
+            count = _COUNT.match(text, begin) if sign == "{" else None
+            if count is None:
+                return item
+            low = int(count[1])
+            high = low if count[2] is None else int(count[3]) if count[3] else None
+            if high is not None and high < low:
+                self.fail(f"the count {count[0]} has its bounds in the wrong order")
+            self.at = count.end() - 1
+        self.at += 1
+        if isinstance(item, Anchor | Boundary) and text[start] != "(":
+            self.fail("an assertion cannot be repeated", begin)
+        if text.startswith("?", self.at):
+            self.at += 1
+        elif text.startswith("+", self.at):
+            self.refuse("a possessive count", begin, "leave out the second `+`")
+        if self._counted():
+            self.fail("a count follows a count", hint="put the inner one in (?:...)")
+        return repeat(item, low, high) if isinstance(item, Regex) else Loop(item, low, high)
+
+    def group(self) -> Item:
+        """A group of any kind, from its opening to its closing parenthesis."""
+        text, start = self.text, self.at
+        if not text.startswith("(?", start):
+            return self._group_body(start + 1, start)
+        if text.startswith(("(?=", "(?!"), start):
+            return Look(self._group_body(start + 3, start), text[start + 2] == "!", start)
+        if text.startswith(("(?<=", "(?<!"), start):
+            self.refuse("lookbehind", start)
+        named = _NAMED_GROUP.match(text, start)
+        if named is not None:
+            return self._group_body(named.end(), start)
+        if text.startswith("(?#", start):
+            self.at = text.find(")", start) + 1
+            if not self.at:
+                self.fail("this comment has no end", start)
+            return EPSILON
+        if text.startswith("(?P=", start):
+            self.refuse("a back-reference", start)
+        if text.startswith("(?>", start):
+            self.refuse("an atomic group", start)
+        if text.startswith("(?(", start):
+            self.refuse("a conditional group", start)
+        flags = _FLAGS.match(text, start)
+        if flags is None:
+            self.fail("this is no kind of group", start, r"write \( for the character")
+        return self._flags(flags)
+
+    def _flags(self, flags: re.Match[str]) -> Item:
+        """`(?:...)`, `(?i:...)`, `(?s-i:...)`, or `(?i)` at the very start."""
+        start, (on, off, closing) = flags.start(), flags.groups(default="")
+        for flag in on + off:
+            if flag not in "isua":
+                self.refuse(f"the flag {flag}", start)
+        saved = self.ignore_case, self.dot_all
+        self.ignore_case = ("i" in on or self.ignore_case) and "i" not in off
+        self.dot_all = ("s" in on or self.dot_all) and "s" not in off
+        if closing == ")":
+            if start:
+                self.fail("flags for the whole pattern stand at its start only", start, "write (?i:...)")
+            self.at = flags.end()
+            return EPSILON
+        body = self._group_body(flags.end(), start)
+        self.ignore_case, self.dot_all = saved
+        return body
+
+    def _group_body(self, begin: int, opening: int) -> Item:
+        self.groups += 1
+        if self.groups > MAX_GROUPS:
+            raise LimitExceeded("max_groups", self.groups, MAX_GROUPS, what="nested groups in a regular expression")
+        self.at = begin
+        item = self.choice()
+        if not self.text.startswith(")", self.at):
+            self.fail("this group has no end", opening, r"write \( for the character")
+        self.at += 1
+        self.groups -= 1
+        return item
+
+    # ---------------------------------------------------------------- characters
+
+    def _literal(self, run: str) -> Regex:
+        if self.ignore_case:
+            return concat(*(chars(fold_case(CharSet.of(character))) for character in run))
+        if not run.isascii() and any("\ud800" <= character <= "\udfff" for character in run):
+            return EMPTY  # a lone surrogate occurs in no text
+        return literal(run)
+
+    def _folded(self, characters: CharSet) -> CharSet:
+        return fold_case(characters) if self.ignore_case else characters
+
+    def character_class(self) -> Regex:
+        """A class, from its opening to its closing bracket."""
+        opening = self.at
+        written = _CLASS.match(self.text, opening)
+        if written is None:
+            self.fail("this character class has no end", opening, r"write \[ for the character")
+        key = written[0], self.ignore_case
+        found = self.classes.get(key)
+        if found is None:
+            found = self.classes[key] = chars(self._class_set(opening))
+        self.at = written.end()
+        return found
+
+    def _class_set(self, opening: int) -> CharSet:
+        text = self.text
+        self.at = opening + 1
+        negative = text.startswith("^", self.at)
+        self.at += negative
+        ranges: list[tuple[int, int]] = []
+        sets: list[CharSet] = []
+        while True:
+            start = self.at
+            low = self._class_member()
+            if low is None:
+                break
+            high: int | CharSet | None = None
+            if text.startswith("-", self.at) and not text.startswith("-]", self.at):
+                self.at += 1
+                high = self._class_member()
+            if isinstance(low, int) and isinstance(high, int):
+                if high < low:
+                    self.fail(f"the range {text[start : self.at]} has its ends in the wrong order", start)
+                ranges.append((low, high))
+                continue
+            if high is not None:
+                ranges.append((0x2D, 0x2D))  # beside a class such as \w the hyphen stands for itself
+            for member in (low, high):
+                if isinstance(member, int):
+                    ranges.append((member, member))
+                elif member is not None:
+                    sets.append(member)
+        found = self._folded(CharSet(ranges))
+        for characters in sets:
+            found |= characters
+        return ~found if negative else found
+
+    def _class_member(self) -> int | CharSet | None:
+        """A code point or an escape's set; None is the end of the class."""
+        character = self.text[self.at]
+        self.at += 1
+        if character == "]":
+            return None
+        if character != "\\":
+            return ord(character)
+        if self.text.startswith("b", self.at):
+            self.at += 1
+            return 8
+        found = self.escape()
+        if isinstance(found, int | CharSet):
+            return found
+        self.fail("an assertion cannot stand in a character class", self.at - 2)
+
+    def escape(self) -> int | CharSet | Item:
+        """What an escape stands for, from after its backslash: a character, a set or an assertion."""
+        text, start = self.text, self.at - 1
+        if self.at >= len(text):
+            self.fail("a backslash ends the pattern", start, r"write \\ for the character")
+        letter = text[self.at]
+        self.at += 1
+        if not (letter.isascii() and letter.isalnum()):
+            return ord(letter)
+        if letter in _SHORTHAND:
+            if self.ignore_case and letter in "wW":
+                return _WORD_FOLDED if letter == "w" else ~_WORD_FOLDED
+            return _SHORTHAND[letter]
+        if letter in _CONTROL:
+            return _CONTROL[letter]
+        if letter in "xu":
+            return self._code_point(letter, start)
+        if letter in "pP":
+            return self._property(letter, start)
+        if letter in "bB":
+            return Boundary(letter == "B", start)
+        if letter in "AZz":
+            return START if letter == "A" else END
+        if letter == "c" and re.match("[A-Za-z]", text[self.at :]):
+            self.at += 1
+            return ord(text[self.at - 1]) % 32
+        if letter == "0" and not text[self.at : self.at + 1].isdigit():
+            return 0
+        if letter in "123456789k":
+            self.refuse("a back-reference", start)
+        if letter == "0":
+            self.fail("octal escapes differ between engines", start, r"write \xHH")
+        self.fail(f"the escape \\{letter} means nothing, or differs between engines", start)
+
+    def _code_point(self, letter: str, start: int) -> int:
+        r"""\xHH, \uHHHH (a pair of surrogates is one character) or \u{H...}."""
+        text = self.text
+        braced = _BRACED_HEX.match(text, self.at) if letter == "u" else None
+        if braced is not None:
+            self.at = braced.end()
+            code_point = int(braced[1], 16)
+            if code_point > LAST_CODE_POINT:
+                self.fail("there is no such code point", start)
+            return code_point
+        digits = _HEX[letter].match(text, self.at)
+        if digits is None:
+            self.fail(f"\\{letter} lacks its hexadecimal digits", start)
+        self.at = digits.end()
+        code_point = int(digits[0], 16)
+        if 0xD800 <= code_point < 0xDC00:
+            low = _LOW_SURROGATE.match(text, self.at)
+            if low is not None:
+                self.at = low.end()
+                return 0x10000 + ((code_point - 0xD800) << 10) + int(low[1], 16) - 0xDC00
+        return code_point
+
+    def _property(self, letter: str, start: int) -> CharSet:
+        r"""\p{name}, \P{name}, \pL."""
+        written = _PROPERTY.match(self.text, self.at)
+        if written is None:
+            self.fail(f"\\{letter} lacks the name of a property", start, f"write \\{letter}{{L}}, say")
+        self.at = written.end()
+        name = written[2] or written[3]
+        found = unicode_property(name)
+        if found is None:
+            self.refuse(f"the Unicode property {name}", start, "general categories (L, Lu, Nd, ...) can")
+        found = self._folded(found)
+        return ~found if (letter == "P") != bool(written[1]) else found
+
+
+def _sequence(items: Several[Item]) -> Item:
+    """The items one after the other, neighbours without assertions joined."""
+    joined: list[Item] = []
+    plain: list[Regex] = []
+    for item in items:
+        if isinstance(item, Regex):
+            plain.append(item)
+            continue
+        if plain:
+            joined.append(concat(*plain))
+            plain = []
+        joined.extend(item.items if isinstance(item, Sequence) else (item,))
+    if not joined:
+        return concat(*plain)
+    if plain:
+        joined.append(concat(*plain))
+    return joined[0] if len(joined) == 1 else Sequence(tuple(joined))
+
+
+def _choice(branches: Several[Item]) -> Item:
+    """One of the branches, those without assertions joined."""
+    if len(branches) == 1:
+        return branches[0]
+    plain = [branch for branch in branches if isinstance(branch, Regex)]
+    if len(plain) == len(branches):
+        return alternate(*plain)
+    others = [branch for branch in branches if not isinstance(branch, Regex)]
+    return Choice((alternate(*plain), *others)) if plain else Choice(tuple(others))

@@ -1,0 +1,278 @@
+"""Regular languages over Unicode scalar values: the one representation of texts of strings and of numbers.
+
+    r = concat(chars(CharSet([(97, 122)])), repeat(ANY_CHAR, 0, 5))     make (simplified on construction)
+    r.nullable, r.transitions(), r.derivative(ord("a"))                 walk
+    matches(r, "abc"), is_empty(r), length_bounds(r), finite_words(r, 100), example(r)
+
+`regular_nodes` and `regular_operators` have the nodes and how one follows from another; this module adds the questions
+whose answers need a search through them, and is what everyone imports.
+
+Complement and intersection make emptiness PSPACE-hard, so searches have a budget of nodes and end in LimitExceeded,
+never in a wrong answer. Nodes without them are non-empty by construction and are never searched.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from maskwright.grammars.charset import CharSet
+from maskwright.grammars.errors import LimitExceeded
+from maskwright.grammars.regular_nodes import (
+    ANY_CHAR,
+    EMPTY,
+    EPSILON,
+    Chars,
+    Empty,
+    Epsilon,
+    Regex,
+    Transitions,
+    Words,
+    chars,
+    literal,
+    matches,
+    words,
+)
+from maskwright.grammars.regular_operators import (
+    ANY_STRING,
+    Alternate,
+    Complement,
+    Concat,
+    Intersect,
+    Repeat,
+    alternate,
+    complement,
+    concat,
+    intersect,
+    repeat,
+)
+
+__all__ = [
+    "ANY_CHAR",
+    "ANY_STRING",
+    "EMPTY",
+    "EPSILON",
+    "MAX_NODES",
+    "Alternate",
+    "Chars",
+    "Complement",
+    "Concat",
+    "Empty",
+    "Epsilon",
+    "Intersect",
+    "Regex",
+    "Repeat",
+    "Transitions",
+    "Words",
+    "alternate",
+    "chars",
+    "complement",
+    "concat",
+    "example",
+    "finite_words",
+    "intersect",
+    "is_empty",
+    "length_bounds",
+    "literal",
+    "matches",
+    "repeat",
+    "words",
+]
+
+MAX_NODES = 20_000  # derivatives visited by one search; some 50 microseconds each
+
+
+class _Budget:
+    """How many nodes a search may still visit."""
+
+    __slots__ = ("maximum", "visited")
+
+    def __init__(self, maximum: int) -> None:
+        self.visited, self.maximum = 0, maximum
+
+    def spend(self) -> None:
+        self.visited += 1
+        if self.visited > self.maximum:
+            raise LimitExceeded(
+                "max_nodes",
+                self.visited,
+                self.maximum,
+                what="search through a combination of string languages",
+                hint="fewer or shorter patterns have to be combined by `allOf` or `not` here",
+            )
+
+
+# -------------------------------------------------------------------- emptiness
+
+
+def is_empty(node: Regex, max_nodes: int = MAX_NODES) -> bool:
+    """Whether the language has no member (exact; memoised on every node that the search decides).
+
+    Raises:
+        LimitExceeded: deciding it takes more than `max_nodes` derivatives.
+    """
+    return _is_empty(node, _Budget(max_nodes))
+
+
+def _is_empty(node: Regex, budget: _Budget) -> bool:
+    """The recursion follows the nesting of operators only, which is bounded."""
+    if node.empty is None:
+        if node.nullable:
+            node.empty = False
+        elif isinstance(node, Concat):
+            node.empty = any(_is_empty(part, budget) for part in node.parts)
+        elif isinstance(node, Alternate):
+            node.empty = all(_is_empty(part, budget) for part in node.parts)
+        elif isinstance(node, Repeat):
+            node.empty = _is_empty(node.item, budget)  # low > 0: the node is not nullable
+        elif isinstance(node, Complement) and node.item.span[1] is not None:
+            node.empty = False  # finitely many strings are left out of infinitely many
+        else:
+            _search(node, budget)
+    return bool(node.empty)
+
+
+def _search(start: Regex, budget: _Budget) -> None:
+    """Decide an Intersect or Complement: depth first for a member, by derivatives."""
+    came_from: dict[Regex, Regex | None] = {start: None}
+    pending = [start]
+    while pending:
+        node = pending.pop()
+        budget.spend()
+        for _, target in node.transitions():
+            if target in came_from:
+                continue
+            if target.empty is None and not target.nullable and isinstance(target, Intersect | Complement):
+                came_from[target] = node
+                pending.append(target)
+            elif not _is_empty(target, budget):
+                step: Regex | None = node
+                while step is not None:  # whatever leads to a member has one
+                    step.empty = False
+                    step = came_from[step]
+                return
+    for node in came_from:  # all that can be reached from these was visited, and none is nullable
+        node.empty = True
+
+
+# -------------------------------------------------------------------- members
+
+
+def example(node: Regex, max_nodes: int = MAX_NODES) -> str | None:
+    """A shortest member, of letters and digits where possible; None when there is none.
+
+    Raises:
+        LimitExceeded: finding it takes more than `max_nodes` derivatives.
+    """
+    return _example(node, _Budget(max_nodes))
+
+
+def _example(node: Regex, budget: _Budget) -> str | None:
+    if _is_empty(node, budget):
+        return None
+    if node.nullable:
+        return ""
+    if isinstance(node, Chars):
+        return _pick(node.set)
+    if isinstance(node, Words):
+        return min(node.remaining(), key=len)
+    if isinstance(node, Concat):
+        return "".join(_example(part, budget) or "" for part in node.parts)
+    if isinstance(node, Repeat):
+        return (_example(node.item, budget) or "") * node.low
+    if isinstance(node, Alternate):
+        found = [text for text in (_example(part, budget) for part in node.parts) if text is not None]
+        return min(found, key=len)
+    return _breadth_first(node, budget)
+
+
+def _breadth_first(start: Regex, budget: _Budget) -> str:
+    """A shortest member of a node that has one."""
+    came_from: dict[Regex, tuple[Regex, CharSet] | None] = {start: None}
+    pending = deque([start])
+    while True:
+        node = pending.popleft()
+        if node.nullable:
+            letters = []
+            step = came_from[node]
+            while step is not None:
+                letters.append(_pick(step[1]))
+                step = came_from[step[0]]
+            return "".join(reversed(letters))
+        budget.spend()
+        for characters, target in node.transitions():
+            if target not in came_from:
+                came_from[target] = (node, characters)
+                pending.append(target)
+
+
+_PLEASANT = tuple(CharSet([part]) for part in ((0x61, 0x7A), (0x30, 0x39), (0x41, 0x5A), (0x21, 0x7E)))
+
+
+def _pick(characters: CharSet) -> str:
+    """One character of a set that a person can read, if there is any."""
+    for pleasant in _PLEASANT:
+        both = characters & pleasant
+        if both:
+            return chr(both.first)
+    return chr(characters.first)
+
+
+def length_bounds(node: Regex, max_nodes: int = MAX_NODES) -> tuple[int, int | None]:
+    """(shortest, longest) length of a member in code points; None is unbounded; (0, 0) of an empty language.
+
+    `shortest` is exact. `longest` is exact for nodes without Intersect and Complement, else it may be too large.
+
+    Raises:
+        LimitExceeded: finding a shortest member takes more than `max_nodes` derivatives.
+    """
+    if node.plain:
+        return node.span
+    shortest = example(node, max_nodes)
+    return (0, 0) if shortest is None else (len(shortest), node.span[1])
+
+
+def finite_words(node: Regex, limit: int, max_nodes: int = MAX_NODES) -> tuple[str, ...] | None:
+    """All members, sorted, when there are at most `limit`; None when there are more.
+
+    Raises:
+        LimitExceeded: whether a derivative is empty takes more than `max_nodes` to decide.
+    """
+    if node.plain and node.span[1] is None:
+        return None
+    budget = _Budget(max_nodes)
+    if _is_empty(node, budget):
+        return ()
+    found = [""] if node.nullable else []
+    path = [node]  # path[i] is what may follow letters[:i]; more[i] are the branches of it that are left
+    more = [_branches(node, limit, budget)]
+    letters: list[str] = []
+    on_path = {node}
+    while path:
+        branches = more[-1]
+        if branches is None or len(found) > limit:
+            return None
+        if not branches:
+            on_path.discard(path.pop())
+            more.pop()
+            if letters:
+                letters.pop()
+            continue
+        letter, target = branches.pop()
+        if target in on_path:
+            return None  # a loop that leads to a member: infinitely many
+        budget.spend()
+        letters.append(letter)
+        if target.nullable:
+            found.append("".join(letters))
+        path.append(target)
+        on_path.add(target)
+        more.append(_branches(target, limit, budget))
+    return tuple(sorted(found)) if len(found) <= limit else None
+
+
+def _branches(node: Regex, limit: int, budget: _Budget) -> list[tuple[str, Regex]] | None:
+    """(letter, non-empty derivative) for every letter; None when there are more than `limit`: as many members, then."""
+    live = [(characters, target) for characters, target in node.transitions() if not _is_empty(target, budget)]
+    if sum(characters.size for characters, _ in live) > limit:
+        return None
+    return [(chr(code_point), target) for characters, target in live for code_point in characters]

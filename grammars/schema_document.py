@@ -1,0 +1,408 @@
+"""One schema being loaded: every subschema that can be reached, checked at once and expanded when asked for.
+
+Loading visits each reachable subschema once, with one table look-up a keyword (schema_keywords). Nothing is expanded
+then, but for the schemas that negate something (`not`, `oneOf`, `if`): whether a negation of containers can be enforced
+shows only in its expansion, and a schema that cannot be enforced is refused while it is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from maskwright.grammars import boolean, formats, numbers, regex, regular
+from maskwright.grammars.boolean import FALSE, TRUE, Bool
+from maskwright.grammars.errors import GrammarError, InvalidError, LimitExceeded, UnsupportedError
+from maskwright.grammars.ir import Value
+from maskwright.grammars.options import SchemaOptions
+from maskwright.grammars.regular import Regex
+from maskwright.grammars.schema_arrays import array_shape
+from maskwright.grammars.schema_constants import constants
+from maskwright.grammars.schema_keywords import (
+    ANY_TYPE,
+    ARRAY,
+    ARRAYS,
+    INTEGER,
+    LOGIC,
+    NUMBER,
+    NUMBERS,
+    OBJECT,
+    OBJECTS,
+    REFERENCE,
+    STRING,
+    STRINGS,
+    VALUES,
+)
+from maskwright.grammars.schema_logic import combined
+from maskwright.grammars.schema_numbers import number_language
+from maskwright.grammars.schema_objects import object_shape
+from maskwright.grammars.schema_references import References, Scope
+from maskwright.grammars.schema_strings import string_language
+from maskwright.grammars.values import Algebra, Inexpressible, Pending
+
+__all__ = ["Document", "Schema"]
+
+MAX_SAME_INSTANCE_DEPTH = 150  # allOf in anyOf in $ref in ... before any child is reached
+
+
+class Schema:
+    """One subschema: the leaf of the IR's child expressions (see ir.Schema). Compared by identity.
+
+    Attributes:
+        document: what is shared with the other subschemas.
+        scope: the dialect it is read in and where its references lead.
+        contents: the JSON object.
+        pointer: where it stands: "" is the root, "URI#…" a place in another document.
+        types: the JSON types that `type` leaves, as bits of schema_keywords.
+        families: the families of keywords that occur and matter.
+        target: where `$ref` leads.
+        here: (keyword, schema) of the subschemas of the same instance.
+        dropped: keywords left out under on_unsupported="warn".
+    """
+
+    # Defaults that most schemas never change, on the class: there may be 100,000 of them to make.
+    types: int = ANY_TYPE
+    families: int = 0
+    target: Schema | bool = True
+    here: Sequence[tuple[str, Schema]] = ()
+    dropped: frozenset[str] = frozenset()
+    _value: Value | None = None
+    _pending: bool = False
+
+    def __init__(self, document: Document, scope: Scope, contents: dict[str, Any], pointer: str) -> None:
+        self.document, self.scope, self.contents, self.pointer = document, scope, contents, pointer
+
+    def __repr__(self) -> str:
+        return f"<{self.pointer or '#'}>"
+
+    # What the checkers of schema_keywords call
+
+    def check(self) -> None:
+        """Checks every keyword and reaches every subschema."""
+        table, families = self.scope.dialect.keywords, 0
+        if self.scope.dialect.reference_alone and "$ref" in self.contents:
+            self.families = REFERENCE
+            table["$ref"].check(self, "$ref", self.contents["$ref"])
+            return
+        for key, value in self.contents.items():
+            keyword = table.get(key)
+            if keyword is not None:
+                families |= keyword.family
+                keyword.check(self, key, value)
+        self.families = families
+        if families & NUMBERS and "multipleOf" in self.contents:
+            number_language(self)
+        if self.document.options.numbers == "any":
+            self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        """Has the text policy refuse constraints on numbers that it has no regular language for."""
+        if self.types & INTEGER:
+            number_language(self)
+        if self.families & VALUES:
+            constants(self)
+
+    def reach(self, contents: Any, pointer: str) -> Schema | None:
+        """The subschema `contents`, which is checked later; None if it is true or false."""
+        if contents.__class__ is dict:
+            return self.scope.schemas.get(id(contents)) or self.document.enter(contents, pointer, self.scope)
+        if contents is True or contents is False:
+            return None
+        raise InvalidError("a schema must be an object, true or false", pointer=pointer)
+
+    def reach_here(self, contents: Any, pointer: str, key: str) -> None:
+        """As `reach`, for a subschema that speaks about the same instance."""
+        schema = self.reach(contents, pointer)
+        if schema is not None:
+            self.here = (*self.here, (key, schema))
+
+    def refer(self, reference: str) -> None:
+        """Follows `$ref`."""
+        targets = self.scope.targets
+        target = targets.get(reference)
+        if target is None:
+            pointer = f"{self.pointer}/$ref"
+            contents, place, scope = self.document.references.find(reference, self.scope, pointer)
+            if contents.__class__ is dict:
+                target = scope.schemas.get(id(contents)) or self.document.enter(contents, place, scope)
+            elif isinstance(contents, bool):
+                target = contents
+            else:
+                raise InvalidError(f"the reference {reference!r} leads to something that is no schema", pointer=pointer)
+            targets[reference] = target
+        self.target = target
+        if isinstance(target, Schema):
+            self.here = (*self.here, ("$ref", target))
+
+    def judge_early(self) -> None:
+        """Has this schema expanded while the document is loaded."""
+        self.document.early[self] = None
+
+    def refuse(self, key: str, reason: str) -> None:
+        """Refuses a keyword whose value no expansion looks at, or notes that it is left out."""
+        self.leave_out(key, UnsupportedError(reason))
+
+    def leave_out(self, key: str, error: UnsupportedError) -> None:
+        """Raises `error` as one of keyword `key`; under on_unsupported="warn", notes it and drops the keyword."""
+        self.document.leave_out(UnsupportedError(error.reason, keyword=key, pointer=f"{self.pointer}/{key}", hint=error.hint))
+        self.dropped |= {key}
+
+    # What the expansion of families calls
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The value of a keyword, if it is one in this dialect and was not left out."""
+        value = self.contents.get(key, default)
+        if value is default or key not in self.scope.dialect.keywords or key in self.dropped:
+            return default
+        return value
+
+    def child(self, contents: Any) -> Bool:
+        """A subschema as an expression over Schema leaves."""
+        if contents.__class__ is not dict:
+            return TRUE if contents is True else FALSE
+        return self.scope.schemas[id(contents)].expression
+
+    @property
+    def expression(self) -> Bool:
+        """This schema as an expression, without detours: a bare reference is what it leads to."""
+        schema = self
+        while schema.families == REFERENCE and schema.types == ANY_TYPE:
+            if not isinstance(schema.target, Schema):
+                return TRUE if schema.target else FALSE
+            schema = schema.target
+        if not schema.families:
+            return TRUE if schema.types == ANY_TYPE else schema.document.plain(schema)
+        return boolean.leaf(schema)
+
+    def target_value(self) -> Value:
+        """The values that `$ref` admits."""
+        if isinstance(self.target, Schema):
+            return self.target.expand()
+        return self.document.algebra.value_of(TRUE if self.target else FALSE)
+
+    def expand(self) -> Value:
+        """The values that satisfy this schema, memoised.
+
+        Raises:
+            LimitExceeded: a number or a pattern is beyond a budget.
+            UnsupportedError, InvalidError: only while the schema is loaded.
+        """
+        if self._value is None:
+            if self._pending:
+                raise Pending(self.pointer)
+            self._pending = True
+            try:
+                self._value = _expand(self)
+            except GrammarError as error:
+                raise error.at(self.pointer)
+            finally:
+                self._pending = False
+        return self._value
+
+    def forget(self) -> None:
+        """Has the next `expand` begin anew."""
+        self._value = None
+
+
+def _expand(schema: Schema) -> Value:
+    families, types, document = schema.families, schema.types, schema.document
+    if families == REFERENCE and types == ANY_TYPE:
+        return schema.target_value()
+    number: Regex = regular.EMPTY
+    if types & (NUMBER | INTEGER):
+        number = number_language(schema) if families & NUMBERS or not types & NUMBER else document.numbers
+    string: Regex = regular.EMPTY
+    if types & STRING:
+        string = string_language(schema) if families & STRINGS else regular.ANY_STRING
+    array = object_ = FALSE
+    if types & ARRAY:
+        array = array_shape(schema) if families & ARRAYS else TRUE
+    if types & OBJECT:
+        object_ = object_shape(schema) if families & OBJECTS else TRUE
+    value = Value(types & 7, number, string, array, object_)
+    if families & VALUES:
+        value = document.algebra.all_of([value, constants(schema)])
+    if families & (LOGIC | REFERENCE):
+        value = combined(schema, value)
+    return value
+
+
+class Document:
+    """Everything that the subschemas of one schema share.
+
+    Attributes:
+        options: see grammars/options.py.
+        references: the resources that references lead to.
+        algebra: operations on values; it memoises those of child expressions.
+        numbers: the language of all numbers under the text policy.
+        warnings: what was left out or read leniently, each beginning with its pointer.
+        early: the schemas that negate something, in order of visit.
+        negations: (schema, keyword, value so far) for each negation that was written positively.
+    """
+
+    def __init__(self, contents: Any, options: SchemaOptions) -> None:
+        self.options = options
+        self.references = References(contents, options.draft, options.registry)
+        self.numbers: Regex = numbers.numbers(options.numbers)
+        self.algebra = Algebra(self.numbers)
+        self.warnings = self.references.warnings
+        self.early: dict[Schema, None] = {}
+        self.negations: list[tuple[Schema, str, Value]] = []
+        self._pending: list[Schema] = []
+        self._schemas: list[Schema] = []
+        self._plain: dict[int, Bool] = {}
+        self._patterns: dict[str, Regex | None] = {}
+        self._formats: dict[str, Regex | None] = {}
+        self._numbers: dict[tuple[Any, ...], Regex] = {}
+
+    def load(self, contents: Any) -> Bool:
+        """Checks the whole schema and gives its expression."""
+        if isinstance(contents, bool):
+            return TRUE if contents else FALSE
+        if not isinstance(contents, dict):
+            raise InvalidError("a schema must be an object, true or false", pointer="")
+        root = self.enter(contents, "", self.references.root)
+        while self._pending:
+            self._pending.pop().check()
+        self._check_loops()
+        self._judge()
+        return root.expression
+
+    def enter(self, contents: dict[str, Any], pointer: str, scope: Scope) -> Schema:
+        """The schema of `contents`, first met where the schema around it stands in `scope`."""
+        inner = scope
+        if scope.dialect.identifier in contents or "$schema" in contents:
+            inner = self.references.enter(contents, pointer, scope)
+        schema = Schema(self, inner, contents, pointer)
+        scope.schemas[id(contents)] = inner.schemas[id(contents)] = schema
+        self._pending.append(schema)
+        self._schemas.append(schema)
+        return schema
+
+    def leave_out(self, error: UnsupportedError) -> None:
+        """Raises `error`, or makes it a warning under on_unsupported="warn"."""
+        if self.options.on_unsupported == "error":
+            raise error
+        self.warnings.append(f"{error}: left out")
+
+    # Languages, memoised
+
+    def pattern_language(self, pattern: str, pointer: str = "", key: str = "pattern") -> Regex | None:
+        """The strings in which `pattern` finds a match; None if it was left out."""
+        if pattern not in self._patterns:
+            try:
+                self._patterns[pattern] = regex.parse(pattern, search=True)
+            except UnsupportedError as error:
+                error.keyword = error.keyword or key
+                error.at(pointer)
+                self.leave_out(error)
+                self._patterns[pattern] = None
+            except GrammarError as error:
+                raise error.at(pointer)
+        return self._patterns[pattern]
+
+    def format_language(self, name: str, pointer: str = "") -> Regex | None:
+        """The strings of a format; None if it is not enforced."""
+        if self.options.format == "annotate":
+            return None
+        if name not in self._formats:
+            try:
+                self._formats[name] = found = formats.format_language(name)
+                if found is None:
+                    self.warnings.append(f"{pointer}: the format {name!r} is unknown: not enforced")
+            except UnsupportedError as error:
+                error.keyword = error.keyword or "format"
+                error.at(pointer)
+                self.leave_out(error)
+                self._formats[name] = None
+        return self._formats[name]
+
+    def number_language(self, integer: bool, *bounds: Any) -> Regex:
+        """As numbers.number_language, under the text policy.
+
+        Args:
+            integer: whether the value must be an integer.
+            bounds: minimum, exclusive minimum, maximum, exclusive maximum, divisor; None where there is none.
+        """
+        key = (integer, *bounds)
+        if key not in self._numbers:
+            low, above, high, below, multiple = bounds
+            self._numbers[key] = numbers.number_language(
+                integer=integer,
+                minimum=low,
+                exclusive_minimum=above,
+                maximum=high,
+                exclusive_maximum=below,
+                multiple_of=multiple,
+                policy=self.options.numbers,
+            )
+        return self._numbers[key]
+
+    def plain(self, schema: Schema) -> Bool:
+        """One leaf for all schemas that say nothing but their `type`."""
+        key = schema.types if schema.scope.dialect.integral_floats else ~schema.types
+        return self._plain.setdefault(key, boolean.leaf(schema))
+
+    # Judgement of the whole
+
+    def _check_loops(self) -> None:
+        """No schema may apply to its own instance again; and expansion, which recurs, must not go too deep.
+
+        Raises:
+            InvalidError: a loop.
+            LimitExceeded: a long way without one.
+        """
+        heights: dict[Schema, int] = {}
+        for start in self._schemas:
+            if not start.here or start in heights:
+                continue
+            path: dict[Schema, str] = {}
+            stack: list[tuple[Schema, int]] = [(start, 0)]
+            while stack:
+                schema, step = stack.pop()
+                edges = schema.here
+                if step == len(edges):
+                    path.pop(schema, None)
+                    heights[schema] = 1 + max((heights[below] for _, below in edges), default=0)
+                    continue
+                key, below = edges[step]
+                path[schema] = key
+                stack.append((schema, step + 1))
+                if below in path:
+                    self._report_loop(path, below)
+                if below not in heights:
+                    stack.append((below, 0))
+            if heights[start] > MAX_SAME_INSTANCE_DEPTH:
+                hint = "nest the subschemas and references less deeply"
+                raise LimitExceeded("nesting", heights[start], MAX_SAME_INSTANCE_DEPTH, pointer=start.pointer, hint=hint)
+
+    @staticmethod
+    def _report_loop(path: dict[Schema, str], again: Schema) -> None:
+        loop = list(path.items())
+        loop = loop[next(i for i, (schema, _) in enumerate(loop) if schema is again) :]
+        way = " -> ".join(f"#{schema.pointer}/{key}" for schema, key in loop)
+        for schema, key in loop:
+            if key == "propertyNames":
+                raise UnsupportedError("names that are described by the schema of their object", keyword=key, pointer=f"{schema.pointer}/{key}")
+        raise InvalidError(f"references form an infinite loop: {way}", pointer=f"{again.pointer}/{loop[0][1]}")
+
+    def _judge(self) -> None:
+        """Expands what negates something, so that what cannot be enforced is found now."""
+        while not self._all_enforceable():
+            # A keyword was left out with a warning: whatever was expanded may have used it.
+            self.algebra = Algebra(self.numbers)
+            for schema in self._schemas:
+                schema.forget()
+
+    def _all_enforceable(self) -> bool:
+        self.negations.clear()
+        for schema in self.early:
+            self.algebra.renew()
+            schema.expand()
+        for schema, key, value in self.negations:
+            try:
+                self.algebra.check(value)
+            except Inexpressible as error:
+                schema.leave_out(key, error)
+                return False
+        return True

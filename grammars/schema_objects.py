@@ -1,0 +1,40 @@
+"""`properties`, `patternProperties`, `additionalProperties`, `propertyNames`, `required`, `minProperties`, `maxProperties`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from maskwright.grammars.boolean import TRUE, Bool, leaf
+from maskwright.grammars.ir import ObjectShape
+from maskwright.grammars.regular import ANY_STRING
+
+if TYPE_CHECKING:
+    from maskwright.grammars.schema_document import Schema
+
+__all__ = ["object_shape"]
+
+_ANY = ObjectShape()
+
+
+def object_shape(schema: Schema) -> Bool:
+    """The objects that the keywords about objects admit."""
+    patterns, additional = [], schema.child(schema.get("additionalProperties", True))
+    for pattern, contents in schema.get("patternProperties", {}).items():
+        language = schema.document.pattern_language(pattern)
+        if language is None:
+            # Left out: which keys are additional is unknown then.
+            patterns, additional = [], TRUE
+            break
+        patterns.append((language, schema.child(contents)))
+    names = schema.child(schema.get("propertyNames", True))
+    most = schema.get("maxProperties")
+    shape = ObjectShape(
+        tuple((name, schema.child(contents)) for name, contents in schema.get("properties", {}).items()),
+        tuple(patterns),
+        additional,
+        tuple(dict.fromkeys(schema.get("required", ()))),
+        int(schema.get("minProperties", 0)),
+        None if most is None else int(most),
+        ANY_STRING if names is TRUE else schema.document.algebra.value_of(names).string,
+    )
+    return TRUE if shape == _ANY else leaf(shape)

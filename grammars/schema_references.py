@@ -1,0 +1,189 @@
+"""Where a schema stands, and where its references lead.
+
+A `Scope` is one resource in one dialect: references beginning with `#/` walk its contents, which is what nearly every
+real reference is. Anything else (`$id`, anchors, other documents, the official metaschemas) goes through the
+`referencing` library, imported when first needed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urldefrag, urljoin
+
+from maskwright.grammars.errors import InvalidError, UnsupportedError
+from maskwright.grammars.schema_keywords import DEFAULT_DIALECT, Dialect, dialect_named, escape
+
+if TYPE_CHECKING:
+    from maskwright.grammars.schema_document import Schema
+
+__all__ = ["References", "Scope"]
+
+
+class Scope:
+    """The surroundings that give a schema its meaning.
+
+    Attributes:
+        dialect: the keywords that are understood.
+        root: the contents of the resource, where `#` leads.
+        pointer: where the root stands: "" for the schema that was given, "/…" for a part of it, "URI#…" elsewhere.
+        schemas: id of contents → Schema, for the schemas whose *parent* stands in this scope.
+        targets: reference → what it leads to.
+    """
+
+    __slots__ = ("_base", "_outer", "dialect", "pointer", "root", "schemas", "targets")
+
+    def __init__(self, dialect: Dialect, root: Any, pointer: str, base: str, outer: Scope | None = None) -> None:
+        self.dialect, self.root, self.pointer = dialect, root, pointer
+        self._base, self._outer = base, outer
+        self.schemas: dict[int, Schema] = {}
+        self.targets: dict[str, Schema | bool] = {}
+
+    @property
+    def base(self) -> str:
+        """The absolute base URI ("" where the given schema names none), resolved when first asked for."""
+        if self._outer is not None:
+            self._base, self._outer = urljoin(self._outer.base, urldefrag(self._base).url), None
+        return self._base
+
+
+class References:
+    """All resources of one schema: the schema itself, its embedded resources and the documents of a registry."""
+
+    def __init__(self, contents: Any, default: str | None, registry: Any) -> None:
+        """Reads the dialect of `contents`.
+
+        Args:
+            contents: the schema.
+            default: the dialect where `contents` names none: a URI or name, or None for 2020-12 read leniently.
+            registry: a referencing.Registry of further documents, or None.
+        """
+        self.warnings: list[str] = []
+        self._given, self._registry, self._crawled = contents, registry, None
+        dialect = DEFAULT_DIALECT if default is None else dialect_named(default)
+        if dialect is None:
+            raise UnsupportedError(f"the dialect draft={default!r} is unknown", keyword="draft")
+        dialect = self._dialect(contents, "", dialect)
+        identifier = dialect.base_of(contents) if isinstance(contents, dict) else None
+        self.root = Scope(dialect, contents, "", urldefrag(identifier or "").url)
+        self._scopes = {self.root.base: self.root}
+
+    def enter(self, contents: dict[str, Any], pointer: str, scope: Scope) -> Scope:
+        """The scope of a subschema whose parent stands in `scope`: another one under its own `$id` or `$schema`."""
+        if contents is scope.root:
+            return scope
+        dialect = self._dialect(contents, pointer, scope.dialect)
+        identifier = scope.dialect.base_of(contents)
+        if identifier is not None:
+            return Scope(dialect, contents, pointer, identifier, scope)
+        if dialect is not scope.dialect:
+            return Scope(dialect, scope.root, scope.pointer, scope.base)
+        return scope
+
+    def find(self, reference: str, scope: Scope, pointer: str) -> tuple[Any, str, Scope]:
+        """Follows `reference`, which stands in `scope` at `pointer`.
+
+        Returns:
+            (contents, their pointer, the scope of their parent). Contents are not checked to be a schema.
+
+        Raises:
+            InvalidError: nothing is there.
+        """
+        if reference == "#":
+            return scope.root, scope.pointer, scope
+        if reference.startswith("#/"):
+            return self._walk(reference, reference[1:], scope, pointer)
+        uri, fragment = urldefrag(urljoin(scope.base, reference))
+        target = self._resource(uri, reference, scope, pointer)
+        if not fragment:
+            return target.root, target.pointer, target
+        if fragment.startswith("/"):
+            return self._walk(reference, fragment, target, pointer)
+        return self._anchor(uri, fragment, reference, target, pointer)
+
+    def _dialect(self, contents: Any, pointer: str, default: Dialect) -> Dialect:
+        name = contents.get("$schema") if isinstance(contents, dict) else None
+        if not isinstance(name, str):
+            return default
+        try:
+            dialect = dialect_named(name)
+        except UnsupportedError as error:
+            raise error.at(f"{pointer}/$schema")
+        if dialect is None:
+            self.warnings.append(f"{pointer}/$schema: the dialect {name!r} is unknown: read as {default.name}")
+        return dialect or default
+
+    def _walk(self, reference: str, fragment: str, scope: Scope, origin: str) -> tuple[Any, str, Scope]:
+        contents, pointer = scope.root, scope.pointer
+        steps = (unquote(fragment) if "%" in fragment else fragment).split("/")[1:]
+        for number, step in enumerate(steps):
+            if "~" in step:
+                step = step.replace("~1", "/").replace("~0", "~")
+            if isinstance(contents, dict) and step in contents:
+                contents = contents[step]
+            elif isinstance(contents, list) and step.isdecimal() and int(step) < len(contents):
+                contents = contents[int(step)]
+            else:
+                raise InvalidError(f"the reference {reference!r} leads nowhere: there is no {step!r}", pointer=origin)
+            pointer = f"{pointer}/{escape(step)}"
+            # A resource on the way changes what references below it mean; the last step is the caller's to enter.
+            if isinstance(contents, dict) and scope.dialect.identifier in contents and number + 1 < len(steps):
+                scope = self.enter(contents, pointer, scope)
+        return contents, pointer, scope
+
+    # Beyond one resource
+
+    def _library(self) -> Any:
+        """The registry of everything that references may lead to."""
+        if self._crawled is None:
+            from jsonschema_specifications import REGISTRY
+            from referencing import Resource
+            from referencing.jsonschema import specification_with
+
+            registry = REGISTRY if self._registry is None else REGISTRY.combine(self._registry)
+            resource = Resource(contents=self._given, specification=specification_with(self.root.dialect.uri))
+            self._crawled = registry.with_resource(self.root.base, resource)
+        return self._crawled
+
+    def _resource(self, uri: str, reference: str, scope: Scope, origin: str) -> Scope:
+        if uri == scope.base:
+            return scope
+        found = self._scopes.get(uri)
+        if found is None:
+            from referencing.exceptions import Unresolvable, Unretrievable
+
+            try:
+                retrieved = self._library().get_or_retrieve(uri)
+            except (LookupError, Unresolvable, Unretrievable) as error:
+                hint = "give the document in registry="
+                raise InvalidError(f"the reference {reference!r} leads nowhere: {uri!r} is unknown", pointer=origin, hint=hint) from error
+            self._crawled, contents = retrieved.registry, retrieved.value.contents
+            pointer = _place(self._given, contents)
+            pointer = f"{uri}#" if pointer is None else pointer
+            found = Scope(self._dialect(contents, pointer, scope.dialect), contents, pointer, uri)
+            self._scopes[uri] = found
+        return found
+
+    def _anchor(self, uri: str, name: str, reference: str, scope: Scope, origin: str) -> tuple[Any, str, Scope]:
+        from referencing.exceptions import Unresolvable
+
+        try:
+            retrieved = self._library().anchor(uri, name)
+        except (LookupError, Unresolvable) as error:
+            raise InvalidError(f"the reference {reference!r} leads nowhere: no anchor {name!r}", pointer=origin) from error
+        self._crawled, contents = retrieved.registry, retrieved.value.resource.contents
+        place = _place(scope.root, contents)
+        return contents, f"{scope.pointer}#{name}" if place is None else scope.pointer + place, scope
+
+
+def _place(root: Any, wanted: Any) -> str | None:
+    """The JSON Pointer of the very object `wanted` within `root`, or None."""
+    pending: list[tuple[Any, str]] = [(root, "")]
+    while pending:
+        contents, pointer = pending.pop()
+        if contents is wanted:
+            return pointer
+        if isinstance(contents, dict):
+            pending.extend((item, f"{pointer}/{escape(name)}") for name, item in contents.items())
+        elif isinstance(contents, list):
+            pending.extend((item, f"{pointer}/{index}") for index, item in enumerate(contents))
+    return None

@@ -1,0 +1,330 @@
+"""And, or, not and exactly-one over `ir.Value`s, part by part.
+
+Literals, numbers and strings are closed under all of them. Arrays and objects are expressions over shapes, and what
+comes out of here holds no negated shape (`shapes` writes negations positively, or raises Inexpressible), so that the
+automaton never has to recognise the complement of a container.
+
+An `Algebra` belongs to one loaded schema: it knows the language of all numbers, remembers the value of every child
+expression asked for, and bounds the work that proofs of emptiness may cost. A proof may fail; it is never wrong.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from itertools import product
+from operator import and_, or_
+from typing import Any
+
+from maskwright.grammars import boolean, regular
+from maskwright.grammars.boolean import FALSE, TRUE, Bool
+from maskwright.grammars.errors import LimitExceeded, UnsupportedError
+from maskwright.grammars.ir import NOTHING, Value, anything
+from maskwright.grammars.regular import EMPTY, Regex, Words, alternate, complement, intersect, words
+from maskwright.grammars.shapes import ArrayView, Inexpressible, ObjectView, View
+
+__all__ = ["Algebra", "Inexpressible", "Pending"]
+
+MAX_PROOF_DEPTH = 6  # child expressions within child expressions
+MAX_PROOFS = 20_000  # between two calls of `renew`
+MAX_PROOF_NODES = 300  # derivatives in one proof about strings or numbers
+MAX_TERMS = 64  # of a disjunctive normal form
+
+
+class Pending(Exception):
+    """A schema was asked for its value while that value is being made; proofs give up, nothing else may ask."""
+
+
+class Algebra:
+    """The operations that need to know the text policy or to look into child expressions.
+
+    Attributes:
+        numbers: the language of all numbers under the text policy.
+        anything: the Value of every JSON value.
+    """
+
+    def __init__(self, numbers: Regex) -> None:
+        self.numbers, self.anything = numbers, anything(numbers)
+        self._values: dict[Bool, Value] = {TRUE: self.anything, FALSE: NOTHING}
+        self._proofs: dict[Bool, bool] = {}
+        self._views: dict[Bool, Any] = {}
+        self._depth = self._asked = self._cut_short = 0
+
+    def renew(self) -> None:
+        """Gives proofs their whole budget again."""
+        self._asked = 0
+
+    def value_of(self, expression: Bool) -> Value:
+        """The values that satisfy an expression over Schema leaves, memoised.
+
+        Raises:
+            Inexpressible: it negates a container in a way that cannot be enforced.
+            GrammarError: as `Schema.expand`.
+        """
+        if expression.kind == "leaf":
+            value: Value = expression.payload.expand()
+            return value
+        known = self._values.get(expression)
+        if known is None:
+            known = self._values[expression] = self._combine(expression)
+        return known
+
+    def _combine(self, expression: Bool) -> Value:
+        if expression.kind == "or":
+            return self.any_of([self.value_of(argument) for argument in expression.args])
+        if expression.kind == "one":
+            return self.one_of([self.value_of(argument) for argument in expression.args], self.anything)
+        arguments = expression.args if expression.kind == "and" else (expression,)
+        # What is asserted first: it is the context that makes negations expressible.
+        value = self.all_of([self.anything, *(self.value_of(argument) for argument in arguments if argument.kind != "not")])
+        for argument in arguments:
+            if argument.kind == "not":
+                value = self.minus(value, self.value_of(argument.args[0]))
+        return value
+
+    def all_of(self, values: Sequence[Value]) -> Value:
+        """What is in each of `values`."""
+        if len(values) == 1:
+            return values[0]
+        numbers = [value.number for value in values if value.number is not self.numbers]
+        return Value(
+            reduce(and_, (value.literals for value in values), 7),
+            intersect(*numbers) if numbers else self.numbers,
+            intersect(*(value.string for value in values)),
+            boolean.all_of(value.array for value in values),
+            boolean.all_of(value.object for value in values),
+        )
+
+    def any_of(self, values: Sequence[Value]) -> Value:
+        """What is in some of `values`."""
+        if len(values) == 1:
+            return values[0]
+        return Value(
+            reduce(or_, (value.literals for value in values), 0),
+            self.numbers if any(value.number is self.numbers for value in values) else alternate(*(value.number for value in values)),
+            alternate(*(value.string for value in values)),
+            boolean.any_of(value.array for value in values),
+            boolean.any_of(value.object for value in values),
+        )
+
+    def minus(self, value: Value, other: Value, given: Value | None = None) -> Value:
+        """What is in `value` and not in `other`, right for all values in `given` (by default: for all).
+
+        Raises:
+            Inexpressible: see `shapes`.
+        """
+        arrays, objects = (given.array, given.object) if given is not None else (TRUE, TRUE)
+        return Value(
+            value.literals & ~other.literals,
+            EMPTY if other.number is self.numbers else _without(value.number, other.number),
+            _without(value.string, other.string),
+            self._minus(ArrayView, value.array, other.array, self._asserted(ArrayView, arrays)),
+            self._minus(ObjectView, value.object, other.object, self._asserted(ObjectView, objects)),
+        )
+
+    def one_of(self, values: Sequence[Value], given: Value) -> Value:
+        """What is in exactly one of `values`, right for all values in `given`.
+
+        Raises:
+            Inexpressible: two containers overlap and neither can be left out of the other.
+        """
+        once = twice = 0
+        for value in values:
+            once, twice = once | value.literals, twice | (once & value.literals)
+        return Value(
+            once & ~twice,
+            _once([value.number for value in values]),
+            _once([value.string for value in values]),
+            self._once(ArrayView, [value.array for value in values], given.array),
+            self._once(ObjectView, [value.object for value in values], given.object),
+        )
+
+    def is_empty(self, expression: Bool) -> bool:
+        """Whether certainly nothing satisfies a child expression; False where no proof was found within the budget."""
+        if expression.kind in ("true", "false"):
+            return expression is FALSE
+        known = self._proofs.get(expression)
+        if known is not None:
+            return known
+        if self._depth >= MAX_PROOF_DEPTH or self._asked >= MAX_PROOFS:
+            self._cut_short += 1
+            return False
+        self._depth += 1
+        self._asked += 1
+        before = self._cut_short
+        try:
+            empty = self._holds_nothing(self.value_of(expression))
+        except (Pending, LimitExceeded, UnsupportedError):
+            # No proof. Where the cause matters by itself, the check of that very schema meets it again and reports it.
+            self._cut_short += 1
+            empty = False
+        finally:
+            self._depth -= 1
+        if empty or self._cut_short == before:
+            self._proofs[expression] = empty
+        return empty
+
+    def check(self, value: Value) -> None:
+        """Expands every child expression of `value` that holds a negation, and theirs, so that none fails later.
+
+        Raises:
+            Inexpressible: one cannot be enforced.
+        """
+        pending, seen = self._negations(value), set[Bool]()
+        while pending:
+            expression = pending.pop()
+            if expression not in seen:
+                seen.add(expression)
+                pending.extend(self._negations(self.value_of(expression)))
+                if len(seen) > MAX_PROOFS:
+                    raise LimitExceeded("negated subschemas", len(seen), MAX_PROOFS, hint="use fewer of them")
+
+    def _negations(self, value: Value) -> list[Bool]:
+        views = [self._view(kind, one) for kind, part in _containers(value) for one in _leaves(part)]
+        return [child for view in views for child in view.children() if not boolean.is_monotone(child)]
+
+    # Emptiness
+
+    def _holds_nothing(self, value: Value) -> bool:
+        if value.literals or value.array is TRUE or value.object is TRUE:
+            return False
+        if not (regular.is_empty(value.number, MAX_PROOF_NODES) and regular.is_empty(value.string, MAX_PROOF_NODES)):
+            return False
+        return all(self._conflict(kind, part) for kind, part in _containers(value))
+
+    def _conflict(self, kind: type[View], formula: Bool) -> bool:
+        """Whether certainly no container satisfies `formula`."""
+        terms = _disjuncts(formula)
+        if terms is None:
+            self._cut_short += 1
+            return False
+        return all(bool(term) and kind.conflict([self._view(kind, one) for one in term], self.is_empty) for term in terms)
+
+    # Negation
+
+    def _view(self, kind: type[View], one: Bool) -> Any:
+        view = self._views.get(one)
+        if view is None:
+            view = self._views[one] = kind(one.payload)
+        return view
+
+    def _asserted(self, kind: type[View], formula: Bool) -> list[Any]:
+        """Views of the shapes that hold wherever `formula` does."""
+        parts = formula.args if formula.kind == "and" else (formula,)
+        return [self._view(kind, part) for part in parts if part.kind == "leaf"]
+
+    def _minus(self, kind: type[View], formula: Bool, other: Bool, context: list[Any]) -> Bool:
+        """`formula` and not `other`, right wherever `context` holds."""
+        if formula is FALSE or other is FALSE:
+            return formula
+        if other is TRUE or formula == other:
+            return FALSE
+        self._asked += 1
+        if self._asked > MAX_PROOFS:
+            raise LimitExceeded("proofs", self._asked, MAX_PROOFS, hint="use fewer overlapping alternatives")
+        try:
+            return boolean.all_of((formula, self._negation(kind, other, context + self._asserted(kind, formula))))
+        except Inexpressible:
+            # Each way of satisfying `formula` may know enough, even if what they share does not.
+            ways = _split(formula)
+            if ways is None:
+                raise
+            return boolean.any_of(self._minus(kind, way, other, context) for way in ways)
+
+    def _negation(self, kind: type[View], formula: Bool, context: list[Any]) -> Bool:
+        if formula.kind == "leaf":
+            view = self._view(kind, formula)
+            return FALSE if view in context else view.negation(context, self.is_empty)
+        if formula.kind == "or":
+            return boolean.all_of(self._negation(kind, argument, context) for argument in formula.args)
+        if formula.kind == "and":
+            return boolean.any_of(self._negation(kind, argument, context) for argument in formula.args)
+        return boolean.negate(formula)
+
+    def _once(self, kind: type[View], formulas: Sequence[Bool], given: Bool) -> Bool:
+        """Exactly one of `formulas`, right wherever `given` holds."""
+        live = [formula for formula in formulas if formula is not FALSE]
+        if len(live) < 2:
+            return live[0] if live else FALSE
+        context = self._asserted(kind, given)
+        known = [part for part in (given.args if given.kind == "and" else (given,)) if part.kind == "leaf"]
+        rivals: list[list[Bool]] = [[] for _ in live]
+        for second, formula in enumerate(live):
+            for first in range(second):
+                if not self._conflict(kind, boolean.all_of([live[first], formula, *known])):
+                    rivals[first].append(formula)
+                    rivals[second].append(live[first])
+        ways = []
+        for formula, others in zip(live, rivals, strict=True):
+            for other in others:
+                formula = self._minus(kind, formula, other, context)
+            ways.append(formula)
+        return boolean.any_of(ways)
+
+
+def _containers(value: Value) -> tuple[tuple[type[View], Bool], ...]:
+    return ((ArrayView, value.array), (ObjectView, value.object))
+
+
+def _leaves(formula: Bool) -> Iterable[Bool]:
+    """The distinct leaves of an expression, as expressions."""
+    pending, found = [formula], dict[Bool, None]()
+    while pending:
+        part = pending.pop()
+        if part.kind == "leaf":
+            found[part] = None
+        pending.extend(part.args)
+    return found
+
+
+def _disjuncts(formula: Bool) -> list[tuple[Bool, ...]] | None:
+    """The disjunctive normal form of an expression without negations; None if it has more than MAX_TERMS terms."""
+    if formula.kind == "leaf":
+        return [(formula,)]
+    if formula is TRUE or formula is FALSE:
+        return [()] if formula is TRUE else []
+    parts = [_disjuncts(argument) for argument in formula.args]
+    if any(part is None for part in parts):
+        return None
+    known: list[list[tuple[Bool, ...]]] = [part for part in parts if part is not None]
+    if formula.kind == "or":
+        terms = [term for part in known for term in part]
+        return terms if len(terms) <= MAX_TERMS else None
+    if reduce(lambda count, part: count * len(part), known, 1) > MAX_TERMS:
+        return None
+    return [tuple(dict.fromkeys(one for term in choice for one in term)) for choice in product(*known)]
+
+
+def _split(formula: Bool) -> list[Bool] | None:
+    """Expressions whose disjunction is `formula`; None where it has no alternatives."""
+    if formula.kind == "or":
+        return list(formula.args)
+    if formula.kind == "and":
+        for position, part in enumerate(formula.args):
+            if part.kind == "or":
+                rest = formula.args[:position] + formula.args[position + 1 :]
+                return [boolean.all_of((way, *rest)) for way in part.args]
+    return None
+
+
+def _without(language: Regex, other: Regex) -> Regex:
+    if language is EMPTY or other is EMPTY:
+        return language
+    return EMPTY if language is other else intersect(language, complement(other))
+
+
+def _once(languages: Sequence[Regex]) -> Regex:
+    """What is in exactly one of `languages`."""
+    live = [language for language in languages if language is not EMPTY]
+    if len(live) < 2:
+        return live[0] if live else EMPTY
+    # Mostly these are the words of enums, and counting them is far cheaper than intersecting.
+    listed = [language for language in live if isinstance(language, Words)]
+    counts = Counter(word for language in listed for word in language.remaining())
+    once = words(counts)
+    twice = words(word for word, count in counts.items() if count > 1)
+    for language in live:
+        if not isinstance(language, Words):
+            once, twice = alternate(once, language), alternate(twice, intersect(once, language))
+    return _without(once, twice)

@@ -1,0 +1,150 @@
+"""Layouts of the headers and records that the automaton's kernels read and write: the one place that names an offset.
+
+Three headers, each an int64 array of addresses and counters:
+
+    automaton header   AUTOMATON_*   one a compiled grammar; written by compile/tables.py, read by kernels
+    trie header        TRIE_*        one a vocabulary, one a set of remainders; read only
+    matcher header     MATCHER_*     one a matcher (and one scratch a grammar); private, written by kernels
+
+State record, STATE_SIZE int32 each, at AUTOMATON_STATES:
+
+    STATE_ROW    offset of the state's row in the transitions
+    STATE_MAP    offset of its byte classes (256 uint8): transition = transitions[ROW + maps[MAP + byte]]
+    STATE_FINAL  result code >= 0 with which the frame may end here, or -1
+    STATE_OP     what entering the state does: OP_*
+    STATE_ARG    argument of OP
+    STATE_ALIAS  the state that this one stands for (itself when it is its own), or -1 while it is not lowered
+    STATE_SAFE   index of its safe set (below), or 0
+    STATE_ELSE   state whose transitions count where this one has none (a trie of keys laid over "any other key"), or 0
+
+Transition values: 0 none; > 0 the next state; REJECT none, and no ELSE either; otherwise minus the number of an action
+record, ACTION_SIZE int32: call `target` with return block `block`, consuming the byte or not. When a frame ends with
+result code j, its caller goes on in state block + j.
+
+Safe set, SAFE_SIZE uint64: the ASCII bytes below 64, those below 128, and flags: SAFE_UNICODE when every well-formed
+non-ASCII character also leads back. From a state with a safe set every such character returns to the state itself (or
+counts one off the register on the way), so that a subtree of tokens made of them is allowed as a whole.
+
+Stack node, NODE_SIZE int32: return block, register, parent node, next node in the hash chain. Node 0 is the bottom.
+
+Row record, ROW_SIZE int64: kind (ROW_DENSE or ROW_SPARSE), address of the mask words or of the token ids, number of
+ids, address and number of its segments, address and number of its excluded ranges (int32 pairs of ranks, half open).
+
+A segment, SEGMENT_SIZE int64, is remainders of tokens that end the frame with one result code: address of a trie's
+header, result code, first node, end node, and 1 if tokens of the row's excluded ranges do not count (the segment is
+another row's, shared by this one).
+
+Memo entry, MEMO_SIZE int64: key one (state << 16 | slack) or -1 when free, key two (stack node), row number, offset of
+its patch (a length, then token ids), the entry's continuation after a late end (state, register, node) or state 0.
+"""
+
+from __future__ import annotations
+
+# automaton header
+AUTOMATON_STATES = 0
+AUTOMATON_TRANSITIONS = 1
+AUTOMATON_MAPS = 2
+AUTOMATON_ACTIONS = 3
+AUTOMATON_SAFE = 4
+AUTOMATON_ROWS = 5
+AUTOMATON_ROW_KEYS = 6  # open addressing: int64 keys (state << 16 | slack), -1 free
+AUTOMATON_ROW_NUMBERS = 7  # int32, beside the keys
+AUTOMATON_ROW_MASK = 8  # table size - 1
+AUTOMATON_SLACK_CAP = 9  # registers above this are the same to every token
+AUTOMATON_WORDS = 10  # words of a mask
+AUTOMATON_VOCABULARY = 11  # token ids are below this
+AUTOMATON_TOKEN_OFFSETS = 12  # int64 [V + 1] into
+AUTOMATON_TOKEN_BYTES = 13  # the tokens' bytes; special and padded tokens are empty
+AUTOMATON_EOS = 14  # int32 ids
+AUTOMATON_EOS_COUNT = 15
+AUTOMATON_MAX_TOKEN = 16  # bytes of the longest token
+AUTOMATON_RANKS = 17  # int32 [V]: the rank of each token of the trie
+AUTOMATON_SIZE = 18
+
+# trie header
+TRIE_BYTE = 0  # uint8 [N]
+TRIE_END = 1  # int32 [N]
+TRIE_FIRST = 2  # int32 [N + 1]
+TRIE_TOKENS = 3  # int32 [T]
+TRIE_SIG_LOW = 4  # uint64 [N], or 0: no signatures
+TRIE_SIG_HIGH = 5
+TRIE_SIG_FLAGS = 6  # uint8 [N]
+TRIE_SIG_CHARS = 7  # int32 [N]
+TRIE_NODES = 8
+TRIE_SIZE = 9
+
+# matcher header
+MATCHER_NODES = 0
+MATCHER_NODE_COUNT = 1
+MATCHER_NODE_CAP = 2
+MATCHER_HASH = 3  # int32 heads of the chains of nodes; 0 is none
+MATCHER_HASH_MASK = 4
+MATCHER_MEMO = 5
+MATCHER_MEMO_COUNT = 6
+MATCHER_MEMO_MASK = 7
+MATCHER_PATCH = 8  # int32
+MATCHER_PATCH_LENGTH = 9
+MATCHER_PATCH_CAP = 10
+MATCHER_HISTORY = 11  # int32 x 3 a step: state, register, node before it
+MATCHER_HISTORY_LENGTH = 12
+MATCHER_HISTORY_CAP = 13
+MATCHER_STATE = 14
+MATCHER_REGISTER = 15
+MATCHER_TOP = 16
+MATCHER_NEED = 17  # the state to lower, or the first key of the missing row
+MATCHER_WALK = 18  # workspace of a walk: int32, WALK_* below
+MATCHER_RANGES = 19  # int32 x 2: ranks [from, to) that are allowed
+MATCHER_RANGE_COUNT = 20
+MATCHER_RANGE_CAP = 21
+MATCHER_EXITS = 22  # int32 x 3: trie node, result code, 1 if the node's byte is part of the remainder
+MATCHER_EXIT_COUNT = 23
+MATCHER_EXIT_CAP = 24
+MATCHER_WALK_NODE = 25  # where an interrupted walk goes on
+MATCHER_WALK_DEPTH = 26
+MATCHER_SIZE = 27
+
+STATE_SIZE = 8
+STATE_ROW, STATE_MAP, STATE_FINAL, STATE_OP, STATE_ARG, STATE_ALIAS, STATE_SAFE, STATE_ELSE = range(8)
+
+OP_NONE = 0
+OP_POP = 1  # the frame ends at once with result code FINAL
+OP_SET = 2  # register := ARG
+OP_COUNT = 3  # register -= 1; at zero go to state ARG
+
+REJECT = -1
+ACTION_SIZE = 4
+ACTION_TARGET, ACTION_BLOCK, ACTION_CONSUME = range(3)
+
+SAFE_SIZE = 3
+SAFE_UNICODE = 1
+
+NODE_SIZE = 4
+NODE_BLOCK, NODE_REGISTER, NODE_PARENT, NODE_NEXT = range(4)
+
+ROW_SIZE = 7
+ROW_KIND, ROW_DATA, ROW_COUNT, ROW_SEGMENTS, ROW_SEGMENT_COUNT, ROW_EXCLUDED, ROW_EXCLUDED_COUNT = range(7)
+ROW_DENSE, ROW_SPARSE = 1, 2
+SEGMENT_SIZE = 5
+SEGMENT_TRIE, SEGMENT_RESULT, SEGMENT_LOW, SEGMENT_HIGH, SEGMENT_SHARED = range(5)
+
+MEMO_SIZE = 8
+MEMO_STATE, MEMO_TOP, MEMO_ROW, MEMO_PATCH, MEMO_NEXT_STATE, MEMO_NEXT_REGISTER, MEMO_NEXT_TOP = range(7)
+
+WALK_SIZE = 5  # end of the subtree, state, register, node, number of nodes: one a depth
+
+# reserved states: 0 is no state; DONE follows the root value
+DONE = 1
+
+# what a kernel answers
+OK = 0
+REJECTED = 1
+NEED_LOWER = 2
+NEED_ROW = 3
+NEED_NODES = 4
+NEED_MEMO = 5
+NEED_PATCH = 6
+NEED_HISTORY = 7
+NEED_RANGES = 8
+NEED_EXITS = 9
+EXIT_AFTER = 10  # internal to a walk: the frame ended, the byte was consumed
+EXIT_BEFORE = 11  # internal to a walk: the frame ended before the byte

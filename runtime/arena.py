@@ -1,0 +1,155 @@
+"""The memory of one matcher: stack nodes, memo of masks, patches, history. Layouts: kernels/layout.py.
+
+Private to a matcher, so kernels write it without a lock. Everything in it but the history stays true for any text of
+the same grammar, so an arena whose matcher is gone is handed, warm, to the next one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from maskwright.compile.token_tables import TokenTables
+from maskwright.grammars.errors import LimitExceeded
+from maskwright.kernels import layout as L
+
+__all__ = ["Arena"]
+
+_MAX_NODES = 1 << 26
+_MAX_MEMO = 1 << 16  # entries; past it the memo starts anew
+_MAX_PATCH = 1 << 22  # int32; past it the memo starts anew
+
+
+class Arena:
+    """Growable arrays behind a matcher's header. `header`: int64 [MATCHER_SIZE] at `address`."""
+
+    def __init__(self, tokens: TokenTables) -> None:
+        self.header = np.zeros(L.MATCHER_SIZE, np.int64)
+        self.address = self.header.ctypes.data
+        self._arrays: dict[int, np.ndarray[Any, Any]] = {}
+        spare = 2 * tokens.max_token + 16
+        nodes = np.zeros((spare + 256) * L.NODE_SIZE, np.int32)
+        nodes[L.NODE_BLOCK] = L.DONE
+        self._place(L.MATCHER_NODES, nodes)
+        self.header[L.MATCHER_NODE_COUNT] = 1
+        self.header[L.MATCHER_NODE_CAP] = len(nodes) // L.NODE_SIZE
+        self._place(L.MATCHER_HASH, np.zeros(1024, np.int32))
+        self.header[L.MATCHER_HASH_MASK] = 1023
+        self._new_memo(256)
+        self._place(L.MATCHER_PATCH, np.zeros(1024, np.int32))
+        self.header[L.MATCHER_PATCH_LENGTH] = 1
+        self.header[L.MATCHER_PATCH_CAP] = 1024
+        self._place(L.MATCHER_HISTORY, np.zeros(3 * 256, np.int32))
+        self.header[L.MATCHER_HISTORY_CAP] = 256
+        self._place(L.MATCHER_WALK, np.zeros((tokens.max_token + 2) * L.WALK_SIZE, np.int32))
+        self._place(L.MATCHER_RANGES, np.zeros(2 * 256, np.int32))
+        self.header[L.MATCHER_RANGE_CAP] = 256
+
+    def _place(self, slot: int, array: np.ndarray[Any, Any]) -> None:
+        self._arrays[slot] = array
+        self.header[slot] = array.ctypes.data
+
+    def _new_memo(self, entries: int) -> None:
+        memo = np.full(entries * L.MEMO_SIZE, -1, np.int64)
+        self._place(L.MATCHER_MEMO, memo)
+        self.header[L.MATCHER_MEMO_MASK] = entries - 1
+        self.header[L.MATCHER_MEMO_COUNT] = 0
+
+    def _doubled(self, slot: int) -> np.ndarray[Any, Any]:
+        old = self._arrays[slot]
+        self._place(slot, np.concatenate([old, np.zeros_like(old)]))
+        return self._arrays[slot]
+
+    def grow(self, status: int) -> None:
+        """Make room where a kernel answered NEED_NODES, NEED_MEMO, NEED_PATCH, NEED_HISTORY or NEED_RANGES."""
+        header = self.header
+        if status == L.NEED_NODES:
+            if header[L.MATCHER_NODE_CAP] >= _MAX_NODES:
+                raise LimitExceeded("max_nodes", int(header[L.MATCHER_NODE_CAP]), _MAX_NODES, what="stack nodes of one matcher")
+            nodes = self._doubled(L.MATCHER_NODES)
+            header[L.MATCHER_NODE_CAP] = len(nodes) // L.NODE_SIZE
+            self._rehash_nodes()
+        elif status == L.NEED_MEMO:
+            self._grow_memo()
+        elif status == L.NEED_PATCH:
+            if header[L.MATCHER_PATCH_CAP] >= _MAX_PATCH and header[L.MATCHER_MEMO_COUNT] > 0:
+                self.forget()
+            else:
+                self._doubled(L.MATCHER_PATCH)
+                header[L.MATCHER_PATCH_CAP] *= 2
+        elif status == L.NEED_HISTORY:
+            self._doubled(L.MATCHER_HISTORY)
+            header[L.MATCHER_HISTORY_CAP] *= 2
+        elif status == L.NEED_RANGES:
+            self._doubled(L.MATCHER_RANGES)
+            header[L.MATCHER_RANGE_CAP] *= 2
+        else:
+            raise AssertionError(f"a kernel answered {status}")
+
+    def forget(self) -> None:
+        """Drop the memo and its patches; they are computed again when needed."""
+        self._new_memo(256)
+        self.header[L.MATCHER_PATCH_LENGTH] = 1
+
+    def _grow_memo(self) -> None:
+        old = self._arrays[L.MATCHER_MEMO].reshape(-1, L.MEMO_SIZE)
+        if 2 * len(old) > _MAX_MEMO:
+            self.forget()
+            return
+        self._new_memo(2 * len(old))
+        memo = self._arrays[L.MATCHER_MEMO].reshape(-1, L.MEMO_SIZE)
+        mask = len(memo) - 1
+        kept = old[old[:, L.MEMO_STATE] >= 0]
+        for entry in kept:
+            mixed = (int(entry[L.MEMO_STATE]) * 0x9E3779B1 + int(entry[L.MEMO_TOP]) * 0x85EBCA77) & (1 << 64) - 1
+            if mixed >> 63:
+                mixed -= 1 << 64
+            slot = (mixed ^ (mixed >> 15)) & mask
+            while memo[slot, L.MEMO_STATE] >= 0:
+                slot = (slot + 1) & mask
+            memo[slot] = entry
+        self.header[L.MATCHER_MEMO_COUNT] = len(kept)
+
+    def _rehash_nodes(self) -> None:
+        """A table of heads twice as large, every permanent node in it again."""
+        size = 2 * len(self._arrays[L.MATCHER_HASH])
+        heads = np.zeros(size, np.int32)
+        count = int(self.header[L.MATCHER_NODE_COUNT])
+        nodes = self._arrays[L.MATCHER_NODES].reshape(-1, L.NODE_SIZE)
+        for node in range(1, count):
+            block, register, parent = nodes[node, : L.NODE_NEXT].tolist()
+            mixed = (block * 0x9E3779B1 + register * 0x85EBCA77 + parent * 0xC2B2AE3D) & (1 << 64) - 1
+            if mixed >> 63:
+                mixed -= 1 << 64
+            bucket = (mixed ^ (mixed >> 17)) & (size - 1)
+            nodes[node, L.NODE_NEXT] = heads[bucket]
+            heads[bucket] = node
+        self._place(L.MATCHER_HASH, heads)
+        self.header[L.MATCHER_HASH_MASK] = size - 1
+
+    def restart(self, root: int) -> None:
+        """Put the cursor at the start of a text, with no history."""
+        header = self.header
+        header[L.MATCHER_STATE], header[L.MATCHER_REGISTER], header[L.MATCHER_TOP] = root, 0, 0
+        header[L.MATCHER_HISTORY_LENGTH] = 0
+
+    def copy(self) -> Arena:
+        """An arena with the same cursor, history and stack; it shares nothing with this one."""
+        twin = object.__new__(Arena)
+        twin.header = self.header.copy()
+        twin.address = twin.header.ctypes.data
+        twin._arrays = {}
+        for slot, array in self._arrays.items():
+            twin._place(slot, array.copy())
+        return twin
+
+    @property
+    def history(self) -> np.ndarray[Any, Any]:
+        """int32: state, register and node before each step, one after the other."""
+        return self._arrays[L.MATCHER_HISTORY]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(array.nbytes for array in self._arrays.values())

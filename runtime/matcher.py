@@ -1,0 +1,213 @@
+"""GrammarMatcher: one text in the making, its next mask, and the way back.
+
+A matcher belongs to one thread at a time; many matchers may share a compiled grammar. Where a kernel answers NEED_*, the
+matcher has the missing state lowered, the missing row computed or its own arena grown, and calls the kernel again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from maskwright.compile.grammar import CompiledGrammar
+from maskwright.grammars.errors import MatcherError
+from maskwright.kernels import automaton as kernels
+from maskwright.kernels import layout as L
+from maskwright.runtime.arena import Arena
+
+__all__ = ["GrammarMatcher"]
+
+_MAX_SPARE_ARENAS = 8
+_ENDED = L.DONE + 1
+
+
+class GrammarMatcher:
+    """Follows one text of a compiled grammar, token by token.
+
+    Attributes:
+        compiled: the grammar.
+    """
+
+    def __init__(self, compiled: CompiledGrammar) -> None:
+        self.compiled = compiled
+        self._automaton = compiled.address
+        self._vocab_size = compiled.tokens.vocab_size
+        self._words = compiled.tokens.words
+        try:
+            self._arena: Arena = compiled.spare_arenas.pop()
+        except IndexError:
+            self._arena = Arena(compiled.tokens)
+        self._address = self._arena.address
+        self._header = self._arena.header
+        self._target: Any = None
+        self._target_address = self._target_stride = self._target_rows = 0
+        self._arena.restart(compiled.root)
+
+    def __del__(self) -> None:
+        arena = self.__dict__.get("_arena")
+        if arena is not None and len(self.compiled.spare_arenas) < _MAX_SPARE_ARENAS:
+            self.compiled.spare_arenas.append(arena)
+
+    def _mend(self, status: int) -> None:
+        """Provide what a kernel asked for."""
+        if status == L.NEED_LOWER:
+            self.compiled.lower(int(self._header[L.MATCHER_NEED]))
+        elif status == L.NEED_ROW:
+            self.compiled.add_row(int(self._header[L.MATCHER_NEED]))
+        else:
+            self._arena.grow(status)
+
+    # Moving
+
+    def accept_token(self, token_id: int) -> bool:
+        """Move over a token; False, and nothing moved, when the grammar does not allow it here.
+
+        Raises:
+            MatcherError: the id is not in the vocabulary, or the text has ended.
+        """
+        if not 0 <= token_id < self._vocab_size:
+            raise MatcherError(f"token id {token_id} is not in the vocabulary of {self._vocab_size:,} tokens")
+        status = kernels.accept_token(self._automaton, self._address, token_id)
+        while status > L.REJECTED:
+            self._mend(status)
+            status = kernels.accept_token(self._automaton, self._address, token_id)
+        if status == L.REJECTED and self._header[L.MATCHER_STATE] == _ENDED:
+            raise MatcherError("the text has ended (an end-of-sequence token was accepted); reset() or rollback() first")
+        return bool(status == L.OK)
+
+    def accept_string(self, text: str | bytes) -> bool:
+        """Move over a text, one step of the history; False, and nothing moved, when the grammar does not allow it all."""
+        if self._header[L.MATCHER_STATE] == _ENDED:
+            raise MatcherError("the text has ended (an end-of-sequence token was accepted); reset() or rollback() first")
+        data = np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8)
+        before = self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1].copy()
+        steps = int(self._header[L.MATCHER_HISTORY_LENGTH])
+        size = self.compiled.tokens.max_token
+        for start in range(0, len(data), size):
+            address = data.ctypes.data + start
+            length = min(size, len(data) - start)
+            while (
+                status := kernels.accept_bytes(self._automaton, self._address, address, length, int(start == 0))
+            ) > L.REJECTED:
+                self._mend(status)
+            if status == L.REJECTED:
+                self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1] = before
+                self._header[L.MATCHER_HISTORY_LENGTH] = steps
+                return False
+        return True
+
+    def rollback(self, n: int = 1) -> None:
+        """Take back the last `n` steps (accepted tokens or strings).
+
+        Raises:
+            MatcherError: there are not so many.
+        """
+        steps = int(self._header[L.MATCHER_HISTORY_LENGTH])
+        if not 0 <= n <= steps:
+            raise MatcherError(f"cannot roll back {n} steps: {steps} were accepted since the start")
+        if n:
+            history = self._arena.history
+            self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1] = history[3 * (steps - n) : 3 * (steps - n) + 3]
+            self._header[L.MATCHER_HISTORY_LENGTH] = steps - n
+
+    def reset(self) -> None:
+        """Back to the start of the text, history forgotten."""
+        self._arena.restart(self.compiled.root)
+
+    def fork(self) -> GrammarMatcher:
+        """An independent matcher at the same place, with the same history."""
+        twin = object.__new__(GrammarMatcher)
+        twin.__dict__.update(self.__dict__)
+        twin._arena = self._arena.copy()
+        twin._address, twin._header, twin._target = twin._arena.address, twin._arena.header, None
+        return twin
+
+    # Asking
+
+    @property
+    def step_count(self) -> int:
+        """Steps accepted since the start, as rollback counts them."""
+        return int(self._header[L.MATCHER_HISTORY_LENGTH])
+
+    def is_terminated(self) -> bool:
+        """Whether an end-of-sequence token was accepted."""
+        return bool(self._header[L.MATCHER_STATE] == _ENDED)
+
+    def is_completed(self) -> bool:
+        """Whether the text so far is a whole sentence (it may go on all the same)."""
+        if self._header[L.MATCHER_STATE] == _ENDED:
+            return True
+        while (status := kernels.completed(self._automaton, self._address)) > L.REJECTED:
+            self._mend(status)
+        return bool(status == L.OK)
+
+    def fill_next_token_bitmask(self, bitmask: Any, index: int = 0) -> bool:
+        """Write which tokens may come next to row `index` of a bitmask.
+
+        Args:
+            bitmask: int32 [B, ceil(V / 32)] or [ceil(V / 32)], a numpy array or a torch tensor on the CPU, contiguous;
+                bit i of word w stands for token 32 * w + i, least significant bit first.
+            index: the row to write; the others are left alone.
+
+        Returns:
+            True: the mask forbids something and must be applied. (Padding beyond the vocabulary is 0.)
+        """
+        if bitmask is not self._target:
+            self._aim(bitmask)
+        if not 0 <= index < self._target_rows:
+            raise MatcherError(f"row {index} is not one of the bitmask's {self._target_rows}")
+        address = self._target_address + index * self._target_stride
+        while (status := kernels.fill(self._automaton, self._address, address)) != L.OK:
+            self._mend(status)
+        return True
+
+    def _aim(self, bitmask: Any) -> None:
+        """Check a bitmask and remember where its rows lie; it is kept alive until the next one."""
+        shape, strides = tuple(bitmask.shape), None
+        if isinstance(bitmask, np.ndarray):
+            kind, address, strides = bitmask.dtype, bitmask.ctypes.data, bitmask.strides
+            good = kind == np.int32 and bitmask.flags.writeable
+        else:
+            good = str(bitmask.dtype) == "torch.int32" and bitmask.device.type == "cpu"
+            address, strides = bitmask.data_ptr(), tuple(4 * stride for stride in bitmask.stride())
+        if not good or len(shape) not in (1, 2) or shape[-1] != self._words or strides[-1] != 4:
+            raise MatcherError(
+                f"the bitmask must be int32 on the CPU with rows of {self._words} words, contiguous and writable; "
+                f"allocate_token_bitmask(batch, {self._vocab_size}) makes one"
+            )
+        self._target, self._target_address = bitmask, address
+        self._target_rows = shape[0] if len(shape) == 2 else 1
+        self._target_stride = strides[0] if len(shape) == 2 else 0
+
+    def allowed_token_ids(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The ids of the tokens that may come next, ascending."""
+        words = np.empty(self._words, np.int32)
+        while (status := kernels.fill(self._automaton, self._address, words.ctypes.data)) != L.OK:
+            self._mend(status)
+        return np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little"))
+
+    def allowed_bytes(self) -> bytes:
+        """The bytes that may come next, whatever tokens write them, ascending."""
+        flags = np.zeros(256, np.int32)
+        while (status := kernels.allowed_bytes(self._automaton, self._address, flags.ctypes.data)) != L.OK:
+            self._mend(status)
+        return bytes(np.flatnonzero(flags).astype(np.uint8))
+
+    def find_jump_forward_string(self) -> str:
+        """The text that must come next, as far as there is no choice and no chance to end; "" when there is a choice."""
+        out = np.zeros(self.compiled.tokens.max_token, np.int32)
+        steps, found = self.step_count, b""
+        while True:
+            status, length = kernels.forced_bytes(self._automaton, self._address, out.ctypes.data, len(out))
+            if status != L.OK:
+                self._mend(status)
+                continue
+            piece = out[:length].astype(np.uint8).tobytes()
+            found += piece
+            if length < len(out):
+                break
+            self.accept_string(piece)
+        self.rollback(self.step_count - steps)
+        # A forced character is given whole: bytes of one that could go on differently are left to the model.
+        return found.decode("utf-8", errors="ignore") if found else ""
