@@ -84,6 +84,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 $(KERNELS): $(INSTALLED) $(wildcard kernels/*.py)
-	@echo "First-time kernel compilation: about a minute, kept for the next runs ..."
+	@echo "First-time kernel compilation (under a minute; kept for the next runs) ..."
 	@$(BIN)/maskwright warmup
 	@touch $@

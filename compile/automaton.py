@@ -81,9 +81,13 @@ class Automaton:
     def allocate(self, count: int, owner: Owner) -> int:
         """Numbers for `count` states that `owner` lowers when they are reached; the first of them."""
         first = self.tables.allocate(count)
+        self.own(first, owner)
+        return first
+
+    def own(self, first: int, owner: Owner) -> None:
+        """Make `owner` the owner of the states from `first` on, the newest ones."""
         self._starts.append(first)
         self._owners.append(owner)
-        return first
 
     def _find(self, state: int) -> tuple[Owner, int]:
         block = bisect_right(self._starts, state) - 1

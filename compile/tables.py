@@ -92,7 +92,13 @@ class AutomatonTables:
         first = self.state_count
         self.reserve(count, 0, 0)
         self.state_count += count
+        # A kernel that was interrupted may have left records beyond the end.
+        self.states[first * L.STATE_SIZE : self.state_count * L.STATE_SIZE] = -1
         return first
+
+    def extend(self, states: int, transitions: int, maps: int) -> None:
+        """Take over what a kernel has written behind the end: the new numbers of states, transitions, bytes of maps."""
+        self.state_count, self.transition_count, self.map_count = states, transitions, maps
 
     def set_state(
         self, state: int, row: int, byte_map: int, final: int = -1, op: int = L.OP_NONE, argument: int = 0, safe: int = 0,

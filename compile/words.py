@@ -53,8 +53,8 @@ def lay_words(
         if need < 0:
             return None
         automaton.lower(need)
-    automaton.allocate(states - tables.state_count, _LAID)
-    tables.transition_count, tables.map_count = transitions, maps
+    tables.extend(states, transitions, maps)
+    automaton.own(int(start), _LAID)
     return int(start)
 
 

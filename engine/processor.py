@@ -70,7 +70,9 @@ class MaskLogitsProcessor:
     """Keeps `model.generate(..., logits_processor=[MaskLogitsProcessor(compiled)])` inside a grammar.
 
     Works with greedy decoding, sampling, beam search, assisted decoding with one tokenizer and prompt lookup, batched
-    and padded on the left. Whatever could let a row leave the grammar unnoticed raises instead (fail-closed).
+    and padded on the left. Whatever could let a row leave the grammar unnoticed raises instead (fail-closed): a token
+    forced by another processor, a second generation without `reset()`, and also beam search with `do_sample=True`,
+    where transformers goes on from hypotheses of probability zero when fewer tokens are allowed than there are beams.
 
     Args:
         compiled: one grammar for every row, or a list of n: with B rows in a call, row r follows grammar

@@ -20,12 +20,12 @@ class Priority(Enum):
     HIGH = "high"
 
 
-class Item(BaseModel):
+class Item(BaseModel, extra="forbid"):
     sku: str = Field(pattern=r"^[A-Z]-[0-9]{2,4}$")
     count: int = Field(ge=1, le=99)
 
 
-class Order(BaseModel):
+class Order(BaseModel, extra="forbid"):
     id: int = Field(ge=1, le=99999)
     customer: str = Field(max_length=24)
     priority: Priority

@@ -44,6 +44,7 @@ def tiny_tokenizer(vocab_size: int = 512) -> PreTrainedTokenizerFast:
 
 def tiny_model(tokenizer: PreTrainedTokenizerFast, seed: int = 0) -> LlamaForCausalLM:
     """A Llama-architecture model with random weights, for `tokenizer`; the same for the same seed."""
+    torch.set_num_threads(1)  # for a model this small, handing work to threads costs more than the work
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,

@@ -105,7 +105,8 @@ def decimals(grid: Grid) -> Regex:
     if grid.high is not None and grid.low + -grid.low % grid.modulus > grid.high:
         return EMPTY
     on_low = grid.low > 0 or grid.above
-    return _Whole(grid, -1, 1, None, on_low, grid.high is not None, 0)
+    on_high = grid.high is not None
+    return _Whole(grid, -1, 1, grid.high_length if on_high else None, on_low, on_high, 0)
 
 
 class _Digits(Regex):
@@ -132,11 +133,14 @@ class _Digits(Regex):
         self.on_high = on_high
         self.remainder = remainder
         self.state = (*state, on_low, on_high, _remainder_class(remainder, grid.modulus))
-        super().__init__((grid, self.state), ends)
+        super().__init__((grid, self.state), ends, plain=False)  # `span` is no more than an enclosing interval
+        self.empty = False  # what makes them is careful to make no dead state
 
     def _same(self, other: object) -> bool:
-        return isinstance(other, _Digits) and self.state == other.state and (
-            self.grid is other.grid or self.grid == other.grid
+        return (
+            isinstance(other, _Digits)
+            and self.state == other.state
+            and (self.grid is other.grid or self.grid == other.grid)
         )
 
     def _spell(self) -> CharSet:
@@ -233,9 +237,10 @@ class _Whole(_Digits):
         return False
 
     def _measure(self) -> Span:
-        """An enclosing interval (divisibility may ask for more digits)."""
-        unbounded = self.room is None or self.grid.tail is not Tail.NOTHING
-        return self.need, None if unbounded else (self.room or 0) + (self.grid.scale and self.grid.scale + 1)
+        """An enclosing interval: the bounds and the modulus may ask for more digits, or fewer."""
+        if self.room is None or self.grid.tail is not Tail.NOTHING:
+            return self.need, None
+        return self.need, self.room + (self.grid.scale and self.grid.scale + 1)
 
 
 class _Fraction(_Digits):

@@ -1,14 +1,15 @@
 """IP addresses, host names and mail addresses as regular languages.
 
-IPv4 addresses are four decimal octets without leading zeros (RFC 2673, section 3.2); IPv6 addresses are the forms of RFC 4291,
-section 2.2, which RFC 3986 writes out as a grammar.
+IPv4 addresses are four decimal octets without leading zeros (RFC 2673, section 3.2); IPv6 addresses are the forms of
+RFC 4291, section 2.2, which RFC 3986 writes out as a grammar.
 
 Host names follow RFC 1123 with the lengths of RFC 1035: letters, digits and inner hyphens, at most 63 a label and 253
 in all. Labels that begin with `xn--` are left out: whether one is valid depends on what its Punycode decodes to (RFC
 5891), which no practical automaton knows; so no invalid one is ever written, nor any internationalised one.
 
-Mail addresses follow the grammar of RFC 5321, section 4.1.2 (`Mailbox`), and RFC 6531 for the internationalised ones. The
-labels of a domain are what those grammars make them: without the lengths and the code point rules of the DNS.
+Mail addresses follow the grammar of RFC 5321, section 4.1.2 (`Mailbox`), and RFC 6531 for the internationalised ones.
+The labels of a domain are what those grammars make them, without the lengths and the code point rules of the DNS; so
+the official test suite has them, too.
 """
 
 from __future__ import annotations

@@ -45,8 +45,11 @@ class _Syntax:
         return concat(repeat(user, 0, 1), alternate(address, self._some("")), parse("(:[0-9]*)?"))
 
     def path(self, first: str) -> Regex:
-        """What follows a scheme, or nothing: an authority and its path, or a path alone; `first`: extra characters that
-        a first segment without a slash before it may hold."""
+        """An authority and its path, a path alone, or nothing.
+
+        Args:
+            first: what a first segment without a slash before it may hold beside letters and sub-delimiters.
+        """
         segments = repeat(concat(literal("/"), self._some(":@")), 0)
         rootless = concat(self._some(first, 1), segments)
         absolute = concat(literal("/"), alternate(EPSILON, concat(self._some(":@", 1), segments)))
@@ -96,7 +99,7 @@ def iri_reference() -> Regex:
 
 @cache
 def uri_template() -> Regex:
-    """http://example.com/{term:1}/{?q*,lang}: any level; without the operators that RFC 6570 reserves for the future."""
+    """http://example.com/{term:1}/{?q*,lang}: any level; without the operators that the RFC reserves for the future."""
     triplet = parse("%[0-9A-Fa-f]{2}")
     # RFC 6570, section 2.1, with erratum 6937 (the apostrophe).
     literals = parse(r"[!#$&-;=?-\[\]_a-z~]")

@@ -26,6 +26,7 @@ from typing import Any
 from maskwright.grammars.boolean import Bool
 from maskwright.grammars.errors import InvalidError, LimitExceeded
 from maskwright.grammars.ir import Value
+from maskwright.grammars.numbers import MAX_NUMBER_DIGITS
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.regular import Regex
 from maskwright.grammars.schema_document import Document
@@ -87,11 +88,22 @@ def read_schema(text: str) -> Any:
 
     Raises:
         InvalidError: it is not JSON.
+        LimitExceeded: a number in it is larger or smaller than any schema needs.
     """
     try:
-        return json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
+        return json.loads(text, parse_float=_fraction, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise InvalidError(f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
+    except ValueError as error:  # an integer of more digits than Python converts
+        raise InvalidError(f"not a schema: {error}") from error
+
+
+def _fraction(text: str) -> Decimal:
+    number = Decimal(text)
+    if abs(number.adjusted()) > MAX_NUMBER_DIGITS:
+        what = f"the number {text}"
+        raise LimitExceeded("max_number_digits", abs(number.adjusted()), MAX_NUMBER_DIGITS, what=what, hint="write a smaller one")
+    return number
 
 
 def _refuse_constant(name: str) -> None:

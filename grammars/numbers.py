@@ -62,13 +62,13 @@ _ZERO, _ONE, _TEN = Decimal(0), Decimal(1), Decimal(10)
 
 def numbers(policy: Policy = "canonical") -> Regex:
     """Every number."""
-    return _every_number_any() if policy == "any" else _every_number()
+    return _every_number_any() if policy == "any" else _every(None)
 
 
 def integers(policy: Policy = "canonical") -> Regex:
     """Every text whose value is an integer: 5, 5.0, -0, 1e+16."""
     _refuse_any(policy)
-    return _every_integer()
+    return _every(_INTEGERS)
 
 
 def number_equal(value: Number, policy: Policy = "canonical") -> Regex:
@@ -105,7 +105,7 @@ def number_language(
     step = _step_of(integer, multiple_of)
     if low is None and high is None and step is None:
         return numbers(policy)
-    if low is None and high is None and step == _Step(1, 0):
+    if low is None and high is None and step == _INTEGERS:
         return integers(policy)
     _refuse_any(policy)
     positive = _Interval.of(low, low_open, high, high_open)
@@ -116,15 +116,9 @@ def number_language(
 
 
 @cache
-def _every_number() -> Regex:
-    every = _magnitudes(_Interval(), None)
-    return alternate(every, concat(literal("-"), every))
-
-
-@cache
-def _every_integer() -> Regex:
-    every = _magnitudes(_Interval(), _Step(1, 0))
-    return alternate(every, concat(literal("-"), every))
+def _every(step: _Step | None) -> Regex:
+    """Every number without constraints, or every integer."""
+    return alternate(_magnitudes(_Interval(), step), concat(literal("-"), _magnitudes(_Interval(), step)))
 
 
 @cache
@@ -180,6 +174,9 @@ class _Step:
     scale: int
 
 
+_INTEGERS = _Step(1, 0)
+
+
 def _strongest(closed: Number | None, opened: Number | None, *, lower: bool) -> tuple[Decimal | None, bool]:
     """The one of two bounds, inclusive and exclusive, that implies the other; and whether it is the exclusive one."""
     first = None if closed is None else _exact(closed)
@@ -209,7 +206,7 @@ def _exact(value: Number) -> Decimal:
 def _step_of(integer: bool, multiple_of: Number | None) -> _Step | None:
     """The multiples that both keywords admit: of the least common multiple of 1 and `multiple_of`."""
     if multiple_of is None:
-        return _Step(1, 0) if integer else None
+        return _INTEGERS if integer else None
     exact = _exact(multiple_of)
     if exact <= 0:
         raise InvalidError(f"multipleOf must be above zero, not {multiple_of}")
@@ -258,6 +255,18 @@ def _magnitudes(interval: _Interval, step: _Step | None) -> Regex:
     """Texts without a sign: those in an interval, and multiples of a step where there is one."""
     if interval.empty:
         return EMPTY
+    if interval == _Interval() and step in (None, _INTEGERS):
+        return _all_magnitudes(step)
+    return _cut_by_notation(interval, step)
+
+
+@cache
+def _all_magnitudes(step: _Step | None) -> Regex:
+    """What nearly every schema asks for, `"minimum": 0` included."""
+    return _cut_by_notation(_Interval(), step)
+
+
+def _cut_by_notation(interval: _Interval, step: _Step | None) -> Regex:
     return alternate(_plain(interval, step), *_tiny(interval, step), *_huge(interval, step))
 
 

@@ -3,20 +3,20 @@ r"""The parser of regular expressions: text → tree.
 The dialect is the common ground of ECMA-262 with the flag u (what JSON Schema's `pattern` is written in) and Python's
 `re`, plus what both worlds write all the time and no one can misread:
 
-    accepted as well     identity escapes of anything but ASCII letters and digits (`\-`, `\/`, `\_`); literal `{`, `}` and
-                         `]` where they cannot mean anything else; `\A`, `\Z`, `\z`; `[\w-.]` with a literal hyphen;
-                         `(?P<name>...)`, `(?#...)`, `(?i)`, `(?s)`, `(?i:...)`
+    accepted as well     identity escapes of anything but ASCII letters and digits (`\-`, `\/`, `\_`); literal `{`, `}`
+                         and `]` where they cannot mean anything else; `\A`, `\Z`, `\z`; `[\w-.]` with a literal
+                         hyphen; `(?P<name>...)`, `(?#...)`, `(?i)`, `(?s)`, `(?i:...)`, `\pL`
     as in ECMA-262       `[]` is no character, `[^]` any; `.` leaves out \n \r U+2028 U+2029; `$` is the very end;
                          \d and \w are ASCII; \uD83D\uDE00 is one character
     refused: ambiguous   `{,3}`; escapes of other letters (`\a`, `\h`); octal escapes
     refused: not regular, or not built
-                         back-references; lookbehind, possessive and atomic groups, conditionals, the flags m and x
+                         back-references; lookbehind, possessive and atomic groups, conditionals, other flags
 
 A part of the pattern without assertions is a regular language straight away, so that the tree has nodes only for what
 depends on its surroundings: `^a|b[0-9]+$` is Choice(Sequence(Anchor(start), a), Sequence(b[0-9]+, Anchor(end))).
 
 Written by hand and not with lark: a schema may hold hundreds of patterns, and each stands between a request and its
-first mask. On the patterns of real schemas (median length 24) lark's LALR parser takes twice as long as this one for a
+first mask. On the patterns of real schemas (median length 19) lark's LALR parser takes twice as long as this one for a
 tree in which escapes and character classes are not read yet.
 """
 
@@ -34,7 +34,7 @@ from maskwright.grammars.unicode_sets import DIGIT, DOT, SPACE, WORD, fold_case,
 
 __all__ = ["MAX_GROUPS", "Anchor", "Boundary", "Choice", "Item", "Look", "Loop", "Sequence", "parse_syntax"]
 
-MAX_GROUPS = 100  # nesting of groups; each takes some four Python frames
+MAX_GROUPS = 80  # nesting of groups; each takes five Python frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ _FLAGS = re.compile(r"\(\?([a-zA-Z]*)(?:-([a-zA-Z]+))?([:)])")
 _HEX = {"x": re.compile(r"[0-9a-fA-F]{2}"), "u": re.compile(r"[0-9a-fA-F]{4}")}
 _BRACED_HEX = re.compile(r"\{([0-9a-fA-F]+)\}")
 _LOW_SURROGATE = re.compile(r"\\u([dD][c-fC-F][0-9a-fA-F]{2})")
-_PROPERTY = re.compile(r"\{(\^?)([A-Za-z0-9_=]+)\}|([LMNPSZC])")
+_PROPERTY = re.compile(r"\{([A-Za-z0-9_=]+)\}|([LMNPSZC])")
 
 _CONTROL = {"t": 9, "n": 10, "v": 11, "f": 12, "r": 13}
 _SHORTHAND = {"d": DIGIT, "w": WORD, "s": SPACE, "D": ~DIGIT, "W": ~WORD, "S": ~SPACE}
@@ -263,7 +263,7 @@ class _Parser:
         """`(?:...)`, `(?i:...)`, `(?s-i:...)`, or `(?i)` at the very start."""
         start, (on, off, closing) = flags.start(), flags.groups(default="")
         for flag in on + off:
-            if flag not in "isua":
+            if flag not in "is":
                 self.refuse(f"the flag {flag}", start)
         saved = self.ignore_case, self.dot_all
         self.ignore_case = ("i" in on or self.ignore_case) and "i" not in off
@@ -280,7 +280,13 @@ class _Parser:
     def _group_body(self, begin: int, opening: int) -> Item:
         self.groups += 1
         if self.groups > MAX_GROUPS:
-            raise LimitExceeded("max_groups", self.groups, MAX_GROUPS, what="nested groups in a regular expression")
+            raise LimitExceeded(
+                "max_groups",
+                self.groups,
+                MAX_GROUPS,
+                what="nesting of groups in a regular expression",
+                hint="write it with fewer groups inside groups",
+            )
         self.at = begin
         item = self.choice()
         if not self.text.startswith(")", self.at):
@@ -425,12 +431,12 @@ class _Parser:
         if written is None:
             self.fail(f"\\{letter} lacks the name of a property", start, f"write \\{letter}{{L}}, say")
         self.at = written.end()
-        name = written[2] or written[3]
+        name = written[1] or written[2]
         found = unicode_property(name)
         if found is None:
             self.refuse(f"the Unicode property {name}", start, "general categories (L, Lu, Nd, ...) can")
         found = self._folded(found)
-        return ~found if (letter == "P") != bool(written[1]) else found
+        return ~found if letter == "P" else found
 
 
 def _sequence(items: Several[Item]) -> Item:

@@ -13,7 +13,8 @@ never in a wrong answer. Nodes without them are non-empty by construction and ar
 
 from __future__ import annotations
 
-from collections import deque
+from heapq import heappop, heappush
+from itertools import count
 
 from maskwright.grammars.charset import CharSet
 from maskwright.grammars.errors import LimitExceeded
@@ -126,24 +127,32 @@ def _is_empty(node: Regex, budget: _Budget) -> bool:
             node.empty = _is_empty(node.item, budget)  # low > 0: the node is not nullable
         elif isinstance(node, Complement) and node.item.span[1] is not None:
             node.empty = False  # finitely many strings are left out of infinitely many
+        elif isinstance(node, Intersect) and _is_empty(_without_counts(node), budget):
+            node.empty = True
         else:
             _search(node, budget)
     return bool(node.empty)
 
 
+def _without_counts(node: Intersect) -> Regex:
+    """A superset without bounds on the length: a search that must visit all of it should not do so for every length."""
+    others = [part for part in node.parts if not (isinstance(part, Repeat) and part.item is ANY_CHAR)]
+    return intersect(*others) if len(others) < len(node.parts) else ANY_STRING
+
+
 def _search(start: Regex, budget: _Budget) -> None:
-    """Decide an Intersect or Complement: depth first for a member, by derivatives."""
+    """Decide an Intersect or Complement by searching its derivatives for a member, the most promising first."""
     came_from: dict[Regex, Regex | None] = {start: None}
-    pending = [start]
+    pending = [(0, 0, start)]
     while pending:
-        node = pending.pop()
+        node = heappop(pending)[2]
         budget.spend()
         for _, target in node.transitions():
             if target in came_from:
                 continue
             if target.empty is None and not target.nullable and isinstance(target, Intersect | Complement):
                 came_from[target] = node
-                pending.append(target)
+                heappush(pending, (_effort(target), len(came_from), target))
             elif not _is_empty(target, budget):
                 step: Regex | None = node
                 while step is not None:  # whatever leads to a member has one
@@ -152,6 +161,11 @@ def _search(start: Regex, budget: _Budget) -> None:
                 return
     for node in came_from:  # all that can be reached from these was visited, and none is nullable
         node.empty = True
+
+
+def _effort(node: Regex) -> int:
+    """How far from a member a node seems: every operand of an intersection has to come to its end."""
+    return sum(part.span[0] for part in node.parts) if isinstance(node, Intersect) else node.span[0]
 
 
 # -------------------------------------------------------------------- members
@@ -182,27 +196,33 @@ def _example(node: Regex, budget: _Budget) -> str | None:
     if isinstance(node, Alternate):
         found = [text for text in (_example(part, budget) for part in node.parts) if text is not None]
         return min(found, key=len)
-    return _breadth_first(node, budget)
+    return _shortest(node, budget)
 
 
-def _breadth_first(start: Regex, budget: _Budget) -> str:
-    """A shortest member of a node that has one."""
-    came_from: dict[Regex, tuple[Regex, CharSet] | None] = {start: None}
-    pending = deque([start])
+def _shortest(start: Regex, budget: _Budget) -> str:
+    """A shortest member of a node that has one: A*, where a node's span says how much is missing at least."""
+    length = {start: 0}
+    came_from: dict[Regex, tuple[Regex, CharSet]] = {}
+    number = count()
+    pending = [(start.span[0], 0, next(number), start)]  # (total at least, -length, number, node): the nearest first
     while True:
-        node = pending.popleft()
-        if node.nullable:
-            letters = []
-            step = came_from[node]
-            while step is not None:
-                letters.append(_pick(step[1]))
-                step = came_from[step[0]]
-            return "".join(reversed(letters))
+        _, negative, _, node = heappop(pending)
+        if node.plain or node.nullable:
+            break
+        if -negative > length[node]:
+            continue  # reached on a shorter way since
         budget.spend()
         for characters, target in node.transitions():
-            if target not in came_from:
+            reached = length[node] + 1
+            if reached < length.get(target, reached + 1) and not _is_empty(target, budget):
+                length[target] = reached
                 came_from[target] = (node, characters)
-                pending.append(target)
+                heappush(pending, (reached + target.span[0], -reached, next(number), target))
+    letters = [_example(node, budget) or ""]
+    while node is not start:
+        node, characters = came_from[node]
+        letters.append(_pick(characters))
+    return "".join(reversed(letters))
 
 
 _PLEASANT = tuple(CharSet([part]) for part in ((0x61, 0x7A), (0x30, 0x39), (0x41, 0x5A), (0x21, 0x7E)))
@@ -235,8 +255,10 @@ def finite_words(node: Regex, limit: int, max_nodes: int = MAX_NODES) -> tuple[s
     """All members, sorted, when there are at most `limit`; None when there are more.
 
     Raises:
-        LimitExceeded: whether a derivative is empty takes more than `max_nodes` to decide.
+        LimitExceeded: listing them takes more than `max_nodes` derivatives.
     """
+    if isinstance(node, Words):
+        return tuple(node.remaining()) if node.high - node.low <= limit else None
     if node.plain and node.span[1] is None:
         return None
     budget = _Budget(max_nodes)

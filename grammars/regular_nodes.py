@@ -39,7 +39,7 @@ __all__ = [
     "words",
 ]
 
-MAX_NESTING = 128  # of operators; derivation recurses about three Python frames a level
+MAX_NESTING = 100  # of operators; derivation takes about three Python frames a level
 
 Span = tuple[int, int | None]
 
@@ -53,7 +53,7 @@ class Regex:
         nullable: whether the empty string is a member (exact).
         plain: whether no Intersect or Complement occurs inside; a plain node other than EMPTY has a member.
         nesting: how deep operators are nested, at most MAX_NESTING.
-        empty: whether there is no member, or None while nobody has decided it: `regular.is_empty` does, and keeps it here.
+        empty: whether there is no member, or None while it is not decided: `regular.is_empty` does that.
     """
 
     __slots__ = ("_family", "_hash", "_letters", "_span", "_transitions", "empty", "nesting", "nullable", "plain")
@@ -65,7 +65,7 @@ class Regex:
     def __init__(
         self, identity: tuple[object, ...], nullable: bool, children: Sequence[Regex] = (), plain: bool = True
     ) -> None:
-        self._hash = hash((type(self).__name__, identity))
+        self._hash = hash((type(self), identity))
         self.nullable = nullable
         self.nesting = 0
         for child in children:
@@ -74,7 +74,13 @@ class Regex:
             plain = plain and child.plain
         self.plain = plain
         if self.nesting > MAX_NESTING:
-            raise LimitExceeded("max_nesting", self.nesting, MAX_NESTING, what="nesting of a regular expression")
+            raise LimitExceeded(
+                "max_nesting",
+                self.nesting,
+                MAX_NESTING,
+                what="nesting of a regular expression",
+                hint="write it with fewer groups inside groups",
+            )
         self._transitions: Transitions | None = None
         self._family: dict[Regex, Regex] | None = None
         self._span: Span | None = None
@@ -102,7 +108,9 @@ class Regex:
                 if target._family is None:
                     target._family = family
                 blocks.setdefault(target, []).append(characters)
-            known = self._transitions = tuple((CharSet.union(sets), target) for target, sets in blocks.items())
+            known = self._transitions = tuple(
+                [(sets[0] if len(sets) == 1 else CharSet.union(sets), target) for target, sets in blocks.items()]
+            )
         return known
 
     def derivative(self, code_point: int) -> Regex:
@@ -146,7 +154,7 @@ class Regex:
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        if type(self) is not type(other) or self._hash != other._hash:  # type: ignore[attr-defined]
+        if type(self) is not type(other) or self._hash != other._hash:
             return False
         return self._same(other)
 

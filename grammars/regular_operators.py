@@ -315,9 +315,14 @@ def _absorb(node: Regex, star: Repeat) -> Regex | None:
     return None
 
 
-def _is_star_over(node: Regex, star: Repeat) -> bool:
+def _is_star_over(node: Regex, star: Regex) -> bool:
     """Whether `star` is C{n,} with every letter of `node` in C."""
-    return star.high is None and isinstance(star.item, Chars) and node.letters.issubset(star.item.set)
+    return (
+        isinstance(star, Repeat)
+        and star.high is None
+        and isinstance(star.item, Chars)
+        and node.letters.issubset(star.item.set)
+    )
 
 
 def repeat(item: Regex, low: int, high: int | None = None) -> Regex:
@@ -454,35 +459,38 @@ def _drop_inside_boxes(parts: list[Regex]) -> list[Regex]:
 
 def _fuse_counts(parts: list[Regex]) -> list[Regex]:
     """Parts of a union with x{a,b} t | x{c,d} t made one, where the counts leave no gap or t absorbs the difference."""
-    if not any(isinstance(_first(part), Repeat) for part in parts):
+    repeated = {head.item for head in map(_first, parts) if isinstance(head, Repeat)}
+    if not repeated:
         return parts
-    heads = [_counted_head(part)[0] for part in parts]
-    if len(set(heads)) == len(heads):
-        return parts
-    groups: dict[tuple[Regex, tuple[Regex, ...]], list[tuple[int, int | None, Regex]]] = {}
+    groups: dict[tuple[Regex, tuple[Regex, ...]], list[tuple[int, int | None]]] = {}  # (x, t) → counts
+    result: dict[Regex, None] = {}
     for part in parts:
         item, low, high = _counted_head(part)
-        tail = part.parts[1:] if isinstance(part, Concat) else ()
-        groups.setdefault((item, tail), []).append((low, high, part))
-    fused: list[Regex] = []
-    for (item, tail), members in groups.items():
-        if len(members) == 1:
-            fused.append(members[0][2])
-            continue
-        if tail and isinstance(tail[0], Repeat) and _is_star_over(item, tail[0]):
-            least = min(low for low, _, _ in members)
-            fused.append(concat(repeat(item, least, least), *tail))
-            continue
-        members.sort(key=lambda member: member[0])
-        low, high, _ = members[0]
-        for next_low, next_high, _ in members[1:]:
-            if high is None or next_low <= high + 1:
-                high = None if high is None or next_high is None else max(high, next_high)
-            else:
-                fused.append(concat(repeat(item, low, high), *tail))
-                low, high = next_low, next_high
-        fused.append(concat(repeat(item, low, high), *tail))
-    return list(dict.fromkeys(fused))
+        if item in repeated:
+            groups.setdefault((item, part.parts[1:] if isinstance(part, Concat) else ()), []).append((low, high))
+        else:
+            result[part] = None
+    if len(groups) + len(result) == len(parts):
+        return parts
+    for (item, tail), counts in groups.items():
+        for low, high in _join_counts(counts, bool(tail) and _is_star_over(item, tail[0])):
+            result[concat(repeat(item, low, high), *tail)] = None
+    return list(result)
+
+
+def _join_counts(counts: list[tuple[int, int | None]], least_only: bool) -> list[tuple[int, int | None]]:
+    """Intervals with those made one that leave no gap; `least_only`: all that counts is the least number."""
+    counts.sort(key=lambda interval: interval[0])
+    if least_only and len(counts) > 1:
+        return [(counts[0][0], counts[0][0])]
+    joined = counts[:1]
+    for low, high in counts[1:]:
+        last_low, last_high = joined[-1]
+        if last_high is None or low <= last_high + 1:
+            joined[-1] = (last_low, None if last_high is None or high is None else max(last_high, high))
+        else:
+            joined.append((low, high))
+    return joined
 
 
 def _first(node: Regex) -> Regex:

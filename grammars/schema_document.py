@@ -251,8 +251,8 @@ class Document:
         self._pending: list[Schema] = []
         self._schemas: list[Schema] = []
         self._plain: dict[int, Bool] = {}
-        self._patterns: dict[str, Regex | None] = {}
-        self._formats: dict[str, Regex | None] = {}
+        self._patterns: dict[str, Regex | UnsupportedError] = {}
+        self._formats: dict[str, Regex | UnsupportedError | None] = {}
         self._numbers: dict[tuple[Any, ...], Regex] = {}
 
     def load(self, contents: Any) -> Bool:
@@ -266,6 +266,7 @@ class Document:
             self._pending.pop().check()
         self._check_loops()
         self._judge()
+        self.algebra.renew()
         return root.expression
 
     def enter(self, contents: dict[str, Any], pointer: str, scope: Scope) -> Schema:
@@ -287,35 +288,43 @@ class Document:
 
     # Languages, memoised
 
-    def pattern_language(self, pattern: str, pointer: str = "", key: str = "pattern") -> Regex | None:
-        """The strings in which `pattern` finds a match; None if it was left out."""
-        if pattern not in self._patterns:
-            try:
+    def check_pattern(self, pattern: str, pointer: str, key: str) -> None:
+        """Refuses a pattern that cannot be enforced as the value of `key` at `pointer`, or notes that it is left out."""
+        try:
+            if pattern not in self._patterns:
                 self._patterns[pattern] = regex.parse(pattern, search=True)
-            except UnsupportedError as error:
-                error.keyword = error.keyword or key
-                error.at(pointer)
-                self.leave_out(error)
-                self._patterns[pattern] = None
-            except GrammarError as error:
-                raise error.at(pointer)
-        return self._patterns[pattern]
+        except UnsupportedError as error:
+            self._patterns[pattern] = error
+        except GrammarError as error:
+            raise error.at(pointer)
+        self._check_language(self._patterns[pattern], pointer, key)
 
-    def format_language(self, name: str, pointer: str = "") -> Regex | None:
-        """The strings of a format; None if it is not enforced."""
+    def check_format(self, name: str, pointer: str) -> None:
+        """As `check_pattern`, for the value of `format`; an unknown one is noted, too."""
         if self.options.format == "annotate":
-            return None
-        if name not in self._formats:
-            try:
-                self._formats[name] = found = formats.format_language(name)
-                if found is None:
-                    self.warnings.append(f"{pointer}: the format {name!r} is unknown: not enforced")
-            except UnsupportedError as error:
-                error.keyword = error.keyword or "format"
-                error.at(pointer)
-                self.leave_out(error)
-                self._formats[name] = None
-        return self._formats[name]
+            return
+        try:
+            if name not in self._formats:
+                self._formats[name] = formats.format_language(name)
+        except UnsupportedError as error:
+            self._formats[name] = error
+        if self._formats[name] is None:
+            self.warnings.append(f"{pointer}: the format {name!r} is unknown: not enforced")
+        self._check_language(self._formats[name], pointer, "format")
+
+    def _check_language(self, found: Regex | UnsupportedError | None, pointer: str, key: str) -> None:
+        if isinstance(found, UnsupportedError):
+            self.leave_out(UnsupportedError(found.reason, keyword=key, pointer=pointer, position=found.position, hint=found.hint))
+
+    def pattern_language(self, pattern: str) -> Regex | None:
+        """The strings in which `pattern`, already checked, finds a match; None if it was left out."""
+        found = self._patterns[pattern]
+        return None if isinstance(found, UnsupportedError) else found
+
+    def format_language(self, name: str) -> Regex | None:
+        """The strings of a format, already checked; None if it is not enforced."""
+        found = self._formats.get(name)
+        return None if isinstance(found, UnsupportedError) else found
 
     def number_language(self, integer: bool, *bounds: Any) -> Regex:
         """As numbers.number_language, under the text policy.
@@ -397,7 +406,6 @@ class Document:
     def _all_enforceable(self) -> bool:
         self.negations.clear()
         for schema in self.early:
-            self.algebra.renew()
             schema.expand()
         for schema, key, value in self.negations:
             try:

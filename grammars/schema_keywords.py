@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANY_TYPE", "ARRAY", "ARRAYS", "BOOLEAN", "DEFAULT_DIALECT", "Dialect", "FALSE", "INTEGER", "LOGIC", "NULL", "NUMBER",
-    "NUMBERS", "OBJECT", "OBJECTS", "REFERENCE", "STRING", "STRINGS", "TRUE", "VALUES", "dialect_named", "escape",
+    "NUMBERS", "OBJECT", "OBJECTS", "REFERENCE", "STRING", "STRINGS", "TRUE", "VALUES", "dialect_named", "escape", "is_negation",
 ]
 
 # JSON types as bits; a number that is only wanted integral has INTEGER without NUMBER.
@@ -38,6 +38,7 @@ TYPES: Mapping[str, int] = MappingProxyType({
 # Families of keywords as bits; 0 is for what needs no work when a schema is expanded.
 STRINGS, NUMBERS, ARRAYS, OBJECTS, VALUES, LOGIC, REFERENCE = (1 << bit for bit in range(7))
 
+MAX_COUNT = 2**53  # of characters, items or members
 MAX_CONSTANT_DEPTH = 200  # containers within containers in one `const` or member of `enum`
 
 Check = Callable[["Schema", str, Any], None]
@@ -98,8 +99,14 @@ def _wrong(schema: Schema, key: str, expected: str, hint: str = "") -> InvalidEr
 
 
 def _number(schema: Schema, key: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not math.isfinite(value):
+    if not _is_number(value):
         raise _wrong(schema, key, "a number")
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int | Decimal) and not isinstance(value, bool)
 
 
 def _exclusive(schema: Schema, key: str, value: Any) -> None:
@@ -124,8 +131,11 @@ def _multiple(schema: Schema, key: str, value: Any) -> None:
 
 
 def _count(schema: Schema, key: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or value < 0 or value != int(value):
+    if not _is_number(value) or value < 0 or value != int(value):
         raise _wrong(schema, key, "a non-negative integer")
+    if value > MAX_COUNT:
+        hint = "use a smaller number"
+        raise LimitExceeded("count", value, MAX_COUNT, pointer=f"{schema.pointer}/{key}", hint=hint)
 
 
 def _flag(schema: Schema, key: str, value: Any) -> None:
@@ -158,13 +168,13 @@ def _type(schema: Schema, key: str, value: Any) -> None:
 def _format(schema: Schema, key: str, value: Any) -> None:
     if not isinstance(value, str):
         raise _wrong(schema, key, "a string")
-    schema.document.format_language(value, f"{schema.pointer}/{key}")
+    schema.document.check_format(value, f"{schema.pointer}/{key}")
 
 
 def _pattern(schema: Schema, key: str, value: Any) -> None:
     if not isinstance(value, str):
         raise _wrong(schema, key, "a string")
-    schema.document.pattern_language(value, f"{schema.pointer}/{key}", key)
+    schema.document.check_pattern(value, f"{schema.pointer}/{key}", key)
 
 
 def _enum(schema: Schema, key: str, value: Any) -> None:
@@ -186,10 +196,8 @@ def _constant(schema: Schema, key: str, value: Any) -> None:
                 inner.extend(item.values())
             elif isinstance(item, list):
                 inner.extend(item)
-            elif not (item is None or isinstance(item, str | int | float | Decimal)):
+            elif not (item is None or isinstance(item, str | bool) or _is_number(item)):
                 raise _wrong(schema, key, "a JSON value")
-            elif isinstance(item, float | Decimal) and not math.isfinite(item):
-                raise _wrong(schema, key, "a JSON value (NaN and Infinity are none)")
         level, depth = inner, depth + 1
         if depth > MAX_CONSTANT_DEPTH:
             hint = "nest the constant less deeply"
@@ -217,7 +225,7 @@ def _named_children(schema: Schema, key: str, value: Any) -> None:
 def _pattern_children(schema: Schema, key: str, value: Any) -> None:
     pointer = f"{schema.pointer}/{key}/"
     for name, item in _named(schema, key, value):
-        schema.document.pattern_language(name, pointer + escape(name), key)
+        schema.document.check_pattern(name, pointer + escape(name), key)
         schema.reach(item, pointer + escape(name))
 
 
@@ -248,8 +256,19 @@ def _names(schema: Schema, key: str, value: Any) -> None:
 
 
 def _negated(schema: Schema, key: str, value: Any) -> None:
+    if is_negation(schema, value):  # not not S is S
+        schema.reach_here(value["not"], f"{schema.pointer}/{key}/not", key)
+        return
     schema.reach_here(value, f"{schema.pointer}/{key}", key)
     schema.judge_early()
+
+
+def is_negation(schema: Schema, contents: Any) -> bool:
+    """Whether `contents`, a subschema of `schema`, says nothing but `not`."""
+    if not isinstance(contents, dict) or "not" not in contents:
+        return False
+    dialect = schema.scope.dialect
+    return not any(key in dialect.keywords or key in ("$schema", dialect.identifier) for key in contents if key != "not")
 
 
 def _all_same(schema: Schema, key: str, value: Any) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from maskwright.grammars.boolean import FALSE, Bool, all_of, any_of, leaf
 from maskwright.grammars.ir import ObjectShape, Value
-from maskwright.grammars.schema_keywords import REFERENCE
+from maskwright.grammars.schema_keywords import REFERENCE, is_negation
 from maskwright.grammars.values import Inexpressible
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ def combined(schema: Schema, value: Value) -> Value:
         try:
             narrowed = restrict(schema, contents, narrowed)
         except Inexpressible as error:
+            if schema.document.algebra.proving:
+                raise
             schema.leave_out(key, error)
             return combined(schema, value)
         schema.document.negations.append((schema, key, narrowed))
@@ -79,6 +81,8 @@ def _one_of(schema: Schema, contents: Any, asserted: Value) -> Value:
 
 
 def _not(schema: Schema, contents: Any, asserted: Value) -> Value:
+    if is_negation(schema, contents):
+        return schema.document.algebra.all_of([asserted, _value_of(schema, contents["not"])])
     return schema.document.algebra.minus(asserted, _value_of(schema, contents))
 
 

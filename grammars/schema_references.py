@@ -58,7 +58,8 @@ class References:
             registry: a referencing.Registry of further documents, or None.
         """
         self.warnings: list[str] = []
-        self._given, self._registry, self._crawled = contents, registry, None
+        self._given, self._registry = contents, registry
+        self._own: Any = None  # a referencing.Registry of the resources within `contents`, made when needed
         dialect = DEFAULT_DIALECT if default is None else dialect_named(default)
         if dialect is None:
             raise UnsupportedError(f"the dialect draft={default!r} is unknown", keyword="draft")
@@ -132,47 +133,59 @@ class References:
 
     # Beyond one resource
 
-    def _library(self) -> Any:
-        """The registry of everything that references may lead to."""
-        if self._crawled is None:
-            from jsonschema_specifications import REGISTRY
-            from referencing import Resource
-            from referencing.jsonschema import specification_with
-
-            registry = REGISTRY if self._registry is None else REGISTRY.combine(self._registry)
-            resource = Resource(contents=self._given, specification=specification_with(self.root.dialect.uri))
-            self._crawled = registry.with_resource(self.root.base, resource)
-        return self._crawled
-
     def _resource(self, uri: str, reference: str, scope: Scope, origin: str) -> Scope:
+        """The scope of the resource at an absolute URI."""
         if uri == scope.base:
             return scope
         found = self._scopes.get(uri)
         if found is None:
-            from referencing.exceptions import Unresolvable, Unretrievable
-
-            try:
-                retrieved = self._library().get_or_retrieve(uri)
-            except (LookupError, Unresolvable, Unretrievable) as error:
-                hint = "give the document in registry="
-                raise InvalidError(f"the reference {reference!r} leads nowhere: {uri!r} is unknown", pointer=origin, hint=hint) from error
-            self._crawled, contents = retrieved.registry, retrieved.value.contents
+            contents = self._look_up(uri, reference, origin)
             pointer = _place(self._given, contents)
             pointer = f"{uri}#" if pointer is None else pointer
             found = Scope(self._dialect(contents, pointer, scope.dialect), contents, pointer, uri)
             self._scopes[uri] = found
         return found
 
+    def _look_up(self, uri: str, reference: str, origin: str) -> Any:
+        from jsonschema_specifications import REGISTRY
+        from referencing.exceptions import Unresolvable, Unretrievable
+
+        if self._own is None:
+            self._own = _crawled(self.root, origin)
+        if uri in self._own:
+            return self._own.contents(uri)
+        known = REGISTRY if self._registry is None else REGISTRY.combine(self._registry)
+        try:
+            return known.get_or_retrieve(uri).value.contents
+        except (LookupError, Unresolvable, Unretrievable) as error:
+            hint = "give the document in registry="
+            raise InvalidError(f"the reference {reference!r} leads nowhere: {uri!r} is unknown", pointer=origin, hint=hint) from error
+        except (TypeError, AttributeError) as error:
+            # What referencing meets in a document that breaks the rules of its dialect.
+            raise InvalidError(f"a document of the registry is no schema: {error}", pointer=origin) from error
+
     def _anchor(self, uri: str, name: str, reference: str, scope: Scope, origin: str) -> tuple[Any, str, Scope]:
         from referencing.exceptions import Unresolvable
 
         try:
-            retrieved = self._library().anchor(uri, name)
+            contents = _crawled(scope, origin).anchor(uri, name).value.resource.contents
         except (LookupError, Unresolvable) as error:
             raise InvalidError(f"the reference {reference!r} leads nowhere: no anchor {name!r}", pointer=origin) from error
-        self._crawled, contents = retrieved.registry, retrieved.value.resource.contents
         place = _place(scope.root, contents)
         return contents, f"{scope.pointer}#{name}" if place is None else scope.pointer + place, scope
+
+
+def _crawled(scope: Scope, origin: str) -> Any:
+    """A registry of the resources and anchors within one resource."""
+    from referencing import Registry, Resource
+    from referencing.jsonschema import specification_with
+
+    resource = Resource(contents=scope.root, specification=specification_with(scope.dialect.uri))
+    try:
+        return Registry().with_resource(scope.base, resource).crawl()
+    except (TypeError, AttributeError) as error:
+        hint = "check the identifiers, and the places where subschemas stand"
+        raise InvalidError(f"not a schema of {scope.dialect.name}: {error}", pointer=origin, hint=hint) from error
 
 
 def _place(root: Any, wanted: Any) -> str | None:

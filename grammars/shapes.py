@@ -9,7 +9,8 @@ positively, given a context: further shapes that are known to hold of the same c
     not {additional: false}     has none alone; where the context names all keys: one of the others is required
 
 `ArrayView` and `ObjectView` answer both questions (`conflict`, `negation`) about one shape among others. Neither sees
-inside child expressions: `Prove` is asked whether one is certainly empty, and "no" may mean "not within the budget".
+inside child expressions: `Prove` is asked whether one is certainly empty, and "no" may mean "not within the budget". A
+negation may be told to ask `prune` of each of its ways, so that those that lead nowhere are left out.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class ArrayView:
         unlike = min(low, _prefix_length(views) + 1)
         return any(prove(_items(views, index)) for index in range(int(unlike)))
 
-    def negation(self, context: Sequence[ArrayView], prove: Prove) -> Bool:
+    def negation(self, context: Sequence[ArrayView], prove: Prove, prune: Prove) -> Bool:
         """An expression over shapes for "not this one", right for every array that satisfies `context`.
 
         Raises:
@@ -78,15 +79,17 @@ class ArrayView:
         shape, ways = self.shape, list[Bool]()
         for index, expected in enumerate(shape.prefix):
             if index < high:
-                ways.append(_wrong_item(index, expected, context, prove))
-        ways.append(self._wrong_later_item(context, low, high, prove))
+                ways.append(_wrong_item(index, expected, context, prune))
+        ways.append(self._wrong_later_item(context, low, high, prove, prune))
         if shape.min_items > low:
             ways.append(leaf(ArrayShape(max_items=shape.min_items - 1)))
         if shape.max_items is not None and shape.max_items < high:
             ways.append(_at_least(shape.max_items + 1, low))
         return any_of(ways)
 
-    def _wrong_later_item(self, context: Sequence[ArrayView], low: float, high: float, prove: Prove) -> Bool:
+    def _wrong_later_item(
+        self, context: Sequence[ArrayView], low: float, high: float, prove: Prove, prune: Prove
+    ) -> Bool:
         start, expected = len(self.shape.prefix), self.shape.rest
         if expected is TRUE or high <= start:
             return FALSE
@@ -97,7 +100,7 @@ class ArrayView:
         if all(prove(all_of((_items(context, index), negate(expected)))) for index in unlike if index < high):
             return FALSE
         if high - start <= MAX_UNROLLED_ITEMS:
-            return any_of(_wrong_item(index, expected, context, prove) for index in range(start, int(high)))
+            return any_of(_wrong_item(index, expected, context, prune) for index in range(start, int(high)))
         raise Inexpressible("an array with some item outside a schema cannot be enforced yet")
 
 
@@ -116,9 +119,9 @@ def _items(views: Sequence[ArrayView], index: int) -> Bool:
     return views[0].item(index) if len(views) == 1 else all_of([view.item(index) for view in views])
 
 
-def _wrong_item(index: int, expected: Bool, context: Sequence[ArrayView], prove: Prove) -> Bool:
+def _wrong_item(index: int, expected: Bool, context: Sequence[ArrayView], prune: Prove) -> Bool:
     wrong = all_of((_items(context, index), negate(expected)))
-    if wrong is FALSE or prove(wrong):
+    if prune(wrong):
         return FALSE
     return leaf(ArrayShape((TRUE,) * index + (wrong,), min_items=index + 1))
 
@@ -178,7 +181,7 @@ class ObjectView:
         often = sorted(required, key=lambda key: -sum(key in view.named for view in views))
         return any(prove(_members(views, key)) for key in often)
 
-    def negation(self, context: Sequence[ObjectView], prove: Prove) -> Bool:
+    def negation(self, context: Sequence[ObjectView], prove: Prove, prune: Prove) -> Bool:
         """An expression over shapes for "not this one", right for every object that satisfies `context`.
 
         Raises:
@@ -192,11 +195,11 @@ class ObjectView:
             if key not in certain:
                 ways.append(leaf(ObjectShape(properties=((key, FALSE),))))
         for key in self.named:
-            ways.append(_wrong_member(key, self.member(key), context, prove))
-        ways.append(self._wrong_name(context, prove))
+            ways.append(_wrong_member(key, self.member(key), context, prune))
+        ways.append(self._wrong_name(context, prune))
         for language, expected in shape.patterns:
-            ways.append(self._wrong_match(language, expected, context, prove))
-        ways.append(self._wrong_other(certain, context, prove))
+            ways.append(self._wrong_match(language, expected, context, prove, prune))
+        ways.append(self._wrong_other(certain, context, prove, prune))
         if shape.min_properties > len(certain):
             ways.append(leaf(ObjectShape(max_properties=shape.min_properties - 1)))
         if shape.max_properties is not None:
@@ -206,7 +209,7 @@ class ObjectView:
     def _covered(self, key: str) -> bool:
         return key in self.named or any(matches(language, key) for language, _ in self.shape.patterns)
 
-    def _wrong_name(self, context: Sequence[ObjectView], prove: Prove) -> Bool:
+    def _wrong_name(self, context: Sequence[ObjectView], prune: Prove) -> Bool:
         """Some key is outside `names`."""
         names = self.shape.names
         if names is ANY_STRING or any(view.shape.names == names for view in context):
@@ -216,9 +219,11 @@ class ObjectView:
             raise Inexpressible("an object with some key outside a schema cannot be enforced yet")
         # Named keys outside `names` are forbidden members: they were counted with the named.
         outside = (key for key in keys if key not in self.named and not matches(names, key))
-        return any_of(_wrong_member(key, FALSE, context, prove) for key in outside)
+        return any_of(_wrong_member(key, FALSE, context, prune) for key in outside)
 
-    def _wrong_match(self, language: Regex, expected: Bool, context: Sequence[ObjectView], prove: Prove) -> Bool:
+    def _wrong_match(
+        self, language: Regex, expected: Bool, context: Sequence[ObjectView], prove: Prove, prune: Prove
+    ) -> Bool:
         """Some key in `language`, not named, has a member outside `expected`."""
         if expected is TRUE:
             return FALSE
@@ -227,21 +232,23 @@ class ObjectView:
             keys = regular.finite_words(language, MAX_LISTED_KEYS)
         if keys is not None:
             inside = (key for key in keys if key not in self.named and matches(language, key))
-            return any_of(_wrong_member(key, expected, context, prove) for key in inside)
+            return any_of(_wrong_member(key, expected, context, prune) for key in inside)
         for view in context:
             for other, known in view.shape.patterns:
                 if other == language and prove(all_of((known, negate(expected)))):
                     return FALSE
         raise Inexpressible("an object with some member outside `patternProperties` cannot be enforced yet")
 
-    def _wrong_other(self, certain: frozenset[str], context: Sequence[ObjectView], prove: Prove) -> Bool:
+    def _wrong_other(
+        self, certain: frozenset[str], context: Sequence[ObjectView], prove: Prove, prune: Prove
+    ) -> Bool:
         """Some key that is neither named nor matched has a member outside `additional`."""
         expected = self.shape.additional
         if expected is TRUE:
             return FALSE
         keys = _possible_keys(context)
         if keys is not None:
-            return any_of(_wrong_member(key, expected, context, prove) for key in keys if not self._covered(key))
+            return any_of(_wrong_member(key, expected, context, prune) for key in keys if not self._covered(key))
         for view in context:
             if self._covers_all_of(view) and prove(all_of((view.shape.additional, negate(expected)))):
                 return FALSE
@@ -295,9 +302,9 @@ def _possible_keys(views: Sequence[ObjectView]) -> tuple[str, ...] | None:
     return None if keys is None else tuple(key for key in keys if _members(views, key) is not FALSE)
 
 
-def _wrong_member(key: str, expected: Bool, context: Sequence[ObjectView], prove: Prove) -> Bool:
+def _wrong_member(key: str, expected: Bool, context: Sequence[ObjectView], prune: Prove) -> Bool:
     wrong = all_of((_members(context, key), negate(expected)))
-    if wrong is FALSE or prove(wrong):
+    if prune(wrong):
         return FALSE
     properties = () if wrong is TRUE else ((key, wrong),)
     return leaf(ObjectShape(properties=properties, required=(key,)))

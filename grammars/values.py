@@ -26,8 +26,8 @@ from maskwright.grammars.shapes import ArrayView, Inexpressible, ObjectView, Vie
 
 __all__ = ["Algebra", "Inexpressible", "Pending"]
 
-MAX_PROOF_DEPTH = 6  # child expressions within child expressions
-MAX_PROOFS = 20_000  # between two calls of `renew`
+MAX_PROOF_DEPTH = 5  # child expressions within child expressions
+MAX_PROOFS = 10_000  # between two calls of `renew`; about 50 microseconds each
 MAX_PROOF_NODES = 300  # derivatives in one proof about strings or numbers
 MAX_TERMS = 64  # of a disjunctive normal form
 
@@ -140,6 +140,11 @@ class Algebra:
             self._once(ObjectView, [value.object for value in values], given.object),
         )
 
+    @property
+    def proving(self) -> bool:
+        """Whether a proof is going on, which may fail without harm."""
+        return self._depth > 0
+
     def is_empty(self, expression: Bool) -> bool:
         """Whether certainly nothing satisfies a child expression; False where no proof was found within the budget."""
         if expression.kind in ("true", "false"):
@@ -235,7 +240,12 @@ class Algebra:
     def _negation(self, kind: type[View], formula: Bool, context: list[Any]) -> Bool:
         if formula.kind == "leaf":
             view = self._view(kind, formula)
-            return FALSE if view in context else view.negation(context, self.is_empty)
+            if view in context:
+                return FALSE
+            # Within a proof it does not pay to look for ways that lead nowhere: each would be a proof again.
+            prune = _is_false if self._depth else self.is_empty
+            negated: Bool = view.negation(context, self.is_empty, prune)
+            return negated
         if formula.kind == "or":
             return boolean.all_of(self._negation(kind, argument, context) for argument in formula.args)
         if formula.kind == "and":
@@ -306,6 +316,10 @@ def _split(formula: Bool) -> list[Bool] | None:
                 rest = formula.args[:position] + formula.args[position + 1 :]
                 return [boolean.all_of((way, *rest)) for way in part.args]
     return None
+
+
+def _is_false(expression: Bool) -> bool:
+    return expression is FALSE
 
 
 def _without(language: Regex, other: Regex) -> Regex:

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-__all__ = ["Oracle", "Pattern", "Policy", "parse_prefix"]
+__all__ = ["Oracle", "Pattern", "Policy", "TextOracle", "parse_prefix"]
 
 # Each stands for any character that the schema does not mention (three, because keys of an object must be distinct).
 OTHERS = ("\U0010ffff", "\U0010fffe", "\U0010fffd")
@@ -167,7 +167,8 @@ class _Parser:
                 raise _Reject
             width = self.escape_width() if byte == 0x5C else _utf8_width(byte)
             piece = self.data[self.at : self.at + width]
-            if not first_and_last(piece):
+            known = any(map(bytes.startswith, _ESCAPED, [piece] * len(_ESCAPED))) if byte == 0x5C else utf8_bounds(piece)
+            if not known:
                 raise _Reject
             self.at += len(piece)
             if len(piece) < width:
@@ -251,14 +252,9 @@ def _utf8_width(first: int) -> int:
     raise _Reject
 
 
-def first_and_last(tip: bytes) -> tuple[int, int] | None:
-    """The least and greatest character whose spelling in a string begins with `tip` (not empty); None where none does.
-
-    Between the two every character has such a spelling, but for surrogates, and but for escapes: there, see `_ESCAPED`.
-    """
-    if tip[0] == 0x5C:
-        found = [ord(c) for spelling, c in _ESCAPED.items() if spelling.startswith(tip)]
-        return (min(found), max(found)) if found else None
+def utf8_bounds(tip: bytes) -> tuple[int, int] | None:
+    """The least and greatest character whose UTF-8 begins with `tip` (not empty), surrogates between them left aside;
+    None where there is none. All between the two begin so as well."""
     width = _utf8_width(tip[0])
     if any(byte >> 6 != 0b10 for byte in tip[1:]):
         return None
@@ -266,11 +262,21 @@ def first_and_last(tip: bytes) -> tuple[int, int] | None:
     for byte in tip[1:]:
         least = least << 6 | byte & 0x3F
     missing = 6 * (width - len(tip))
-    greatest = min((least + 1 << missing) - 1, 0x10FFFF)
+    greatest = min(((least + 1) << missing) - 1, 0x10FFFF)
     least = max(least << missing, (0, 0, 0x80, 0x800, 0x10000)[width])
-    if 0xD800 <= least and greatest <= 0xDFFF or least > greatest:
+    if least > greatest or 0xD800 <= least and greatest <= 0xDFFF:
         return None
     return least, greatest
+
+
+def next_characters(tip: bytes, mentioned: set[str]) -> list[str]:
+    """Characters whose UTF-8 begins with `tip`: all that are `mentioned`, and OTHER for the others if there are any."""
+    bounds = utf8_bounds(tip)
+    assert bounds is not None
+    first, last = bounds
+    found = [c for c in mentioned if first <= ord(c) <= last]
+    surrogates = max(0, min(last, 0xDFFF) - max(first, 0xD800) + 1)
+    return found + [OTHER] * (len(found) < last - first + 1 - surrogates)
 
 
 def parse_prefix(data: bytes, policy: Policy) -> Node | None:
@@ -464,6 +470,54 @@ class Pattern:
         if found.negated:
             raise ValueError(f"unsupported class in pattern {self.text!r}")
         return found.chars
+
+
+class TextOracle:
+    """The texts, as they are, that a pattern matches from beginning to end: `viable` and `member` as in Oracle."""
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = Pattern(f"^(?:{pattern})$")
+        self.mentioned = self.pattern.mentioned
+
+    def viable(self, prefix: bytes) -> bool:
+        return any(map(self._live, self._states(prefix)))
+
+    def member(self, text: bytes) -> bool:
+        try:
+            return self.pattern.matches(text.decode())
+        except UnicodeDecodeError:
+            return False
+
+    def _states(self, prefix: bytes) -> Iterator[frozenset[int]]:
+        """The states after each string that `prefix` is the UTF-8 of, up to the end of its last character."""
+        states, at = self.pattern.start(), 0
+        while at < len(prefix):
+            try:
+                width = _utf8_width(prefix[at])
+            except _Reject:
+                return
+            piece = prefix[at : at + width]
+            if utf8_bounds(piece) is None:
+                return
+            if len(piece) < width:
+                yield from (self.pattern.step(states, c) for c in next_characters(piece, self.mentioned))
+                return
+            states = self.pattern.step(states, piece.decode())
+            at += width
+        yield states
+
+    def _live(self, states: frozenset[int]) -> bool:
+        open_, seen = [states], {states}
+        while open_:
+            states = open_.pop()
+            if self.pattern.accepts(states, states == self.pattern.start()):
+                return True
+            for char in (*self.mentioned, OTHER):
+                after = self.pattern.step(states, char)
+                if after not in seen:
+                    seen.add(after)
+                    open_.append(after)
+        return False
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -885,16 +939,11 @@ class Oracle:
 
     def _next_characters(self, tip: bytes) -> list[str]:
         """The characters, up to those that are alike, whose spelling begins with `tip`."""
-        bounds = first_and_last(tip)
-        assert bounds is not None
-        first, last = bounds
-        if tip[0] == 0x5C:
-            possible = [c for spelling, c in _ESCAPED.items() if spelling.startswith(tip)]
-            found = [c for c in possible if c in self.mentioned]
-            return found + [OTHER] * (len(found) < len(possible))
-        found = [c for c in self.mentioned if first <= ord(c) <= last]
-        surrogates = max(0, min(last, 0xDFFF) - max(first, 0xD800) + 1)
-        return found + [OTHER] * (len(found) < last - first + 1 - surrogates)
+        if tip[0] != 0x5C:
+            return next_characters(tip, self.mentioned)
+        possible = [c for spelling, c in _ESCAPED.items() if spelling.startswith(tip)]
+        found = [c for c in possible if c in self.mentioned]
+        return found + [OTHER] * (len(found) < len(possible))
 
     def _completions(self, node: String, patterns: list[Pattern], watched: frozenset[str]) -> Iterator[tuple[str, list[bool]]]:
         """Strings that `node` can become, with what each pattern says of them: at least one for each combination of
@@ -1009,7 +1058,7 @@ class Oracle:
             return False
         if wanted > 0:
             wanted -= sum(self.satisfiable(self._of_key(flat, key)) for key in free)
-        return wanted <= 0 or self._other_keys(wanted, {*keys, *lacking, *named}, flat)
+        return wanted <= 0 or self._other_keys(wanted, {*named, *(keys if self.policy.distinct else ())}, flat)
 
     def _other_keys(self, wanted: int, taken: set[str], flat: Schemas) -> bool:
         """Whether `wanted` more keys, none of those `taken`, can be added."""

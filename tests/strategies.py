@@ -43,7 +43,7 @@ def _constant(draw: Draw, depth: int, finite: bool) -> Any:
     return values if kind == "array" else dict(zip(KEYS, values, strict=False))
 
 
-def _pattern(draw: Draw, finite: bool) -> str:
+def pattern(draw: Draw, finite: bool = False) -> str:
     atoms = ["a", "b", "[ab]", "ab", "(a|ab)", "(?:b|ba)"]
     atoms += [] if finite else [".", "[^a]", "é", "[^é\\n]", "😀", "\\d", "[a-c1]", "\\."]
     repeats = ["", "", "", "?", "*", "+", "{2}", "{1,2}", "{2,}"]
@@ -68,7 +68,7 @@ def _string(draw: Draw, finite: bool) -> dict[str, Any]:
     if draw(st.integers(0, 2)) == 0:
         schema["minLength"] = draw(st.integers(0, 2 if finite else 4))
     if draw(st.booleans()):
-        schema["pattern"] = _pattern(draw, finite)
+        schema["pattern"] = pattern(draw, finite)
     return schema
 
 
@@ -203,6 +203,9 @@ class Vocabulary:
 
     def __repr__(self) -> str:
         return f"<{len(self.tokens)} tokens>"
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:  # what Hypothesis shows of a failing case
+        printer.text(repr(self))
 
     @property
     def ordinary(self) -> dict[int, bytes]:

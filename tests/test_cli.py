@@ -17,7 +17,7 @@ from maskwright.judge import END, caret, describe_bytes, position
 
 SCHEMA = {
     "type": "object",
-    "properties": {"name": {"type": "string"}, "age": {"type": "integer", "minimum": 0}},
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer", "minimum": 1}},
     "required": ["name"],
     "additionalProperties": False,
 }
@@ -59,7 +59,7 @@ def test_a_rejected_instance_is_shown_with_a_caret(
         f"{wrong}: rejected at byte 24 (line 2, column 9)",
         '   "age": -1}',
         "          ^",
-        "  allowed here: white space, 0-9",
+        "  allowed here: white space, 1-9",
         f"{right}: accepted",
     ]
 

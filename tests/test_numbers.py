@@ -214,8 +214,9 @@ def test_exhaustively_between_small_bounds(low: Decimal, high: Decimal, opened: 
 
 
 @pytest.mark.parametrize("options", [
-    {"integer": True}, {"minimum": 0}, {"maximum": Decimal("99.99")}, {"multiple_of": 4}, {"multiple_of": Decimal("0.01")},
-    {"minimum": 10**17 + 1, "maximum": 10**19}, {"exclusive_minimum": Decimal("1e-7"), "maximum": Decimal("3e-6")},
+    {"integer": True}, {"minimum": 0}, {"maximum": Decimal("99.99")}, {"multiple_of": 4},
+    {"multiple_of": Decimal("0.01")}, {"minimum": 10**17 + 1, "maximum": 10**19},
+    {"exclusive_minimum": Decimal("1e-7"), "maximum": Decimal("3e-6")},
 ], ids=str)  # fmt: skip
 def test_subsets_of_the_policy(options: dict) -> None:
     assert is_empty(intersect(number_language(**options), complement(numbers())))

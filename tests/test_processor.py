@@ -130,6 +130,15 @@ def test_drafter_and_target_share_a_processor(
     assert drafted.tolist() == plain.tolist()
 
 
+def test_beams_of_probability_zero_raise(
+    compiled: CompiledGrammar, tiny_model: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    batch = tiny_tokenizer(["An order:"], return_tensors="pt")
+    processor = MaskLogitsProcessor(compiled)
+    with pytest.raises(MatcherError, match="the grammar does not allow it"):
+        tiny_model.generate(**batch, max_new_tokens=9, num_beams=4, do_sample=True, logits_processor=[processor])
+
+
 @pytest.mark.parametrize("strategy", [{"do_sample": False}, {"num_beams": 3, "do_sample": False}])
 def test_each_prompt_may_have_a_grammar_of_its_own(
     strategy: dict[str, Any],

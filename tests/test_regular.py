@@ -35,7 +35,7 @@ from maskwright.grammars.regular import (
     words,
 )
 
-# -------------------------------------------------------------------- the oracle: all strings of at most LONGEST letters
+# -------------------------------------------------------------------- the oracle: short strings only
 
 LONGEST = 4
 LETTERS = "abz"  # "z" stands for every other character

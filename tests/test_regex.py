@@ -1,0 +1,251 @@
+"""Regular expressions: cases as data, then Python's `re` and interegular as oracles."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import random
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import interegular
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maskwright.grammars import errors, regex, regex_syntax, unicode_sets
+from maskwright.grammars.charset import CharSet
+from maskwright.grammars.regular import EMPTY, Regex, example, is_empty, matches
+
+CASES = tomllib.loads((Path(__file__).parent / "cases" / "regex.toml").read_text())
+SCHEMAS = Path(__file__).parents[2] / "shared" / "data" / "maskbench" / "dev.jsonl.gz"
+
+
+@pytest.mark.parametrize("case", CASES["case"], ids=lambda case: case.get("name", case["pattern"]))
+def test_case(case: dict[str, Any]) -> None:
+    node = regex.parse(case["pattern"], search=case.get("search", False))
+    for text in case.get("accepted", ()):
+        assert matches(node, text), text
+    for text in case["rejected"]:
+        assert not matches(node, text), text
+    assert is_empty(node) == (not case.get("accepted"))
+
+
+@pytest.mark.parametrize("case", CASES["refused"], ids=lambda case: case["pattern"])
+def test_refused(case: dict[str, Any]) -> None:
+    with pytest.raises(errors.GrammarError) as caught:
+        regex.parse(case["pattern"], search=True)
+    assert type(caught.value).__name__ == case["error"]
+    assert caught.value.position == case["position"]
+
+
+# -------------------------------------------------------------------- all short strings, against re
+
+STRINGS = ["".join(text) for size in range(5) for text in itertools.product("ab-", repeat=size)]
+
+
+def grow(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    count = st.sampled_from(["*", "+", "?", "{2}", "{1,2}", "{0,2}", "{2,}", "{3}", "*?"])
+    return st.one_of(
+        st.tuples(inner, inner).map("".join),
+        st.tuples(inner, inner).map("(?:{0[0]}|{0[1]})".format),
+        st.tuples(inner, count).map("(?:{0[0]}){0[1]}".format),
+    )
+
+
+def grow_with_lookahead(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.one_of(grow(inner), st.tuples(st.sampled_from("=!"), inner).map("(?{0[0]}{0[1]})".format))
+
+
+CHARACTERS = st.sampled_from(["a", "b", "-", ".", "[ab]", "[^a]", r"\w", r"\W", "ab"])
+ASSERTIONS = st.sampled_from(["^", "$", r"\b", r"\B"])
+PLAIN_PATTERNS = st.recursive(CHARACTERS, grow, max_leaves=8)
+PATTERNS = st.recursive(st.one_of(CHARACTERS, st.just(""), ASSERTIONS), grow_with_lookahead, max_leaves=8)
+
+
+@settings(max_examples=500, deadline=None)
+@given(PATTERNS)
+def test_short_strings_against_re(pattern: str) -> None:
+    try:
+        anywhere, whole = regex.parse(pattern, search=True), regex.parse(pattern)
+    except errors.UnsupportedError:
+        return  # lookahead or \b in a loop
+    expected = re.compile(pattern.replace("$", r"\Z"), re.ASCII)
+    for text in STRINGS:
+        if text == "" and r"\B" in pattern:
+            continue  # Python before 3.14 has no \B in the empty string
+        assert matches(anywhere, text) == bool(expected.search(text)), text
+        assert matches(whole, text) == bool(expected.fullmatch(text)), text
+
+
+@settings(max_examples=200, deadline=None)
+@given(PLAIN_PATTERNS)
+def test_short_strings_against_interegular(pattern: str) -> None:
+    node = regex.parse(pattern)
+    machine = interegular.parse_pattern(pattern).to_fsm()
+    for text in STRINGS:
+        assert matches(node, text) == machine.accepts(text), text
+
+
+# -------------------------------------------------------------------- members and near misses of real patterns
+
+PRINTABLE = CharSet([(0x20, 0x7E)])
+SPACE_IN_CLASS = r" \t\n\v\f\r\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+
+
+def to_python(pattern: str) -> str:
+    r"""`pattern` with what Python reads otherwise (`.`, `$`, \s) spelled out; [\S] within a class is left."""
+
+    inside = {"[": r"\[", r"\s": SPACE_IN_CLASS}
+    outside = {".": r"[^\n\r\u2028\u2029]", "$": r"\Z", r"\s": f"[{SPACE_IN_CLASS}]", r"\S": f"[^{SPACE_IN_CLASS}]"}
+
+    def spell(token: re.Match[str]) -> str:
+        text = token[0]
+        if text[0] == "[":
+            return "[" + re.sub(r"\\.|\[", lambda part: inside.get(part[0], part[0]), text[1:])
+        return outside.get(text, text)
+
+    return re.sub(r"\\.|\[\^?(?:[^\]\\]|\\.)*\]|[.$]", spell, pattern, flags=re.DOTALL)
+
+
+def walk(node: Regex, choose: random.Random, length: int = 20) -> str:
+    """A random member."""
+    letters = []
+    while not (node.nullable and (choose.random() < 0.3 or len(letters) >= length)):
+        live = [step for step in node.transitions() if not is_empty(step[1])]
+        if not live:
+            break
+        if len(letters) >= length:
+            return "".join(letters) + (example(node) or "")
+        characters, node = choose.choice(live)
+        if characters & PRINTABLE and choose.random() < 0.8:
+            characters &= PRINTABLE
+        low, high = choose.choice(characters.ranges)
+        letters.append(chr(choose.randint(low, high)))
+    return "".join(letters)
+
+
+def mutate(text: str, choose: random.Random) -> str:
+    """The text with one character put in, left out or replaced."""
+    at = choose.randint(0, len(text))
+    new = choose.choice([chr(choose.randint(0x20, 0x7E)), "", *text[at : at + 1]])
+    return text[:at] + new + text[at + choose.randint(0, 1) :]
+
+
+def check_against_re(pattern: str, seed: int, members: int) -> None:
+    anywhere, whole = regex.parse(pattern, search=True), regex.parse(pattern)
+    expected = re.compile(to_python(pattern), re.ASCII)
+    choose = random.Random(seed)
+    for _ in range(members):
+        member = walk(anywhere, choose)
+        assert matches(anywhere, member)
+        for text in (member, mutate(member, choose), mutate(member, choose)):
+            if len(text) < 60:  # some real patterns take `re` exponential time
+                assert matches(anywhere, text) == bool(expected.search(text)), (pattern, text)
+                assert matches(whole, text) == bool(expected.fullmatch(text)), (pattern, text)
+
+
+PYTHON_READS_ALIKE = [
+    case["pattern"]
+    for case in CASES["case"]
+    if case.get("accepted") and not re.search(r"\\[pPuczAZv]|\(\?[<iP]|\[\]|\[\^\]|\[\\w-|\\0|\\W|\\D", case["pattern"])
+]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(PYTHON_READS_ALIKE), st.integers(0, 2**32))
+def test_random_members_against_re(pattern: str, seed: int) -> None:
+    check_against_re(pattern, seed, members=2)
+
+
+def patterns_of(schema: Any) -> Iterator[str]:
+    """Every pattern in a schema, taking whatever is called `pattern` for one."""
+    if isinstance(schema, dict):
+        for key, value in schema.items():
+            if key == "pattern" and isinstance(value, str):
+                yield value
+            if key == "patternProperties" and isinstance(value, dict):
+                yield from value
+            yield from patterns_of(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from patterns_of(value)
+
+
+@pytest.mark.skipif(not SCHEMAS.exists(), reason=f"the development schemas are not here ({SCHEMAS})")
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of `re`, about `--` and `[[` in classes
+def test_patterns_of_real_schemas() -> None:
+    with gzip.open(SCHEMAS, "rt", encoding="utf-8") as lines:
+        found = sorted({pattern for line in lines for pattern in patterns_of(json.loads(line)["schema"])})
+    refused = []
+    for number, pattern in enumerate(found):
+        try:
+            node = regex.parse(pattern, search=True)
+        except errors.UnsupportedError as error:
+            refused.append(error.reason)
+            continue
+        assert not is_empty(node)
+        if number % 4 == 0:
+            check_against_re(pattern, number, members=1)
+    assert len(found) > 1000
+    assert refused == ["a back-reference in a regular expression cannot be enforced"]
+
+
+# -------------------------------------------------------------------- limits, Unicode, case
+
+
+def test_deep_nesting_is_an_error_and_no_crash() -> None:
+    for pattern in ("(" * 1000 + "a" + ")" * 1000, "(?:b" * 90 + "a" + "|c)+" * 90, "(?:" * 90 + "^a" + "|b)?c" * 90):
+        with pytest.raises(errors.LimitExceeded):
+            regex.parse(pattern, search=True)
+    node = regex.parse("(?:b" * 30 + "a" + "|c)+" * 30)
+    assert matches(node, "b" * 30 + "a")
+
+
+def test_long_patterns() -> None:
+    node = regex.parse("a?" * 300 + "b" + "[0-9]" * 300)
+    assert matches(node, "a" * 300 + "b" + "7" * 300)
+    assert not matches(node, "a" * 301 + "b" + "7" * 300)
+
+
+def test_flags_as_arguments() -> None:
+    assert regex.parse("a.b", ignore_case=True, dot_all=True) == regex.parse("(?is)a.b")
+    assert matches(regex.parse("(?-i:a)b", ignore_case=True), "aB")
+    assert not matches(regex.parse("(?-i:a)b", ignore_case=True), "AB")
+
+
+def test_assertions_that_do_nothing_leave_nothing() -> None:
+    assert regex.parse("^[a-z]+$", search=True) == regex.parse("[a-z]+")
+    assert regex.parse("(?=a)^$|$x", search=True) is EMPTY
+    assert regex.parse(r"^\bfoo\b$", search=True) == regex.parse("foo")
+
+
+def test_tree_has_nodes_for_assertions_only() -> None:
+    assert isinstance(regex_syntax.parse_syntax("(a|b[0-9]+)*c"), Regex)
+    tree = regex_syntax.parse_syntax("^a|b[0-9]+$")
+    assert isinstance(tree, regex_syntax.Choice)
+    assert [len(branch.items) for branch in tree.items] == [2, 2]
+
+
+@pytest.mark.parametrize("letter", "kKsSaZéÉσςΣ\u01c5ßẞ\u212a\u017f1-")
+def test_case_variants_against_re(letter: str) -> None:
+    """`re` folds case one to one, as simple case folding does."""
+    folded = unicode_sets.fold_case(CharSet.of(letter))
+    machine = re.compile(re.escape(letter), re.IGNORECASE)
+    near = [*range(0x250), *range(0x370, 0x400), 0x1E9E, 0x212A]
+    assert [point for point in near if point in folded] == [point for point in near if machine.fullmatch(chr(point))]
+
+
+def test_properties_partition_unicode() -> None:
+    union = CharSet()
+    for name in "LMNPSZC":
+        found = unicode_sets.unicode_property(name)
+        assert found is not None
+        assert not found & union
+        union |= found
+    assert union == unicode_sets.unicode_property("Any")
+    assert unicode_sets.unicode_property("Greek") is None
