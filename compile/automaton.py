@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Protocol
 
+from maskwright.compile.plans import Plan, Plans, Safe
 from maskwright.compile.rows import Row, RowCache, RowWalker
+from maskwright.compile.spelling import Spelling
 from maskwright.compile.tables import AutomatonTables
 from maskwright.compile.token_tables import TokenTables
 from maskwright.grammars.errors import MaskwrightError, TokenizerError
 from maskwright.kernels import layout as L
 
 __all__ = ["Automaton", "Edge", "Named", "Owner", "Published"]
+
+_REPEATED = [bytes((number,)) * 256 for number in range(256)]
 
 Edge = tuple[int, int, int]  # bytes low..high, transition value (a state, a call, or layout.REJECT)
 
@@ -41,6 +45,9 @@ class Published:
 
     def share_key(self, index: int) -> Hashable | None:
         return None
+
+
+_INSIDE = Published()  # states inside a character
 
 
 class Named(Published):
@@ -73,6 +80,8 @@ class Automaton:
         self._owners: list[Owner] = []
         self._failures: dict[int, MaskwrightError] = {}
         self._ends: dict[int, int] = {}
+        self._plans: dict[Spelling | None, Plans] = {}
+        self._inner: dict[tuple[int, int], int] = {}
         no_state, done, ended = (self.allocate(1, Published()) for _ in range(3))
         assert (no_state, done, ended) == (0, L.DONE, L.DONE + 1)
         for state in (no_state, done, ended):
@@ -112,8 +121,8 @@ class Automaton:
         return owner.share_key(index)
 
     def emit(
-        self, state: int, edges: Iterable[Edge], *, final: int = -1, op: int = L.OP_NONE, argument: int = 0, safe: int = 0,
-        default: int = 0,
+        self, state: int, edges: Iterable[Edge], *, final: int = -1, op: int = L.OP_NONE, argument: int = 0,
+        safe: Safe = (0, 0, 0), default: int = 0,
     ) -> None:
         """Publish a state with these transitions; bytes of no edge have the transition value `default`."""
         classes, row, numbers = bytearray(256), [default], {default: 0}
@@ -125,11 +134,32 @@ class Automaton:
             if low == high:
                 classes[low] = number
             else:
-                classes[low : high + 1] = bytes((number,)) * (high - low + 1)
+                classes[low : high + 1] = _REPEATED[number][: high - low + 1]
         tables = self.tables
         tables.set_state(
-            state, tables.add_transitions(row), tables.add_map(bytes(classes)), final, op, argument, safe
+            state, tables.add_transitions(tuple(row)), tables.add_map(bytes(classes)), final, op, argument,
+            tables.add_safe(*safe),
         )
+
+    def plans(self, spelling: Spelling | None) -> Plans:
+        """The plans of a way to write characters; kept for all grammars."""
+        found = self._plans.get(spelling)
+        if found is None:
+            found = self._plans[spelling] = Plans(spelling, self.tokens)
+        return found
+
+    def lay_plan(self, plan: Plan, targets: Sequence[int]) -> list[Edge]:
+        """The edges of a plan whose numbers stand for `targets`; states inside characters are published, equal ones once."""
+        tables, laid = self.tables, []
+        for classes, numbers in plan.nodes:
+            row = (0, *[targets[number] if number >= 0 else laid[~number] for number in numbers])
+            key = (tables.add_map(classes), tables.add_transitions(row))
+            state = self._inner.get(key)
+            if state is None:
+                state = self._inner[key] = self.allocate(1, _INSIDE)
+                tables.set_state(state, key[1], key[0])
+            laid.append(state)
+        return [(low, high, targets[number] if number >= 0 else laid[~number]) for low, high, number in plan.edges]
 
     def end(self, result: int) -> int:
         """The state that ends its frame at once with a result code."""
@@ -150,12 +180,11 @@ class Automaton:
 
     def require(self, text: bytes) -> None:
         """Raise TokenizerError when the vocabulary cannot write `text` byte by byte."""
-        for byte in text:
-            if not self.tokens.writable[byte]:
-                raise TokenizerError(
-                    f"the grammar requires the byte {bytes((byte,))!r}, and no token of the vocabulary is that byte; "
-                    "use a vocabulary with a token for every byte"
-                )
+        if not self.tokens.can_write(text):
+            raise TokenizerError(
+                f"the grammar requires {text!r}, and the vocabulary has no tokens for each of its bytes or characters; "
+                "use a vocabulary with a token for every byte"
+            )
 
     def add_row(self, key: int) -> None:
         """Compute the mask row of `key` (state << 16 | slack) that a kernel has missed."""

@@ -155,7 +155,7 @@ class _SpelledKeys(TextStates):
 
     def derive(self, parts: Any) -> list[tuple[CharSet, Any]]:
         prefix, rest = parts
-        after: list[tuple[CharSet, Parts]] = derive(rest) if rest is not None else []
+        after: list[tuple[CharSet, Parts]] = derive(rest, self._plans.alphabet) if rest is not None else []
         found: list[tuple[CharSet, Any]] = []
         if prefix is not None:
             at = len(prefix)

@@ -106,7 +106,7 @@ class Lowering:
                 automaton.emit(start, (), final=0, op=L.OP_POP)
             else:
                 edges = [(low, high, more) for low, high in _WHITESPACE]
-                safe = automaton.tables.add_safe(1 << 0x09 | 1 << 0x0A | 1 << 0x0D | 1 << 0x20, 0, 0)
+                safe = (1 << 0x09 | 1 << 0x0A | 1 << 0x0D | 1 << 0x20, 0, 0)
                 automaton.emit(start, edges, final=0, op=L.OP_SET, argument=left)
                 automaton.emit(more, edges, final=0, op=L.OP_COUNT, argument=automaton.end(0), safe=safe)
             self._whitespace = start

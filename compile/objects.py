@@ -62,6 +62,7 @@ class ObjectFrame:
         self.number = {key: number for number, key in enumerate(self.names)}
         self.classes = KeyClasses(tuple(shapes), self.names)
         self.required = {shape: frozenset(self.number[key] for key in shape.required) for shape in shapes}
+        self.bounded = any(shape.max_properties is not None or shape.min_properties for shape in shapes)
         self.largest_bound = max((max(s.min_properties, s.max_properties or 0) for s in shapes), default=0)
         self._properties = {shape: dict(shape.properties) for shape in shapes}
         self._questions: dict[tuple[ObjectShape, int | KeyClass], Bool] = {}
@@ -110,9 +111,9 @@ class ObjectFrame:
             return False
         least = progress.count + len(needed)
         highest = min((s.max_properties for s in term if s.max_properties is not None), default=None)
-        if highest is not None and least > highest:
-            return False
         lowest = max((shape.min_properties for shape in term), default=0)
+        if highest is not None and max(least, lowest) > highest:
+            return False
         if least >= lowest:
             return True
         if any(self._key_possible(term, other) for other in self.classes.others):
@@ -180,7 +181,7 @@ class ObjectFrame:
     @cached_property
     def _simple(self) -> Term | None:
         """The only term, where nothing but required keys decides which keys may come."""
-        if len(self.terms) != 1 or self.observed or self.largest_bound:
+        if len(self.terms) != 1 or self.observed or self.bounded:
             return None
         return self.terms[0]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from maskwright.grammars.charset import CharSet
+from maskwright.grammars.charset import ALL, CharSet
 
 __all__ = ["Spelling", "spell_utf8"]
 
@@ -115,6 +115,16 @@ class Spelling:
         raw = charset & (_PRINTABLE_ASCII if self.ensure_ascii else _PLAIN)
         escaped = charset & ~raw & ~_SHORT_SET
         return [*spell_utf8(raw), *short, *_escape_all(escaped, upper=False)]
+
+    def finishable(self, characters: CharSet, writable: list[tuple[int, int]]) -> CharSet:
+        """What a vocabulary can write inside a string, given its characters and its single ASCII bytes."""
+        alone = CharSet(writable)
+        found = characters & (_PRINTABLE_ASCII if self.ensure_ascii else _PLAIN)
+        if 0x5C in alone:
+            found |= CharSet([(code, code) for code, letter in _SHORT.items() if ord(letter) in alone])
+            if all(ord(digit) in alone for digit in "u0123456789abcdef"):
+                found |= ALL if self.ensure_ascii or self.escapes == "any" else _CONTROL
+        return found
 
     def unique(self, text: str) -> bytes | None:
         """The only spelling of `text`, without quotes; None where the policy allows several."""

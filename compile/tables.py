@@ -8,7 +8,6 @@ for kernels that still read it.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -114,9 +113,8 @@ class AutomatonTables:
     def is_lowered(self, state: int) -> bool:
         return bool(self.states[state * L.STATE_SIZE + L.STATE_ALIAS] >= 0)
 
-    def add_transitions(self, values: Sequence[int]) -> int:
+    def add_transitions(self, key: tuple[int, ...]) -> int:
         """Offset of a row of transitions; equal rows are stored once."""
-        key = tuple(values)
         offset = self._transition_rows.get(key)
         if offset is None:
             offset = self.transition_count
@@ -150,7 +148,9 @@ class AutomatonTables:
         return -number
 
     def add_safe(self, low: int, high: int, flags: int) -> int:
-        """Number of a safe set: ASCII bytes as two 64-bit sets, and flags."""
+        """Number of a safe set: ASCII bytes as two 64-bit sets, and flags; 0 for the empty one."""
+        if not low and not high and not flags:
+            return 0
         key = (low, high, flags)
         number = self._safe_sets.get(key)
         if number is None:

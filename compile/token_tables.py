@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from maskwright.compile.vocabulary import TokenizerInfo
+from maskwright.grammars.charset import LAST_CODE_POINT, CharSet
 from maskwright.kernels import layout as L
 
 __all__ = ["TokenTables", "trie_header"]
@@ -37,6 +38,9 @@ class TokenTables:
         ranks: int32 [V], place of each token in the trie's order, -1 outside the trie.
         everything: int32 [words], the mask of every token of the trie.
         eos: int32, ids of the end-of-sequence tokens.
+        writable, occurring: bool [256], bytes that are tokens by themselves, and bytes of any token.
+        characters: what can be written character by character; None: everything (there is a token for every byte).
+        splits_characters: whether a token begins or ends inside a character.
         max_token: bytes of the longest token; slack_cap: a register above it is the same to every token.
     """
 
@@ -68,5 +72,34 @@ class TokenTables:
         self.eos = np.array(sorted(info.eos_token_ids), np.int32)
         self.max_token = int(np.diff(self.offsets).max(initial=1))
         self.slack_cap = min(self.max_token + 1, (1 << 16) - 1)
-        # Which bytes can be written whatever comes before: those that are tokens by themselves.
         self.writable = np.asarray(info.single_byte_tokens, bool)
+        self.occurring = np.zeros(256, bool)
+        self.occurring[np.unique(self.text)] = True
+        self.characters: CharSet | None = None
+        self.splits_characters = False
+        if not self.writable.all():
+            self._find_characters()
+
+    def _find_characters(self) -> None:
+        """What a vocabulary without a token for every byte can write: its characters, and whether tokens split others."""
+        alone = [(byte, byte) for byte in range(0x80) if self.writable[byte]]
+        if self.writable[0x80:].all():
+            alone.append((0x80, LAST_CODE_POINT))
+        for start, stop in zip(self.offsets.tolist(), self.offsets[1:].tolist(), strict=False):
+            try:
+                text = self.text[start:stop].tobytes().decode()
+            except UnicodeDecodeError:
+                self.splits_characters = True
+                continue
+            if len(text) == 1:
+                alone.append((ord(text), ord(text)))
+        self.characters = CharSet(alone)
+
+    def can_write(self, text: bytes) -> bool:
+        """Whether the vocabulary can write `text` whatever comes before it, byte by byte or character by character."""
+        if self.characters is None:
+            return True
+        try:
+            return all(ord(character) in self.characters for character in text.decode())
+        except UnicodeDecodeError:
+            return bool(self.writable[list(text)].all())

@@ -5,8 +5,12 @@ The grammar and the texts below are chosen to make the matcher enter each kernel
 
 from __future__ import annotations
 
+import string
+from itertools import product
+
 import numpy as np
 
+from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
 from maskwright.judge import byte_vocabulary
 from maskwright.kernels.bitmask import allocate_token_bitmask, apply_token_bitmask_inplace
@@ -22,12 +26,16 @@ _SCHEMA = {
     },
     "required": ["name", "items"],
 }
+# Enough tokens inside a string for a dense mask row, and enough that lead out of one for a trie of remainders.
+_PAIRS = [bytes(pair) for pair in product(string.ascii_letters.encode(), repeat=2)]
+_CLOSING = [letter.encode() + ending for letter in string.ascii_letters for ending in (b'": ', b'", "', b'"}')]
 _TEXT = '{"name": "é", "items": [1, 2.5]}'
 
 
 def warm_up() -> None:
     """Enter every kernel that matching and masking on a CPU uses; some seconds the first time on a machine."""
-    info = byte_vocabulary()
+    bytes_alone = byte_vocabulary()
+    info = TokenizerInfo([*bytes_alone.tokens, *_PAIRS, *_CLOSING], eos_token_ids=bytes_alone.eos_token_ids)
     matcher = GrammarMatcher(GrammarCompiler(info).compile_json_schema(_SCHEMA))
     bitmask = allocate_token_bitmask(1, info.vocab_size, backend="numpy")
     for byte in _TEXT.encode():
@@ -38,5 +46,6 @@ def warm_up() -> None:
     matcher.reset()
     matcher.accept_string(_TEXT)
     matcher.allowed_token_ids()
+    matcher.allowed_bytes()
     matcher.is_completed()
     apply_token_bitmask_inplace(np.zeros((1, info.vocab_size), np.float32), bitmask)

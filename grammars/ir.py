@@ -22,8 +22,17 @@ from maskwright.grammars.boolean import Bool
 from maskwright.grammars.regular import Regex
 
 __all__ = [
-    "ARRAY", "FALSE_LITERAL", "NOTHING", "NULL_LITERAL", "OBJECT", "TRUE_LITERAL", "ArrayShape", "ObjectShape",
-    "Schema", "Value", "anything",
+    "ARRAY",
+    "FALSE_LITERAL",
+    "NOTHING",
+    "NULL_LITERAL",
+    "OBJECT",
+    "TRUE_LITERAL",
+    "ArrayShape",
+    "ObjectShape",
+    "Schema",
+    "Value",
+    "anything",
 ]
 
 NULL_LITERAL, FALSE_LITERAL, TRUE_LITERAL = 1, 2, 4
@@ -90,7 +99,7 @@ OBJECT = boolean.leaf(ObjectShape())  # any object
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A set of JSON values, by type (see the module's docstring). `number` must stay within the text policy's numbers."""
+    """A set of JSON values, by type (see the module's docstring). `number` stays within the text policy's numbers."""
 
     literals: int = 0
     number: Regex = regular.EMPTY

@@ -100,9 +100,9 @@ def read_schema(text: str) -> Any:
 
 def _fraction(text: str) -> Decimal:
     number = Decimal(text)
-    if abs(number.adjusted()) > MAX_NUMBER_DIGITS:
-        what = f"the number {text}"
-        raise LimitExceeded("max_number_digits", abs(number.adjusted()), MAX_NUMBER_DIGITS, what=what, hint="write a smaller one")
+    size = abs(number.adjusted())
+    if size > MAX_NUMBER_DIGITS:
+        raise LimitExceeded("max_number_digits", size, MAX_NUMBER_DIGITS, what=text, hint="write a smaller number")
     return number
 
 
@@ -111,7 +111,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def _snapshot(schema: Any) -> Any:
-    """A copy in plain dicts, lists and scalars: subschemas are expanded later, when the caller may have changed them."""
+    """A copy in plain dicts, lists and scalars: subschemas expand later, when the caller may have changed them."""
     try:
         # By far the fastest deep copy in the standard library. It takes the exact built-in types only.
         return marshal.loads(marshal.dumps(schema))

@@ -49,5 +49,5 @@ def _described_by_pydantic(source: Any) -> dict[str, Any]:
     except PydanticInvalidForJsonSchema as error:
         raise UnsupportedError(f"{source!r} has no JSON Schema: {error.message}") from error
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
-        hint = "give a schema, its JSON text, or a type that pydantic validates"
-        raise InvalidError(f"{source!r} is no schema, and no type that pydantic knows: {error.message}", hint=hint) from error
+        reason, hint = error.message.rstrip("."), "give a schema, its JSON text, or a type that pydantic validates"
+        raise InvalidError(f"{source!r} is neither a schema nor such a type: {reason}", hint=hint) from error

@@ -98,7 +98,8 @@ def _listed(document: Document, values: Iterable[Any], pointer: str) -> Value:
     try:
         number = _numbers(document, integers, numbers)
     except GrammarError as error:
-        raise error.at(pointer)
+        error.at(pointer)
+        raise
     return Value(literals, number, words(texts) if texts else EMPTY, any_of(array), any_of(object_))
 
 

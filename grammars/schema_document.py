@@ -7,7 +7,7 @@ shows only in its expansion, and a schema that cannot be enforced is refused whi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
 from typing import Any
 
 from maskwright.grammars import boolean, formats, numbers, regex, regular
@@ -42,7 +42,7 @@ from maskwright.grammars.values import Algebra, Inexpressible, Pending
 
 __all__ = ["Document", "Schema"]
 
-MAX_SAME_INSTANCE_DEPTH = 150  # allOf in anyOf in $ref in ... before any child is reached
+MAX_SAME_INSTANCE_DEPTH = 100  # allOf in anyOf in $ref in ... before any child is reached
 
 
 class Schema:
@@ -64,7 +64,7 @@ class Schema:
     types: int = ANY_TYPE
     families: int = 0
     target: Schema | bool = True
-    here: Sequence[tuple[str, Schema]] = ()
+    here: list[tuple[str, Schema]] | None = None
     dropped: frozenset[str] = frozenset()
     _value: Value | None = None
     _pending: bool = False
@@ -114,7 +114,7 @@ class Schema:
         """As `reach`, for a subschema that speaks about the same instance."""
         schema = self.reach(contents, pointer)
         if schema is not None:
-            self.here = (*self.here, (key, schema))
+            self._add_here(key, schema)
 
     def refer(self, reference: str) -> None:
         """Follows `$ref`."""
@@ -132,7 +132,12 @@ class Schema:
             targets[reference] = target
         self.target = target
         if isinstance(target, Schema):
-            self.here = (*self.here, ("$ref", target))
+            self._add_here("$ref", target)
+
+    def _add_here(self, key: str, schema: Schema) -> None:
+        if self.here is None:
+            self.here = []
+        self.here.append((key, schema))
 
     def judge_early(self) -> None:
         """Has this schema expanded while the document is loaded."""
@@ -144,7 +149,7 @@ class Schema:
 
     def leave_out(self, key: str, error: UnsupportedError) -> None:
         """Raises `error` as one of keyword `key`; under on_unsupported="warn", notes it and drops the keyword."""
-        self.document.leave_out(UnsupportedError(error.reason, keyword=key, pointer=f"{self.pointer}/{key}", hint=error.hint))
+        self.document.leave_out(error, key, f"{self.pointer}/{key}")
         self.dropped |= {key}
 
     # What the expansion of families calls
@@ -181,10 +186,10 @@ class Schema:
         return self.document.algebra.value_of(TRUE if self.target else FALSE)
 
     def expand(self) -> Value:
-        """The values that satisfy this schema, memoised.
+        """The values that satisfy this schema, memoised. (Not to be called by two threads at once.)
 
         Raises:
-            LimitExceeded: a number or a pattern is beyond a budget.
+            LimitExceeded: a number or a pattern is beyond a budget, or the caller's stack is nearly full.
             UnsupportedError, InvalidError: only while the schema is loaded.
         """
         if self._value is None:
@@ -194,7 +199,11 @@ class Schema:
             try:
                 self._value = _expand(self)
             except GrammarError as error:
-                raise error.at(self.pointer)
+                error.at(self.pointer)
+                raise
+            except RecursionError as error:
+                limit, hint = sys.getrecursionlimit(), "nest the subschemas and references less deeply"
+                raise LimitExceeded("sys.getrecursionlimit()", limit, limit, pointer=self.pointer, hint=hint) from error
             finally:
                 self._pending = False
         return self._value
@@ -280,23 +289,25 @@ class Document:
         self._schemas.append(schema)
         return schema
 
-    def leave_out(self, error: UnsupportedError) -> None:
-        """Raises `error`, or makes it a warning under on_unsupported="warn"."""
+    def leave_out(self, error: UnsupportedError, key: str, pointer: str) -> None:
+        """Raises `error` as one of the keyword `key` at `pointer`; under on_unsupported="warn", makes it a warning."""
+        placed = UnsupportedError(error.reason, keyword=key, pointer=pointer, position=error.position, hint=error.hint)
         if self.options.on_unsupported == "error":
-            raise error
-        self.warnings.append(f"{error}: left out")
+            raise placed from error
+        self.warnings.append(f"{placed}: left out")
 
     # Languages, memoised
 
     def check_pattern(self, pattern: str, pointer: str, key: str) -> None:
-        """Refuses a pattern that cannot be enforced as the value of `key` at `pointer`, or notes that it is left out."""
+        """Refuses a pattern that cannot be enforced (it stands at `pointer`), or notes that it is left out."""
         try:
             if pattern not in self._patterns:
                 self._patterns[pattern] = regex.parse(pattern, search=True)
         except UnsupportedError as error:
             self._patterns[pattern] = error
         except GrammarError as error:
-            raise error.at(pointer)
+            error.at(pointer)
+            raise
         self._check_language(self._patterns[pattern], pointer, key)
 
     def check_format(self, name: str, pointer: str) -> None:
@@ -314,7 +325,7 @@ class Document:
 
     def _check_language(self, found: Regex | UnsupportedError | None, pointer: str, key: str) -> None:
         if isinstance(found, UnsupportedError):
-            self.leave_out(UnsupportedError(found.reason, keyword=key, pointer=pointer, position=found.position, hint=found.hint))
+            self.leave_out(found, key, pointer)
 
     def pattern_language(self, pattern: str) -> Regex | None:
         """The strings in which `pattern`, already checked, finds a match; None if it was left out."""
@@ -363,13 +374,13 @@ class Document:
         """
         heights: dict[Schema, int] = {}
         for start in self._schemas:
-            if not start.here or start in heights:
+            if start.here is None or start in heights:
                 continue
             path: dict[Schema, str] = {}
             stack: list[tuple[Schema, int]] = [(start, 0)]
             while stack:
                 schema, step = stack.pop()
-                edges = schema.here
+                edges = schema.here or []
                 if step == len(edges):
                     path.pop(schema, None)
                     heights[schema] = 1 + max((heights[below] for _, below in edges), default=0)
@@ -382,8 +393,8 @@ class Document:
                 if below not in heights:
                     stack.append((below, 0))
             if heights[start] > MAX_SAME_INSTANCE_DEPTH:
-                hint = "nest the subschemas and references less deeply"
-                raise LimitExceeded("nesting", heights[start], MAX_SAME_INSTANCE_DEPTH, pointer=start.pointer, hint=hint)
+                reached, hint = heights[start], "nest the subschemas and references less deeply"
+                raise LimitExceeded("nesting", reached, MAX_SAME_INSTANCE_DEPTH, pointer=start.pointer, hint=hint)
 
     @staticmethod
     def _report_loop(path: dict[Schema, str], again: Schema) -> None:
@@ -392,7 +403,8 @@ class Document:
         way = " -> ".join(f"#{schema.pointer}/{key}" for schema, key in loop)
         for schema, key in loop:
             if key == "propertyNames":
-                raise UnsupportedError("names that are described by the schema of their object", keyword=key, pointer=f"{schema.pointer}/{key}")
+                reason = "names cannot be described by the schema of their own object"
+                raise UnsupportedError(reason, keyword=key, pointer=f"{schema.pointer}/{key}")
         raise InvalidError(f"references form an infinite loop: {way}", pointer=f"{again.pointer}/{loop[0][1]}")
 
     def _judge(self) -> None:

@@ -23,8 +23,28 @@ if TYPE_CHECKING:
     from maskwright.grammars.schema_document import Schema
 
 __all__ = [
-    "ANY_TYPE", "ARRAY", "ARRAYS", "BOOLEAN", "DEFAULT_DIALECT", "Dialect", "FALSE", "INTEGER", "LOGIC", "NULL", "NUMBER",
-    "NUMBERS", "OBJECT", "OBJECTS", "REFERENCE", "STRING", "STRINGS", "TRUE", "VALUES", "dialect_named", "escape", "is_negation",
+    "ANY_TYPE",
+    "ARRAY",
+    "ARRAYS",
+    "BOOLEAN",
+    "DEFAULT_DIALECT",
+    "FALSE",
+    "INTEGER",
+    "LOGIC",
+    "NULL",
+    "NUMBER",
+    "NUMBERS",
+    "OBJECT",
+    "OBJECTS",
+    "REFERENCE",
+    "STRING",
+    "STRINGS",
+    "TRUE",
+    "VALUES",
+    "Dialect",
+    "dialect_named",
+    "escape",
+    "is_negation",
 ]
 
 # JSON types as bits; a number that is only wanted integral has INTEGER without NUMBER.
@@ -268,7 +288,8 @@ def is_negation(schema: Schema, contents: Any) -> bool:
     if not isinstance(contents, dict) or "not" not in contents:
         return False
     dialect = schema.scope.dialect
-    return not any(key in dialect.keywords or key in ("$schema", dialect.identifier) for key in contents if key != "not")
+    speaking = (key for key in contents if key in dialect.keywords or key in ("$schema", dialect.identifier))
+    return list(speaking) == ["not"]
 
 
 def _all_same(schema: Schema, key: str, value: Any) -> None:
@@ -425,7 +446,9 @@ _DRAFT2019 = _DRAFT7 | {
     "unevaluatedProperties": Keyword(0, _refused_for("object")),
     "$recursiveRef": Keyword(0, _refused),
 }
-_DRAFT2020 = {name: keyword for name, keyword in _DRAFT2019.items() if name not in ("additionalItems", "$recursiveRef")} | {
+_DRAFT2020 = {
+    key: keyword for key, keyword in _DRAFT2019.items() if key not in ("additionalItems", "$recursiveRef")
+} | {
     "prefixItems": Keyword(ARRAYS, _children),
     "items": Keyword(ARRAYS, _items),
     "$dynamicRef": Keyword(0, _refused),
@@ -462,7 +485,8 @@ def dialect_named(name: str) -> Dialect | None:
     """
     bare = name.removesuffix("#").removeprefix("https://").removeprefix("http://")
     if bare in _TOO_OLD:
-        raise UnsupportedError(f"the dialect {name!r} is not supported", keyword="$schema", hint="draft 4 is the earliest")
+        hint = "draft 4 is the earliest"
+        raise UnsupportedError(f"the dialect {name!r} is not supported", keyword="$schema", hint=hint)
     if bare in _BY_URI:
         return _BY_URI[bare]
     short = name.lower().removeprefix("draft").lstrip("-").lstrip("0")

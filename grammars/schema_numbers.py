@@ -40,7 +40,8 @@ def number_language(schema: Schema) -> Regex:
     try:
         language = schema.document.number_language(integer, *bounds)
     except GrammarError as error:
-        raise error.at(schema.pointer)
+        error.at(schema.pointer)
+        raise
     return intersect(language, _WRITTEN_INTEGER) if written else language
 
 

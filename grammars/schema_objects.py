@@ -1,4 +1,4 @@
-"""`properties`, `patternProperties`, `additionalProperties`, `propertyNames`, `required`, `minProperties`, `maxProperties`."""
+"""`properties` and its relatives, `propertyNames`, `required`, `minProperties` and `maxProperties`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from maskwright.grammars.boolean import TRUE, Bool, leaf
 from maskwright.grammars.ir import ObjectShape
-from maskwright.grammars.regular import ANY_STRING
+from maskwright.grammars.regular import ANY_STRING, Regex
 
 if TYPE_CHECKING:
     from maskwright.grammars.schema_document import Schema
@@ -18,12 +18,14 @@ _ANY = ObjectShape()
 
 def object_shape(schema: Schema) -> Bool:
     """The objects that the keywords about objects admit."""
-    patterns, additional = [], schema.child(schema.get("additionalProperties", True))
+    patterns = list[tuple[Regex, Bool]]()
+    additional = schema.child(schema.get("additionalProperties", True))
     for pattern, contents in schema.get("patternProperties", {}).items():
         language = schema.document.pattern_language(pattern)
         if language is None:
             # Left out: which keys are additional is unknown then.
-            patterns, additional = [], TRUE
+            patterns.clear()
+            additional = TRUE
             break
         patterns.append((language, schema.child(contents)))
     names = schema.child(schema.get("propertyNames", True))

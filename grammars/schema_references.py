@@ -108,7 +108,8 @@ class References:
         try:
             dialect = dialect_named(name)
         except UnsupportedError as error:
-            raise error.at(f"{pointer}/$schema")
+            error.at(f"{pointer}/$schema")
+            raise
         if dialect is None:
             self.warnings.append(f"{pointer}/$schema: the dialect {name!r} is unknown: read as {default.name}")
         return dialect or default
@@ -124,7 +125,8 @@ class References:
             elif isinstance(contents, list) and step.isdecimal() and int(step) < len(contents):
                 contents = contents[int(step)]
             else:
-                raise InvalidError(f"the reference {reference!r} leads nowhere: there is no {step!r}", pointer=origin)
+                reason = f"the reference {reference!r} leads nowhere: there is no {step!r}"
+                raise InvalidError(reason, pointer=origin)
             pointer = f"{pointer}/{escape(step)}"
             # A resource on the way changes what references below it mean; the last step is the caller's to enter.
             if isinstance(contents, dict) and scope.dialect.identifier in contents and number + 1 < len(steps):
@@ -158,8 +160,8 @@ class References:
         try:
             return known.get_or_retrieve(uri).value.contents
         except (LookupError, Unresolvable, Unretrievable) as error:
-            hint = "give the document in registry="
-            raise InvalidError(f"the reference {reference!r} leads nowhere: {uri!r} is unknown", pointer=origin, hint=hint) from error
+            reason = f"the reference {reference!r} leads nowhere: {uri!r} is unknown"
+            raise InvalidError(reason, pointer=origin, hint="give the document in registry=") from error
         except (TypeError, AttributeError) as error:
             # What referencing meets in a document that breaks the rules of its dialect.
             raise InvalidError(f"a document of the registry is no schema: {error}", pointer=origin) from error
@@ -170,7 +172,8 @@ class References:
         try:
             contents = _crawled(scope, origin).anchor(uri, name).value.resource.contents
         except (LookupError, Unresolvable) as error:
-            raise InvalidError(f"the reference {reference!r} leads nowhere: no anchor {name!r}", pointer=origin) from error
+            reason = f"the reference {reference!r} leads nowhere: there is no anchor {name!r}"
+            raise InvalidError(reason, pointer=origin) from error
         place = _place(scope.root, contents)
         return contents, f"{scope.pointer}#{name}" if place is None else scope.pointer + place, scope
 

@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, product
 
-from maskwright.grammars import boolean, regular
+from maskwright.grammars import regular
 from maskwright.grammars.boolean import FALSE, TRUE, Bool, all_of, any_of, leaf, negate
 from maskwright.grammars.errors import UnsupportedError
 from maskwright.grammars.ir import ArrayShape, ObjectShape
@@ -239,9 +239,7 @@ class ObjectView:
                     return FALSE
         raise Inexpressible("an object with some member outside `patternProperties` cannot be enforced yet")
 
-    def _wrong_other(
-        self, certain: frozenset[str], context: Sequence[ObjectView], prove: Prove, prune: Prove
-    ) -> Bool:
+    def _wrong_other(self, certain: frozenset[str], context: Sequence[ObjectView], prove: Prove, prune: Prove) -> Bool:
         """Some key that is neither named nor matched has a member outside `additional`."""
         expected = self.shape.additional
         if expected is TRUE:
@@ -258,8 +256,8 @@ class ObjectView:
 
     def _covers_all_of(self, view: ObjectView) -> bool:
         """Whether every key that `view` treats specially is special here too."""
-        known = {language for language, _ in self.shape.patterns}
-        return all(key in self.named for key in view.named) and all(language in known for language, _ in view.shape.patterns)
+        patterns = {language for language, _ in self.shape.patterns}
+        return view.named.keys() <= self.named.keys() and all(one in patterns for one, _ in view.shape.patterns)
 
     def _excludes_others(self, expected: Bool, context: Sequence[ObjectView], prove: Prove) -> bool:
         """Whether no member that `context` lets stand under a key that is not named here satisfies `expected`."""

@@ -11,7 +11,7 @@ expression asked for, and bounds the work that proofs of emptiness may cost. A p
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from itertools import product
 from operator import and_, or_
@@ -21,15 +21,16 @@ from maskwright.grammars import boolean, regular
 from maskwright.grammars.boolean import FALSE, TRUE, Bool
 from maskwright.grammars.errors import LimitExceeded, UnsupportedError
 from maskwright.grammars.ir import NOTHING, Value, anything
-from maskwright.grammars.regular import EMPTY, Regex, Words, alternate, complement, intersect, words
+from maskwright.grammars.regular import EMPTY, Chars, Regex, Words, alternate, complement, intersect, words
 from maskwright.grammars.shapes import ArrayView, Inexpressible, ObjectView, View
 
 __all__ = ["Algebra", "Inexpressible", "Pending"]
 
 MAX_PROOF_DEPTH = 5  # child expressions within child expressions
-MAX_PROOFS = 10_000  # between two calls of `renew`; about 50 microseconds each
+MAX_PROOFS = 20_000  # between two calls of `renew`; about 50 microseconds each
 MAX_PROOF_NODES = 300  # derivatives in one proof about strings or numbers
 MAX_TERMS = 64  # of a disjunctive normal form
+MAX_LABEL_KEYS, MAX_LABELS = 4, 64  # required members that are looked at to tell alternatives apart, and their words
 
 
 class Pending(Exception):
@@ -77,7 +78,8 @@ class Algebra:
             return self.one_of([self.value_of(argument) for argument in expression.args], self.anything)
         arguments = expression.args if expression.kind == "and" else (expression,)
         # What is asserted first: it is the context that makes negations expressible.
-        value = self.all_of([self.anything, *(self.value_of(argument) for argument in arguments if argument.kind != "not")])
+        asserted = [self.value_of(argument) for argument in arguments if argument.kind != "not"]
+        value = self.all_of([self.anything, *asserted])
         for argument in arguments:
             if argument.kind == "not":
                 value = self.minus(value, self.value_of(argument.args[0]))
@@ -100,9 +102,10 @@ class Algebra:
         """What is in some of `values`."""
         if len(values) == 1:
             return values[0]
+        numbers = [value.number for value in values]
         return Value(
             reduce(or_, (value.literals for value in values), 0),
-            self.numbers if any(value.number is self.numbers for value in values) else alternate(*(value.number for value in values)),
+            self.numbers if any(number is self.numbers for number in numbers) else alternate(*numbers),
             alternate(*(value.string for value in values)),
             boolean.any_of(value.array for value in values),
             boolean.any_of(value.object for value in values),
@@ -204,7 +207,8 @@ class Algebra:
         if terms is None:
             self._cut_short += 1
             return False
-        return all(bool(term) and kind.conflict([self._view(kind, one) for one in term], self.is_empty) for term in terms)
+        views = ([self._view(kind, one) for one in term] for term in terms)
+        return all(bool(some) and kind.conflict(some, self.is_empty) for some in views)
 
     # Negation
 
@@ -225,9 +229,7 @@ class Algebra:
             return formula
         if other is TRUE or formula == other:
             return FALSE
-        self._asked += 1
-        if self._asked > MAX_PROOFS:
-            raise LimitExceeded("proofs", self._asked, MAX_PROOFS, hint="use fewer overlapping alternatives")
+        self._spend()
         try:
             return boolean.all_of((formula, self._negation(kind, other, context + self._asserted(kind, formula))))
         except Inexpressible:
@@ -257,20 +259,66 @@ class Algebra:
         live = [formula for formula in formulas if formula is not FALSE]
         if len(live) < 2:
             return live[0] if live else FALSE
+        if sum(formula is TRUE for formula in live) > 1:
+            return FALSE
         context = self._asserted(kind, given)
         known = [part for part in (given.args if given.kind == "and" else (given,)) if part.kind == "leaf"]
         rivals: list[list[Bool]] = [[] for _ in live]
-        for second, formula in enumerate(live):
-            for first in range(second):
-                if not self._conflict(kind, boolean.all_of([live[first], formula, *known])):
-                    rivals[first].append(formula)
-                    rivals[second].append(live[first])
+        for first, second in _pairs_to_compare(self._labels(live) if kind is ObjectView else [None] * len(live)):
+            self._spend()
+            if not self._conflict(kind, boolean.all_of([live[first], live[second], *known])):
+                rivals[first].append(live[second])
+                rivals[second].append(live[first])
         ways = []
         for formula, others in zip(live, rivals, strict=True):
             for other in others:
                 formula = self._minus(kind, formula, other, context)
             ways.append(formula)
         return boolean.any_of(ways)
+
+    def _labels(self, formulas: Sequence[Bool]) -> list[Sequence[str] | None]:
+        """Of each object formula, the words that one required member is limited to: that of most formulas."""
+        views = [self._view(ObjectView, one) if one.kind == "leaf" else None for one in formulas]
+        counts = Counter(key for view in views if view is not None for key in view.required)
+        best: list[Sequence[str] | None] = [None] * len(views)
+        for key, count in counts.most_common(MAX_LABEL_KEYS):
+            if count > 1:
+                found = [self._words(view.member(key)) if view and key in view.required else None for view in views]
+                best = min(best, found, key=lambda labels: labels.count(None))
+        return best
+
+    def _words(self, expression: Bool) -> Sequence[str] | None:
+        """The finitely many strings that are all that satisfies a child expression; None where it is not so simple."""
+        if expression.kind != "leaf":
+            return None
+        try:
+            value = self.value_of(expression)
+        except (Pending, LimitExceeded, UnsupportedError):
+            return None  # as in `is_empty`: no proof
+        if value != Value(string=value.string) or not isinstance(value.string, Words | Chars):
+            return None
+        return regular.finite_words(value.string, MAX_LABELS)
+
+    def _spend(self) -> None:
+        self._asked += 1
+        if self._asked > MAX_PROOFS:
+            hint = "use fewer alternatives that overlap"
+            raise LimitExceeded("proofs", self._asked, MAX_PROOFS, what="telling alternatives apart", hint=hint)
+
+
+def _pairs_to_compare(labels: Sequence[Sequence[str] | None]) -> Iterator[tuple[int, int]]:
+    """Pairs first < second that no label tells apart: they share one, or one of them has none."""
+    labelled: dict[str, list[int]] = {}
+    others: list[int] = []
+    for second, words_ in enumerate(labels):
+        if words_ is None:
+            yield from ((first, second) for first in range(second))
+            others.append(second)
+        else:
+            sharing = {first for word in words_ for first in labelled.get(word, ())}
+            yield from ((first, second) for first in sorted(sharing.union(others)))
+            for word in words_:
+                labelled.setdefault(word, []).append(second)
 
 
 def _containers(value: Value) -> tuple[tuple[type[View], Bool], ...]:

@@ -19,7 +19,7 @@ Expand = Callable[[Bool], ir.Value]
 
 
 def satisfies(expression: Bool, instance: Any, expand: Expand) -> bool:
-    """Whether `instance` satisfies an expression over Schema leaves: leaf by leaf, so that `expand` combines nothing."""
+    """Whether `instance` satisfies an expression over Schema leaves, judged leaf by leaf."""
     return boolean.evaluate(expression, lambda schema: evaluate(schema.expand(), instance, expand))
 
 
@@ -48,7 +48,9 @@ def _array(shape: ir.ArrayShape, instance: list[Any], expand: Expand) -> bool:
 
 
 def _object(shape: ir.ObjectShape, instance: dict[str, Any], expand: Expand) -> bool:
-    if len(instance) < shape.min_properties or (shape.max_properties is not None and len(instance) > shape.max_properties):
+    if len(instance) < shape.min_properties or (
+        shape.max_properties is not None and len(instance) > shape.max_properties
+    ):
         return False
     if not all(key in instance for key in shape.required):
         return False

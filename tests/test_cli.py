@@ -154,6 +154,24 @@ def test_warmup_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
     assert "the kernels are ready" in capsys.readouterr().out
 
 
+def test_warmup_enters_every_kernel() -> None:
+    """In a process of its own, so that no other test has entered one before."""
+    code = """
+import importlib, pkgutil, maskwright.kernels
+from numba.core.dispatcher import Dispatcher
+from maskwright.warmup import warm_up
+warm_up()
+for found in pkgutil.iter_modules(maskwright.kernels.__path__):
+    module = importlib.import_module(f"maskwright.kernels.{found.name}")
+    for name in getattr(module, "__all__", []):
+        kernel = getattr(module, name)
+        if isinstance(kernel, Dispatcher) and not kernel.signatures:
+            print(f"{found.name}.{name}")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd="/", check=True, capture_output=True, text=True)
+    assert done.stdout == ""
+
+
 @pytest.mark.parametrize("arguments", [[], ["validate"], ["show"], ["show", "mask"], ["paint"]])
 def test_a_wrong_command_line_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

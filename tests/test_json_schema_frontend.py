@@ -1,4 +1,4 @@
-"""The JSON Schema front end: refusals, warnings, references, dialects; and expansions judged by an evaluator of the IR."""
+"""The JSON Schema front end: refusals, warnings, dialects, references; expansions judged by an evaluator of the IR."""
 
 from __future__ import annotations
 
@@ -155,7 +155,9 @@ def test_numbers_of_any_spelling_are_refused_where_they_are_not_regular() -> Non
 # ------------------------------------------------------------------ dialects
 
 
-@pytest.mark.parametrize("name", ["2020-12", "2019-09", "draft-07", "draft7", "7", "draft-06", "draft4", "draft2020-12"])
+@pytest.mark.parametrize(
+    "name", ["2020-12", "2019-09", "draft-07", "draft7", "7", "draft-06", "draft4", "draft2020-12"]
+)
 def test_dialects_have_names(name: str) -> None:
     dialect = dialect_named(name)
     assert dialect is not None and dialect.name.lstrip("draft-0") in name
@@ -231,7 +233,9 @@ def test_references_follow_identifiers_and_anchors() -> None:
 
 
 def test_an_error_in_another_document_names_it() -> None:
-    other = Resource.from_contents({"items": {"minimum": "x"}}, default_specification=specification_with(DRAFT_2020["$schema"]))
+    other = Resource.from_contents(
+        {"items": {"minimum": "x"}}, default_specification=specification_with(DRAFT_2020["$schema"])
+    )
     registry = Registry().with_resource("http://example.com/other", other)
     with pytest.raises(InvalidError) as caught:
         load_schema({"$ref": "http://example.com/other"}, SchemaOptions(registry=registry))
@@ -240,7 +244,12 @@ def test_an_error_in_another_document_names_it() -> None:
 
 def test_documents_of_a_registry_have_their_own_dialect_and_base() -> None:
     other = Resource.from_contents(
-        DRAFT_7 | {"$id": "http://example.com/other", "items": [{"$ref": "#/definitions/a"}], "definitions": {"a": {"type": "null"}}}
+        DRAFT_7
+        | {
+            "$id": "http://example.com/other",
+            "items": [{"$ref": "#/definitions/a"}],
+            "definitions": {"a": {"type": "null"}},
+        }
     )
     registry = Registry().with_resource("http://example.com/other", other)
     schema = DRAFT_2020 | {"properties": {"a": {"$ref": "http://example.com/other"}}}
@@ -266,7 +275,9 @@ def test_nothing_is_expanded_while_loading_unless_it_negates() -> None:
 
 
 def test_one_schema_object_is_one_shape() -> None:
-    loaded = load_schema({"properties": {"a": {}}, "required": ["b", "a", "b"], "minProperties": 1, "propertyNames": {"maxLength": 3}})
+    loaded = load_schema(
+        {"properties": {"a": {}}, "required": ["b", "a", "b"], "minProperties": 1, "propertyNames": {"maxLength": 3}}
+    )
     (shape,) = boolean.leaves(loaded.value_of(loaded.root).object)
     assert [name for name, _ in shape.properties] == ["a"]
     assert shape.required == ("b", "a") and shape.min_properties == 1 and shape.max_properties is None
@@ -287,7 +298,9 @@ def test_own_properties_come_before_those_of_all_of_and_references() -> None:
 
 
 def test_schemas_that_say_only_their_type_are_one_leaf() -> None:
-    loaded = load_schema({"properties": {"a": {"type": "string"}, "b": {"type": "string", "title": "b"}, "c": {"type": "null"}}})
+    loaded = load_schema(
+        {"properties": {"a": {"type": "string"}, "b": {"type": "string", "title": "b"}, "c": {"type": "null"}}}
+    )
     (shape,) = boolean.leaves(loaded.value_of(loaded.root).object)
     at = dict(shape.properties)
     assert at["a"] == at["b"] != at["c"]
@@ -337,9 +350,10 @@ def test_true_and_false_and_empty_schemas() -> None:
         ({"not": {"properties": {"a": {"type": "string"}}}}, [{"a": 1}], [{}, {"a": "x"}, 1]),
         ({"not": {"minItems": 2}}, [[], [1]], [[1, 2], "x"]),
         ({"items": {"type": "string"}, "not": {"items": {"type": "number"}}}, [["a"]], [[], [1], 1]),
-        ({"oneOf": [{"type": "array", "items": {"type": t}} for t in ("string", "number")]}, [["a"], [1]], [[], ["a", 1]]),
+        ({"type": "array", "oneOf": [{"items": {"const": n}} for n in (1, 2)]}, [[1], [2, 2]], [[], [1, 2]]),
         (
-            {"properties": {"a": {}, "b": {}}, "additionalProperties": False, "not": {"properties": {"a": {}}, "additionalProperties": False}},
+            {"properties": {"a": {}, "b": {}}, "not": {"properties": {"a": {}}, "additionalProperties": False}}
+            | {"additionalProperties": False},
             [{"b": 1}, {"a": 1, "b": 1}],
             [{}, {"a": 1}, {"c": 1}],
         ),
@@ -415,6 +429,8 @@ def remotes(suite: Path, draft: str, uri: str) -> Any:
     for path in sorted(root.rglob("*.json")):
         name = path.relative_to(root).as_posix()
         if name.startswith(f"{draft}/") or not name.startswith("draft"):
-            resource = Resource.from_contents(json.loads(path.read_text()), default_specification=specification_with(uri))
+            resource = Resource.from_contents(
+                json.loads(path.read_text()), default_specification=specification_with(uri)
+            )
             resources.append((f"http://localhost:1234/{name}", resource))
     return EMPTY_REGISTRY.with_resources(resources)

@@ -161,7 +161,9 @@ def test_the_value_of_an_expression_is_memoised() -> None:
 
 
 def test_disjoint_branches_are_not_negated() -> None:
-    branches = [{"properties": {"kind": {"const": n}, "x": {"items": {"type": "null"}}}, "required": ["kind"]} for n in "abc"]
+    branches = [
+        {"properties": {"kind": {"const": n}, "x": {"items": {"type": "null"}}}, "required": ["kind"]} for n in "abc"
+    ]
     loaded = load_schema({"oneOf": branches})
     formula = loaded.value_of(loaded.root).object
     assert formula.kind == "or" and len(formula.args) == 3
@@ -169,6 +171,8 @@ def test_disjoint_branches_are_not_negated() -> None:
 
 
 def test_many_branches_that_a_discriminator_tells_apart_load_fast() -> None:
-    branches = [{"properties": {"kind": {"const": f"k{n}"}, "v": {"type": "object"}}, "required": ["kind"]} for n in range(60)]
+    branches = [
+        {"properties": {"kind": {"const": f"k{n}"}, "v": {"type": "object"}}, "required": ["kind"]} for n in range(60)
+    ]
     loaded = load_schema({"type": "object", "oneOf": branches})
     assert len(boolean.leaves(loaded.value_of(loaded.root).object)) == 60

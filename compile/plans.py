@@ -1,0 +1,153 @@
+"""Byte-level plans of transitions over characters, made once for each partition of the characters.
+
+A state of a text goes on with some disjoint sets of characters, each to a state of its own. Which bytes that takes (the
+prefixes of UTF-8 characters, of escapes) does not depend on the states, and few partitions recur: any character, a class
+and the rest. So the tree of bytes is made once, and laid into the automaton with states in place of numbers.
+
+    partition ([a-z], everything else)  ->  root: 0x61-0x7a to 0, 0x20-0x60 to 1, 0xc2-0xdf to node 0, ...
+                                            node 0: 0x80-0xbf to 1, ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Sequence_
+from typing import NamedTuple
+
+from maskwright.compile.spelling import Sequence, Spelling, spell_utf8
+from maskwright.compile.token_tables import TokenTables
+from maskwright.grammars.charset import CharSet
+from maskwright.kernels import layout as L
+
+__all__ = ["Plan", "Plans", "Safe"]
+
+_ASCII = CharSet([(0, 0x7F)])
+_NON_ASCII = ~_ASCII
+_NOT_RAW = CharSet([(0, 0x1F), (0x22, 0x22), (0x5C, 0x5C)])
+_MAX_PLANS = 4096
+
+Item = tuple[Sequence, int]  # bytes still to come, number of the target after them
+Safe = tuple[int, int, int]  # ASCII bytes below 64, those above, flags (kernels/layout.py)
+
+
+class Node(NamedTuple):
+    """A state inside a character.
+
+    Attributes:
+        classes: 256 byte classes, 0 for none.
+        targets: for class 1, 2, ...: the number of a target, or ~n for node n (n is smaller than the node's own).
+    """
+
+    classes: bytes
+    targets: tuple[int, ...]
+
+
+class Plan(NamedTuple):
+    """A partition's tree of bytes.
+
+    Attributes:
+        edges: the first byte: low, high, and a target as in Node.
+        nodes: the states inside a character.
+        safe: for each set, the safe set of a state that it leads back to; all zeros when there is none.
+    """
+
+    edges: tuple[tuple[int, int, int], ...]
+    nodes: tuple[Node, ...]
+    safe: tuple[Safe, ...]
+
+
+class Plans:
+    """The plans of one way to write characters, over one vocabulary.
+
+    Args:
+        spelling: how characters are written inside a JSON string, or None: as they are, in UTF-8.
+        tokens: the vocabulary. Where it has no token for every byte, texts must be finished in its own characters, and
+            characters that its tokens split without being able to finish them are left out.
+
+    Attributes:
+        alphabet: characters in which every text can be finished; None: all.
+    """
+
+    def __init__(self, spelling: Spelling | None, tokens: TokenTables) -> None:
+        self.spelling = spelling
+        self._occurring = [bool(flag) for flag in tokens.occurring]
+        self._usable = tokens.characters if tokens.splits_characters else None
+        self.alphabet: CharSet | None = None
+        if tokens.characters is not None:
+            writable = [(byte, byte) for byte in range(0x80) if tokens.writable[byte]]
+            self.alphabet = tokens.characters if spelling is None else spelling.finishable(tokens.characters, writable)
+        self._plans: dict[tuple[CharSet, ...], Plan] = {}
+        self._sequences: dict[CharSet, list[Sequence]] = {}
+
+    def plan(self, partition: tuple[CharSet, ...]) -> Plan:
+        """The plan of some disjoint sets of characters."""
+        found = self._plans.get(partition)
+        if found is None:
+            if len(self._plans) >= _MAX_PLANS:
+                self._plans.clear()
+                self._sequences.clear()
+            found = self._plans[partition] = self._make(partition)
+        return found
+
+    def _make(self, partition: Sequence_[CharSet]) -> Plan:
+        items = [(sequence, number) for number, members in enumerate(partition) for sequence in self._spell(members)]
+        nodes: list[Node] = []
+        numbers: dict[tuple[Item, ...], int | None] = {}
+        edges = self._edges(items, nodes, numbers)
+        return Plan(tuple(edges), tuple(nodes), tuple(self._safe(members) for members in partition))
+
+    def _spell(self, members: CharSet) -> list[Sequence]:
+        found = self._sequences.get(members)
+        if found is None:
+            kept = members if self._usable is None else members & (self._usable | _ASCII)
+            found = spell_utf8(kept) if self.spelling is None else self.spelling.sequences(kept)
+            self._sequences[members] = found
+        return found
+
+    def _edges(
+        self, items: Sequence_[Item], nodes: list[Node], numbers: dict[tuple[Item, ...], int | None]
+    ) -> list[tuple[int, int, int]]:
+        """The first bytes of `items`; states after them are appended to `nodes`, equal ones once."""
+        cuts = sorted({sequence[0][0] for sequence, _ in items} | {sequence[0][1] + 1 for sequence, _ in items})
+        edges: list[tuple[int, int, int]] = []
+        for low, stop in zip(cuts, cuts[1:], strict=False):
+            tails = tuple((rest[1:], number) for rest, number in items if rest[0][0] <= low <= rest[0][1])
+            if not tails:
+                continue
+            target: int | None = tails[0][1]
+            if tails[0][0]:
+                if tails not in numbers:
+                    numbers[tails] = self._node(tails, nodes, numbers)
+                target = numbers[tails]
+            if target is None:
+                continue
+            for byte in range(low, stop):
+                if not self._occurring[byte]:
+                    continue
+                if edges and edges[-1][1] == byte - 1 and edges[-1][2] == target:
+                    edges[-1] = (edges[-1][0], byte, target)
+                else:
+                    edges.append((byte, byte, target))
+        return edges
+
+    def _node(self, tails: tuple[Item, ...], nodes: list[Node], numbers: dict[tuple[Item, ...], int | None]) -> int | None:
+        """The target that stands for the state before `tails`; None when no token has any of their bytes."""
+        edges = self._edges(tails, nodes, numbers)
+        if not edges:
+            return None
+        targets = list(dict.fromkeys(target for _, _, target in edges))
+        classes = bytearray(256)
+        for low, high, target in edges:
+            classes[low : high + 1] = bytes((targets.index(target) + 1,)) * (high - low + 1)
+        nodes.append(Node(bytes(classes), tuple(targets)))
+        return ~(len(nodes) - 1)
+
+    def _safe(self, loop: CharSet) -> Safe:
+        """The safe set of a state to which the characters of `loop` lead back."""
+        raw, unicode = loop, self._usable is None and not (_NON_ASCII & ~loop)
+        if self.spelling is not None:
+            raw, unicode = loop & ~_NOT_RAW, unicode and not self.spelling.ensure_ascii
+        bits = 0
+        for low, high in raw.ranges:
+            if low < 0x80:
+                bits |= ((1 << (min(high, 0x7F) - low + 1)) - 1) << low
+        return bits & (1 << 64) - 1, bits >> 64, L.SAFE_UNICODE if unicode else 0
