@@ -22,8 +22,6 @@ from maskwright.kernels import layout as L
 
 __all__ = ["Automaton", "Edge", "Named", "Owner", "Published"]
 
-_REPEATED = [bytes((number,)) * 256 for number in range(256)]
-
 Edge = tuple[int, int, int]  # bytes low..high, transition value (a state, a call, or layout.REJECT)
 
 
@@ -80,6 +78,7 @@ class Automaton:
         self._owners: list[Owner] = []
         self._failures: dict[int, MaskwrightError] = {}
         self._ends: dict[int, int] = {}
+        self._maps: dict[tuple[Edge, ...], int] = {}
         self._plans: dict[Spelling | None, Plans] = {}
         self._inner: dict[tuple[int, int], int] = {}
         no_state, done, ended = (self.allocate(1, Published()) for _ in range(3))
@@ -125,21 +124,28 @@ class Automaton:
         safe: Safe = (0, 0, 0), default: int = 0,
     ) -> None:
         """Publish a state with these transitions; bytes of no edge have the transition value `default`."""
-        classes, row, numbers = bytearray(256), [default], {default: 0}
+        row, numbers, shape = [default], {default: 0}, []
         for low, high, value in edges:
             number = numbers.get(value)
             if number is None:
                 number = numbers[value] = len(row)
                 row.append(value)
-            if low == high:
-                classes[low] = number
-            else:
-                classes[low : high + 1] = _REPEATED[number][: high - low + 1]
+            shape.append((low, high, number))
         tables = self.tables
         tables.set_state(
-            state, tables.add_transitions(tuple(row)), tables.add_map(bytes(classes)), final, op, argument,
+            state, tables.add_transitions(tuple(row)), self._map(tuple(shape)), final, op, argument,
             tables.add_safe(*safe),
         )
+
+    def _map(self, shape: tuple[Edge, ...]) -> int:
+        """Offset of the map of byte classes of some edges, given with class numbers; few shapes recur."""
+        found = self._maps.get(shape)
+        if found is None:
+            classes = bytearray(256)
+            for low, high, number in shape:
+                classes[low : high + 1] = bytes((number,)) * (high - low + 1)
+            found = self._maps[shape] = self.tables.add_map(bytes(classes))
+        return found
 
     def plans(self, spelling: Spelling | None) -> Plans:
         """The plans of a way to write characters; kept for all grammars."""

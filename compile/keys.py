@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from maskwright.compile.texts import Parts, TextStates, derive
-from maskwright.compile.words import lay_words
+from maskwright.compile.words import Words
 from maskwright.grammars import boolean, regular
 from maskwright.grammars.boolean import Bool
 from maskwright.grammars.charset import CharSet
@@ -65,6 +65,8 @@ class KeyClasses:
         self.free = not languages
         """No pattern and no language of names: all other keys are one class, and named ones need not be taken out."""
         self.others = self._split(shapes, list(languages))
+        self._words: Words | None = None
+        self._texts: dict[tuple[int, ...], TextStates] = {}
         self._starts: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
 
     def _split(self, shapes: Sequence[ObjectShape], languages: list[Regex]) -> list[KeyClass]:
@@ -109,30 +111,40 @@ class KeyClasses:
         if not laid:
             assert texts is not None
             return texts.state(parts)
-        words = [self.names[number] for number in laid]
-        results = [offset + number if number in allowed else -1 for number in laid]
-        start = lay_words(states.automaton, states.lowering.spelling, words, results, texts.state(parts) if texts is not None else 0)
+        results = {number: offset + number if number in allowed else -1 for number in laid}
+        if self._words is None:
+            self._words = Words(states.lowering.spelling, self.names)
+        start = self._words.lay(states.automaton, results, 0 if texts is None else texts.state(parts))
         if start is not None:
             return start
-        spelled = _SpelledKeys(states.lowering, dict(zip(words, results, strict=True)), texts)
+        spelled = _SpelledKeys(
+            states.lowering, {self.names[number]: result for number, result in results.items()}, texts
+        )
         return spelled.state(("", parts if texts is not None else None))
 
     def _other_texts(self, states: GrammarStates, others: Sequence[KeyClass]) -> tuple[TextStates | None, Parts]:
         """The states of the other keys' texts, and where they start."""
         if not others:
             return None, ()
-        if len(others) == 1:
-            number = others[0].number
-            if number == 0:
-                return states.lowering.strings, (others[0].language,)
-            return TextStates(states.automaton, states.lowering.spelling, lambda parts: number), (others[0].language,)
         languages = tuple(other.language for other in others)
-        codes = [other.number for other in others]
+        parts = languages if len(others) == 1 else (regular.alternate(*languages), *languages)
+        key = tuple(other.number for other in others)
+        texts = self._texts.get(key)
+        if texts is None:
+            texts = self._texts[key] = self._new_texts(states, key)
+        return texts, parts
+
+    @staticmethod
+    def _new_texts(states: GrammarStates, codes: tuple[int, ...]) -> TextStates:
+        if codes == (0,):
+            return states.lowering.strings
 
         def result(parts: Parts) -> int:
+            if len(codes) == 1:
+                return codes[0]
             return next(code for code, part in zip(codes, parts[1:], strict=True) if part.nullable)
 
-        return TextStates(states.automaton, states.lowering.spelling, result), (regular.alternate(*languages), *languages)
+        return TextStates(states.automaton, states.lowering.spelling, result)
 
 
 def _question(shape: ObjectShape, matched: frozenset[Regex]) -> Bool:

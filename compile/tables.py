@@ -59,6 +59,7 @@ class AutomatonTables:
         self.header[L.AUTOMATON_EOS] = tokens.eos.ctypes.data
         self.header[L.AUTOMATON_EOS_COUNT] = len(tokens.eos)
         self.header[L.AUTOMATON_MAX_TOKEN] = tokens.max_token
+        self.header[L.AUTOMATON_TRIE] = tokens.trie.ctypes.data
         self.header[L.AUTOMATON_RANKS] = tokens.ranks.ctypes.data
 
     def _place(self, slot: int, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -78,13 +79,14 @@ class AutomatonTables:
         """Make room for so many more states, transitions and bytes of maps."""
         if self.state_count + states > self.max_states:
             raise LimitExceeded("max_states", self.state_count + states, self.max_states, what="automaton states")
-        self.states = self._grown(
-            L.AUTOMATON_STATES, self.states, (self.state_count + states) * L.STATE_SIZE, fill=-1
-        )
-        self.transitions = self._grown(
-            L.AUTOMATON_TRANSITIONS, self.transitions, self.transition_count + transitions
-        )
-        self.maps = self._grown(L.AUTOMATON_MAPS, self.maps, self.map_count + maps)
+        needed = (self.state_count + states) * L.STATE_SIZE
+        if needed > len(self.states):
+            self.states = self._grown(L.AUTOMATON_STATES, self.states, needed, fill=-1)
+        if self.transition_count + transitions > len(self.transitions):
+            needed = self.transition_count + transitions
+            self.transitions = self._grown(L.AUTOMATON_TRANSITIONS, self.transitions, needed)
+        if self.map_count + maps > len(self.maps):
+            self.maps = self._grown(L.AUTOMATON_MAPS, self.maps, self.map_count + maps)
 
     def allocate(self, count: int) -> int:
         """Numbers for `count` new states, not lowered yet; the first of them."""

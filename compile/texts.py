@@ -1,8 +1,13 @@
 """States of regular texts: the inside of JSON strings, numbers, and whole regular grammars.
 
 A state is a tuple of regular languages read in parallel: the first must end non-empty, the others are watched, and which
-of them hold decides the result code. Each state is derived when first reached. A text counted over a plain alphabet
-(`maxLength` without a pattern) has one state a bound and counts in the register instead of one state a character.
+of them hold decides the result code. Each state is derived when first reached.
+
+Lengths are counted in the register, not in states, where that is exact:
+- a plain alphabet between two bounds (`maxLength` without a pattern) has a state a bound;
+- a pattern under an upper bound counts freely while the bound is further away than any of its states is from an end,
+  and only then goes on as a product of pattern and length. (A host name may have 253 characters, and is never more than
+  one from an end.)
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from maskwright.compile.spelling import Spelling
 from maskwright.grammars import regular
 from maskwright.grammars.charset import CharSet
 from maskwright.grammars.errors import TokenizerError
-from maskwright.grammars.regular import Chars, Regex, Repeat
+from maskwright.grammars.regular import Chars, Intersect, Regex, Repeat
 from maskwright.kernels import layout as L
 
 __all__ = ["Parts", "TextStates", "derive"]
@@ -23,6 +28,8 @@ __all__ = ["Parts", "TextStates", "derive"]
 Parts = tuple[Regex, ...]
 
 _QUOTE = 0x22
+_MAX_VISITED = 600  # states of a pattern that is to be counted in the register
+_MAX_LOW = 16  # a lower bound that is left to the product of states
 
 
 class TextStates:
@@ -43,6 +50,8 @@ class TextStates:
         self.kind = None if kind is None else (kind, spelling)
         self._plans = automaton.plans(spelling)
         self._states: dict[Parts, int] = {}
+        self._bounded: dict[tuple[Regex, int], int] = {}
+        self._farthest: dict[Regex, int | None] = {}
 
     def state(self, parts: Parts) -> int:
         """The state that has these languages before it. parts[0] is not empty."""
@@ -78,6 +87,36 @@ class TextStates:
         plan = self._plans.plan((charset,))
         return self.automaton.lay_plan(plan, [target]), plan.safe[0]
 
+    def bounded_state(self, language: Regex, slack: int) -> int:
+        """A state of a counted pattern: `language` before it, and the bound further than `slack` characters away."""
+        found = self._bounded.get((language, slack))
+        if found is None:
+            found = self._bounded[language, slack] = self.automaton.allocate(1, _Bounded(self, language, slack))
+        return found
+
+    def emit_bounded(self, state: int, language: Regex, slack: int, op: int, argument: int) -> None:
+        """Publish a state of a counted pattern that does `op` as it is entered."""
+        groups = self.derive((language,))
+        targets = [self.bounded_state(after, slack) for _, (after,) in groups]
+        plan = self._plans.plan(tuple(charset for charset, _ in groups))
+        edges = self.automaton.lay_plan(plan, targets)
+        safe: Safe = (0, 0, 0)
+        for number, target in enumerate(targets):
+            if target == state:
+                safe = plan.safe[number]
+        final = -1
+        if language.nullable and self.quoted:
+            edges += self.ending((language,))
+        elif language.nullable:
+            final = self.result((language,))
+        self.automaton.emit(state, edges, final=final, op=op, argument=argument, safe=safe)
+
+    def farthest_end(self, language: Regex) -> int | None:
+        """The most characters that any state of a language is away from an end; None when it has too many states."""
+        if language not in self._farthest:
+            self._farthest[language] = _farthest_end(language, self._plans.alphabet)
+        return self._farthest[language]
+
     def ending(self, parts: Parts) -> list[Edge]:
         """The closing quote, where the text may end."""
         if not self.may_end(parts):
@@ -93,6 +132,8 @@ def derive(parts: Parts, alphabet: CharSet | None = None) -> list[tuple[CharSet,
     letters = None if alphabet is None else regular.repeat(regular.chars(alphabet), 0)
 
     def dead(rest: Regex) -> bool:
+        if letters is None and rest.empty is not None:
+            return rest.empty
         return regular.is_empty(rest if letters is None else regular.intersect(rest, letters))
 
     if len(parts) == 1:
@@ -137,6 +178,12 @@ class _Text:
         if len(parts) == 1 and _counts(parts[0]):
             self._lower_counted(state)
             return
+        if len(parts) == 1 and (split := _split_bound(parts[0])) is not None:
+            language, bound = split
+            slack = states.farthest_end(language)
+            if slack is not None and slack + 2 <= bound:
+                states.emit_bounded(state, language, slack, L.OP_SET, bound - slack)
+                return
         edges, safe = states.lay(states.derive(parts), parts)
         ends = states.may_end(parts)
         if states.quoted:
@@ -176,6 +223,56 @@ class _Text:
         final = states.result(self.parts) if not states.quoted and must.nullable else -1
         automaton.emit(loop, edges + closing, final=final, op=L.OP_COUNT, argument=after, safe=safe)
         automaton.emit(state, edges + closing, final=final, op=L.OP_SET, argument=count)
+
+
+class _Bounded:
+    """Owner of TextStates.bounded_state."""
+
+    __slots__ = ("language", "slack", "states")
+
+    def __init__(self, states: TextStates, language: Regex, slack: int) -> None:
+        self.states, self.language, self.slack = states, language, slack
+
+    def share_key(self, index: int) -> Hashable | None:
+        return None if self.states.kind is None else (self.states.kind, self.language, self.slack)
+
+    def lower(self, index: int, state: int) -> None:
+        rest = regular.intersect(self.language, regular.repeat(regular.ANY_CHAR, 0, self.slack))
+        self.states.emit_bounded(state, self.language, self.slack, L.OP_COUNT, self.states.state((rest,)))
+
+
+def _farthest_end(language: Regex, alphabet: CharSet | None) -> int | None:
+    """See TextStates.farthest_end: a visit of all states, then distances from the ends backwards."""
+    before: dict[Regex, list[Regex]] = {language: []}
+    queue = [language]
+    for state in queue:
+        for _, (after,) in derive((state,), alphabet):
+            if after not in before:
+                if len(before) >= _MAX_VISITED:
+                    return None
+                before[after] = []
+                queue.append(after)
+            before[after].append(state)
+    reached = {state for state in queue if state.nullable}
+    frontier, distance = list(reached), 0
+    while len(reached) < len(queue):
+        frontier = [state for state in {origin for after in frontier for origin in before[after]} if state not in reached]
+        reached.update(frontier)
+        distance += 1
+        if not frontier:
+            return None  # a state that only characters outside the alphabet could finish
+    return distance
+
+
+def _split_bound(must: Regex) -> tuple[Regex, int] | None:
+    """A language as (language, upper bound on its length), where it is the intersection of such a pair."""
+    if not isinstance(must, Intersect):
+        return None
+    for part in must.parts:
+        if isinstance(part, Repeat) and part.item == regular.ANY_CHAR and part.high is not None and part.low <= _MAX_LOW:
+            others = [other for other in must.parts if other is not part]
+            return regular.intersect(*others, regular.repeat(regular.ANY_CHAR, part.low)), part.high
+    return None
 
 
 def _counts(must: Regex) -> bool:

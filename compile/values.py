@@ -14,7 +14,7 @@ from maskwright.compile.automaton import Edge
 from maskwright.compile.lowering import Lowering
 from maskwright.compile.objects import ObjectFrame
 from maskwright.compile.texts import Parts, TextStates
-from maskwright.compile.words import lay_words
+from maskwright.compile.words import Words
 from maskwright.grammars import ir, regular
 from maskwright.grammars.boolean import Bool
 from maskwright.grammars.errors import UnsatisfiableError
@@ -197,10 +197,11 @@ class _Value:
         """The state after the opening quote. A finite set of strings is laid out as one trie."""
         words = regular.finite_words(parts[0], 1 << 20) if isinstance(parts[0], regular.Words) else None
         if words is not None:
-            results = [
-                self.labels.number(tuple(regular.matches(watched, word) for watched in parts[1:])) for word in words
-            ]
-            start = lay_words(self.states.automaton, self.states.lowering.spelling, words, results)
+            results = {
+                number: self.labels.number(tuple(regular.matches(watched, word) for watched in parts[1:]))
+                for number, word in enumerate(words)
+            }
+            start = Words(self.states.lowering.spelling, words).lay(self.states.automaton, results)
             if start is not None:
                 return start
         return self._texts(quoted=True).state(parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -10,52 +10,62 @@ from maskwright.compile.automaton import Automaton, Published
 from maskwright.compile.spelling import Spelling
 from maskwright.kernels import words as kernel
 
-__all__ = ["lay_words"]
+__all__ = ["Words"]
 
 
-def lay_words(
-    automaton: Automaton, spelling: Spelling, words: Sequence[str], results: Sequence[int], otherwise: int = 0
-) -> int | None:
-    """The state after the opening quote of a string that is one of `words`, and ends with the word's result code.
+class Words:
+    """Strings spelled and sorted once, to be laid out any number of times with different result codes.
 
-    Args:
-        words: distinct strings, at least one.
-        results: result codes; -1 forbids a word (where `otherwise` would allow it).
-        otherwise: state after the opening quote of the language of all other strings, or 0.
-
-    Returns:
-        None where the text policy allows several spellings of a word, or the other language counts in the register.
+    Attributes:
+        spelled: (text with its closing quote, number in `words`), sorted by text; None where the text policy allows
+            several spellings of a word.
     """
-    spelled: list[tuple[bytes, int]] = []
-    for word, result in zip(words, results, strict=True):
-        text = spelling.unique(word)
-        if text is None:
+
+    def __init__(self, spelling: Spelling, words: Sequence[str]) -> None:
+        texts = [spelling.unique(word) for word in words]
+        self.spelled: list[tuple[bytes, int]] | None = None
+        if None not in texts:
+            self.spelled = sorted((text + b'"', number) for number, text in enumerate(texts) if text is not None)
+
+    def lay(self, automaton: Automaton, results: Mapping[int, int], otherwise: int = 0) -> int | None:
+        """The state after the opening quote of a string that is one of the words, and ends with its result code.
+
+        Args:
+            results: result codes by number of the word, at least one; -1 forbids a word that `otherwise` would allow.
+            otherwise: state after the opening quote of the language of all other strings, or 0.
+
+        Returns:
+            None where the words have several spellings, or the other language counts in the register.
+        """
+        if self.spelled is None:
             return None
-        if result >= 0:
-            automaton.require(text + b'"')
-        spelled.append((text + b'"', result))
-    spelled.sort()
-    text = np.frombuffer(b"".join(word for word, _ in spelled), np.uint8)
-    offsets = np.zeros(len(spelled) + 1, np.int64)
-    np.cumsum([len(word) for word, _ in spelled], out=offsets[1:])
-    codes = np.array([result for _, result in spelled], np.int32)
-    tables = automaton.tables
-    if otherwise:
-        automaton.lower(otherwise)
-    while True:
-        tables.reserve(len(text) + 1, 2 * len(text) + 2 * len(spelled), 256 * len(spelled))
-        need, start, states, transitions, maps = kernel.lay_words(
-            text, offsets, codes, tables.states, tables.state_count, tables.transitions, tables.transition_count,
-            tables.maps, tables.map_count, otherwise,
-        )
-        if need == 0:
-            break
-        if need < 0:
-            return None
-        automaton.lower(need)
-    tables.extend(states, transitions, maps)
-    automaton.own(int(start), _LAID)
-    return int(start)
+        laid = [(text, results[number]) for text, number in self.spelled if number in results]
+        joined = b"".join([text for text, _ in laid])
+        if not automaton.tokens.writable.all():
+            for text, result in laid:
+                if result >= 0:
+                    automaton.require(text)
+        offsets = np.zeros(len(laid) + 1, np.int64)
+        np.cumsum([len(text) for text, _ in laid], out=offsets[1:])
+        codes = np.array([result for _, result in laid], np.int32)
+        tables = automaton.tables
+        if otherwise:
+            automaton.lower(otherwise)
+        text = np.frombuffer(joined, np.uint8)
+        while True:
+            tables.reserve(len(text) + 1, 2 * len(text) + 2 * len(laid), 256 * len(laid))
+            need, start, states, transitions, maps = kernel.lay_words(
+                text, offsets, codes, tables.states, tables.state_count, tables.transitions, tables.transition_count,
+                tables.maps, tables.map_count, otherwise,
+            )
+            if need == 0:
+                break
+            if need < 0:
+                return None
+            automaton.lower(need)
+        tables.extend(states, transitions, maps)
+        automaton.own(int(start), _LAID)
+        return int(start)
 
 
 _LAID = Published()

@@ -22,14 +22,16 @@ _SCHEMA = {
     "type": "object",
     "properties": {
         "name": {"type": "string", "maxLength": 40},
+        "code": {"type": "string", "pattern": "^[a-z]*$"},
         "items": {"type": "array", "items": {"type": "number"}},
     },
-    "required": ["name", "items"],
+    "required": ["name", "code", "items"],
 }
-# Enough tokens inside a string for a dense mask row, and enough that lead out of one for a trie of remainders.
+# Enough tokens inside "name" for a dense mask row, fewer inside "code" for a sparse one, and enough that lead out of a
+# string for a trie of remainders.
 _PAIRS = [bytes(pair) for pair in product(string.ascii_letters.encode(), repeat=2)]
 _CLOSING = [letter.encode() + ending for letter in string.ascii_letters for ending in (b'": ', b'", "', b'"}')]
-_TEXT = '{"name": "é", "items": [1, 2.5]}'
+_TEXT = '{"name": "é", "code": "bad", "items": [1, 2.5], "other": null}'
 
 
 def warm_up() -> None:

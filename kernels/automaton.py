@@ -9,12 +9,13 @@ What they do, simply: a configuration is (state, register, stack node). One byte
 
 A walk over a trie does that for every path at once, depth first, taking back pushes as it climbs. A mask is then a row
 (what the state allows while the frame lasts, computed once per state and slack, whatever lies below on the stack) and a
-patch (tokens that end the frame, decided by the configuration below, from the row's trie of remainders).
+patch (tokens that end the frame, decided by the configuration below, from the row's trie of remainders). Where few tokens
+come into question, the patch is all: one short walk with the stack as it is.
 
 Every kernel takes the address of the automaton's header and of the matcher's (kernels/layout.py). A kernel that meets a
 state that is not lowered yet, or a table that is full, changes nothing and answers NEED_*; the caller mends that and
 calls again. All functions that call each other live in this file: numba's disk cache does not notice an edited callee
-elsewhere. Layout version 2: raise it with every change of kernels/layout.py, so that cached code is rebuilt.
+elsewhere. Layout version 3: raise it with every change of kernels/layout.py, so that cached code is rebuilt.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from maskwright.kernels.layout import (
     ACTION_BLOCK, ACTION_CONSUME, ACTION_SIZE, ACTION_TARGET, AUTOMATON_ACTIONS, AUTOMATON_EOS, AUTOMATON_EOS_COUNT,
     AUTOMATON_MAPS, AUTOMATON_MAX_TOKEN, AUTOMATON_RANKS, AUTOMATON_ROW_KEYS, AUTOMATON_ROW_MASK, AUTOMATON_ROW_NUMBERS, AUTOMATON_ROWS,
     AUTOMATON_SAFE, AUTOMATON_SLACK_CAP, AUTOMATON_STATES, AUTOMATON_TOKEN_BYTES, AUTOMATON_TOKEN_OFFSETS,
-    AUTOMATON_TRANSITIONS, AUTOMATON_VOCABULARY, AUTOMATON_WORDS, DONE, EXIT_AFTER, EXIT_BEFORE, MATCHER_EXIT_CAP,
+    AUTOMATON_TRANSITIONS, AUTOMATON_TRIE, AUTOMATON_WORDS, DONE, EXIT_AFTER, EXIT_BEFORE, MATCHER_EXIT_CAP,
     MATCHER_EXIT_COUNT, MATCHER_EXITS, MATCHER_HASH, MATCHER_HASH_MASK, MATCHER_HISTORY, MATCHER_HISTORY_CAP,
     MATCHER_HISTORY_LENGTH, MATCHER_MEMO, MATCHER_MEMO_COUNT, MATCHER_MEMO_MASK, MATCHER_NEED, MATCHER_NODE_CAP,
     MATCHER_NODE_COUNT, MATCHER_NODES, MATCHER_PATCH, MATCHER_PATCH_CAP, MATCHER_PATCH_LENGTH, MATCHER_RANGE_CAP,
@@ -44,6 +45,8 @@ from maskwright.kernels.memory import load_i32, load_i64, load_u8, load_u64, sto
 
 __all__ = ["accept_bytes", "accept_token", "allowed_bytes", "completed", "diverging", "fill", "forced_bytes", "row_ids", "row_words", "walk_row"]
 
+_NO_BUDGET = 1 << 40
+_DIRECT_BUDGET = 700  # trie nodes; a literal takes some 300
 ENDED = DONE + 1  # the state after an end-of-sequence token
 
 
@@ -372,11 +375,11 @@ def _add_range(matcher, low, high):
 
 
 @njit(cache=True)
-def _walk(automaton, matcher, trie, node, limit, depth):
+def _walk(automaton, matcher, trie, node, limit, depth, budget):
     """Walk trie nodes [node, limit) depth first from the configuration in the workspace at `depth`.
 
     Appends allowed ranks to the ranges and ends of the frame to the exits. On NEED_* the position is kept in
-    WALK_NODE and WALK_DEPTH, and a call with them goes on from there.
+    WALK_NODE and WALK_DEPTH, and a call with them goes on from there. After `budget` nodes it gives up: NEED_ROW.
     """
     workspace = load_i64(matcher, MATCHER_WALK)
     bytes_, ends = load_i64(trie, TRIE_BYTE), load_i64(trie, TRIE_END)
@@ -386,6 +389,9 @@ def _walk(automaton, matcher, trie, node, limit, depth):
     safe_sets = load_i64(automaton, AUTOMATON_SAFE)
     full = np.uint64(0xFFFFFFFFFFFFFFFF)
     while node < limit:
+        budget -= 1
+        if budget < 0:
+            return NEED_ROW
         while depth > 0 and node >= load_i32(workspace, depth * WALK_SIZE):
             depth -= 1
         record = depth * WALK_SIZE
@@ -475,13 +481,14 @@ def walk_row(automaton, scratch, trie, nodes, state, register, resume):
     """
     if resume == 1:
         return _walk(
-            automaton, scratch, trie, load_i64(scratch, MATCHER_WALK_NODE), nodes, load_i64(scratch, MATCHER_WALK_DEPTH)
+            automaton, scratch, trie, load_i64(scratch, MATCHER_WALK_NODE), nodes, load_i64(scratch, MATCHER_WALK_DEPTH),
+            _NO_BUDGET,
         )
     store_i64(scratch, MATCHER_NODE_COUNT, 1)
     store_i64(scratch, MATCHER_RANGE_COUNT, 0)
     store_i64(scratch, MATCHER_EXIT_COUNT, 0)
     _start_walk(scratch, nodes, state, register, 0)
-    return _walk(automaton, scratch, trie, 1, nodes, 0)
+    return _walk(automaton, scratch, trie, 1, nodes, 0, _NO_BUDGET)
 
 
 @njit(cache=True)
@@ -593,6 +600,58 @@ def _is_excluded(rank, excluded, count):
 
 
 @njit(cache=True)
+def _append(matcher, trie, offset, length, ranks, excluded, excluded_count):
+    """Append the tokens of the ranges to the patch at `offset`, `length` long so far: its length, -1 without room."""
+    ranges, tokens = load_i64(matcher, MATCHER_RANGES), load_i64(trie, TRIE_TOKENS)
+    patches = load_i64(matcher, MATCHER_PATCH)
+    room = load_i64(matcher, MATCHER_PATCH_CAP) - offset - 1
+    for index in range(load_i64(matcher, MATCHER_RANGE_COUNT)):
+        first, last = load_i32(ranges, 2 * index), load_i32(ranges, 2 * index + 1)
+        if length + last - first > room:
+            return -1
+        for position in range(first, last):
+            token = load_i32(tokens, position)
+            if excluded_count > 0 and _is_excluded(load_i32(ranks, token), excluded, excluded_count):
+                continue
+            store_i32(patches, offset + 1 + length, token)
+            length += 1
+    return length
+
+
+@njit(cache=True)
+def _direct(automaton, matcher, state, register, top):
+    """The whole mask of a configuration as a patch, by one short walk with the stack as it is: (status, offset).
+
+    NEED_ROW when the walk is not short: then a row is worth computing.
+    """
+    trie = load_i64(automaton, AUTOMATON_TRIE)
+    limit = load_i32(load_i64(trie, TRIE_END), 0)
+    base = load_i64(matcher, MATCHER_NODE_COUNT)
+    offset = load_i64(matcher, MATCHER_PATCH_LENGTH)
+    store_i64(matcher, MATCHER_RANGE_COUNT, 0)
+    _start_walk(matcher, limit, state, register, top)
+    status = _walk(automaton, matcher, trie, 1, limit, 0, _DIRECT_BUDGET)
+    store_i64(matcher, MATCHER_NODE_COUNT, base)
+    if status != OK:
+        return status, 0
+    length = _append(matcher, trie, offset, 0, 0, 0, 0)
+    eos, eos_count = load_i64(automaton, AUTOMATON_EOS), load_i64(automaton, AUTOMATON_EOS_COUNT)
+    if length < 0 or length + eos_count >= load_i64(matcher, MATCHER_PATCH_CAP) - offset - 1:
+        return NEED_PATCH, 0
+    status, need = _complete(automaton, matcher, state, register, top)
+    if status == NEED_LOWER:
+        store_i64(matcher, MATCHER_NEED, need)
+        return status, 0
+    if status == OK:
+        for number in range(eos_count):
+            store_i32(load_i64(matcher, MATCHER_PATCH), offset + 1 + length, load_i32(eos, number))
+            length += 1
+    store_i32(load_i64(matcher, MATCHER_PATCH), offset, length)
+    store_i64(matcher, MATCHER_PATCH_LENGTH, offset + 1 + length)
+    return OK, offset
+
+
+@njit(cache=True)
 def _patch(automaton, matcher, row, top):
     """Append the patch of row `row` over the stack node `top`: (status, offset). NEED_* leaves the patches alone."""
     record = load_i64(automaton, AUTOMATON_ROWS) + 8 * row * ROW_SIZE
@@ -616,24 +675,14 @@ def _patch(automaton, matcher, row, top):
         store_i64(matcher, MATCHER_RANGE_COUNT, 0)
         store_i64(matcher, MATCHER_EXIT_COUNT, 0)
         _start_walk(matcher, high, state, register, below)
-        status = _walk(automaton, matcher, trie, load_i64(segment, SEGMENT_LOW), high, 0)
+        status = _walk(automaton, matcher, trie, load_i64(segment, SEGMENT_LOW), high, 0, _NO_BUDGET)
         store_i64(matcher, MATCHER_NODE_COUNT, base)
         if status != OK:
             return status, 0
-        ranges, tokens = load_i64(matcher, MATCHER_RANGES), load_i64(trie, TRIE_TOKENS)
-        patches = load_i64(matcher, MATCHER_PATCH)
-        room = load_i64(matcher, MATCHER_PATCH_CAP) - offset - 1
         shared = load_i64(segment, SEGMENT_SHARED) == 1 and excluded_count > 0
-        for index in range(load_i64(matcher, MATCHER_RANGE_COUNT)):
-            first, last = load_i32(ranges, 2 * index), load_i32(ranges, 2 * index + 1)
-            if length + last - first > room:
-                return NEED_PATCH, 0
-            for position in range(first, last):
-                token = load_i32(tokens, position)
-                if shared and _is_excluded(load_i32(ranks, token), excluded, excluded_count):
-                    continue
-                store_i32(patches, offset + 1 + length, token)
-                length += 1
+        length = _append(matcher, trie, offset, length, ranks, excluded, excluded_count if shared else 0)
+        if length < 0:
+            return NEED_PATCH, 0
     if length == 0:
         return OK, 0
     store_i32(load_i64(matcher, MATCHER_PATCH), offset, length)
@@ -664,12 +713,16 @@ def _memo(automaton, matcher, state, register, top):
     if _short_of_nodes(automaton, matcher):
         return NEED_NODES, 0
     row = _find_row(automaton, key)
-    if row < 0:
-        store_i64(matcher, MATCHER_NEED, key)
-        return NEED_ROW, 0
     next_state, next_register, next_top = 0, 0, 0
+    if row < 0:
+        status, patch = _direct(automaton, matcher, state, register, top)
+        if status != OK:
+            if status == NEED_ROW:
+                store_i64(matcher, MATCHER_NEED, key)
+            return status, 0
+        row = 0
     result = _state(automaton, state, STATE_FINAL)
-    if result >= 0:
+    if row > 0 and result >= 0:
         status, next_state, next_register, next_top = _enter(
             automaton, matcher, _node(matcher, top, NODE_BLOCK) + result, _node(matcher, top, NODE_REGISTER),
             _node(matcher, top, NODE_PARENT),
@@ -677,9 +730,10 @@ def _memo(automaton, matcher, state, register, top):
         if status != OK:
             store_i64(matcher, MATCHER_NEED, next_state)
             return status, 0
-    status, patch = _patch(automaton, matcher, row, top)
-    if status != OK:
-        return status, 0
+    if row > 0:
+        status, patch = _patch(automaton, matcher, row, top)
+        if status != OK:
+            return status, 0
     store_i64(entry, MEMO_TOP, top)
     store_i64(entry, MEMO_ROW, row)
     store_i64(entry, MEMO_PATCH, patch)

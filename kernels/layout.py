@@ -27,7 +27,7 @@ counts one off the register on the way), so that a subtree of tokens made of the
 
 Stack node, NODE_SIZE int32: return block, register, parent node, next node in the hash chain. Node 0 is the bottom.
 
-Row record, ROW_SIZE int64: kind (ROW_DENSE or ROW_SPARSE), address of the mask words or of the token ids, number of
+Row 0 is the empty one. Row record, ROW_SIZE int64: kind (ROW_DENSE or ROW_SPARSE), address of the mask words or of the token ids, number of
 ids, address and number of its segments, address and number of its excluded ranges (int32 pairs of ranks, half open).
 
 A segment, SEGMENT_SIZE int64, is remainders of tokens that end the frame with one result code: address of a trie's
@@ -59,7 +59,8 @@ AUTOMATON_EOS = 14  # int32 ids
 AUTOMATON_EOS_COUNT = 15
 AUTOMATON_MAX_TOKEN = 16  # bytes of the longest token
 AUTOMATON_RANKS = 17  # int32 [V]: the rank of each token of the trie
-AUTOMATON_SIZE = 18
+AUTOMATON_TRIE = 18  # header of the vocabulary's trie
+AUTOMATON_SIZE = 19
 
 # trie header
 TRIE_BYTE = 0  # uint8 [N]
