@@ -20,7 +20,7 @@ from maskwright.compile.token_tables import TokenTables
 from maskwright.grammars.errors import MaskwrightError, TokenizerError
 from maskwright.kernels import layout as L
 
-__all__ = ["Automaton", "Edge", "Named", "Owner", "Published"]
+__all__ = ["ALONGSIDE", "Automaton", "Edge", "Named", "Owner", "Published"]
 
 Edge = tuple[int, int, int]  # bytes low..high, transition value (a state, a call, or layout.REJECT)
 
@@ -46,6 +46,7 @@ class Published:
 
 
 _INSIDE = Published()  # states inside a character
+ALONGSIDE = Published()  # states of a trie of keys laid over every string: their rows differ from that one's in few places
 
 
 class Named(Published):
@@ -91,6 +92,18 @@ class Automaton:
         first = self.tables.allocate(count)
         self.own(first, owner)
         return first
+
+    def resolved(self, state: int) -> tuple[int, int]:
+        """The state and register that a text has which starts in `state`, lowered."""
+        while True:
+            _, _, _, op, argument, alias, _, _ = self.tables.states[state * L.STATE_SIZE : (state + 1) * L.STATE_SIZE].tolist()
+            if alias == state:
+                break
+            state = alias
+        if op == L.OP_POP:
+            return L.DONE, 0
+        assert op in (L.OP_NONE, L.OP_SET), "a text cannot start in the middle of a count"
+        return state, argument if op == L.OP_SET else 0
 
     def own(self, first: int, owner: Owner) -> None:
         """Make `owner` the owner of the states from `first` on, the newest ones."""
@@ -205,7 +218,7 @@ class Automaton:
         row = None if share is None else self.rows.get((share, slack))
         if row is None:
             otherwise = int(self.tables.states[state * L.STATE_SIZE + L.STATE_ELSE])
-            if otherwise:
+            if otherwise and self._find(state)[0] is ALONGSIDE:
                 row = self._walker.differing(self.address, state, self._row(otherwise, slack))
             else:
                 row = self._walker.compute(self.address, state, slack, self.lower)

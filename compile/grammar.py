@@ -30,7 +30,7 @@ class CompiledGrammar:
         tokenizer_info: the vocabulary.
         warnings: what was read as an annotation although it looks like more (unknown formats), each with its place.
         python_type: the type that the schema was made from, or None.
-        root: the state that a text starts in.
+        root, root_register: where a text starts.
         state_count: states allocated on behalf of this grammar; at most max_states.
     """
 
@@ -38,7 +38,8 @@ class CompiledGrammar:
         self, automaton: Automaton, root: int, state_count: int, max_states: int, warnings: Sequence[str] = (),
         python_type: Any = None,
     ) -> None:
-        self._automaton, self.root = automaton, root
+        self._automaton = automaton
+        self.root, self.root_register = automaton.resolved(root)
         self.state_count, self.max_states = state_count, max_states
         self.address = automaton.address
         self.tokens: TokenTables = automaton.tokens

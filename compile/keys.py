@@ -114,7 +114,7 @@ class KeyClasses:
         results = {number: offset + number if number in allowed else -1 for number in laid}
         if self._words is None:
             self._words = Words(states.lowering.spelling, self.names)
-        start = self._words.lay(states.automaton, results, 0 if texts is None else texts.state(parts))
+        start = self._words.lay(states.automaton, results, 0 if texts is None else texts.state(parts), self.free)
         if start is not None:
             return start
         spelled = _SpelledKeys(

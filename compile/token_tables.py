@@ -85,6 +85,8 @@ class TokenTables:
         alone = [(byte, byte) for byte in range(0x80) if self.writable[byte]]
         if self.writable[0x80:].all():
             alone.append((0x80, LAST_CODE_POINT))
+        elif self.writable[0x80:0xC0].any():
+            alone += self._assembled()
         for start, stop in zip(self.offsets.tolist(), self.offsets[1:].tolist(), strict=False):
             try:
                 text = self.text[start:stop].tobytes().decode()
@@ -94,6 +96,19 @@ class TokenTables:
             if len(text) == 1:
                 alone.append((ord(text), ord(text)))
         self.characters = CharSet(alone)
+
+    def _assembled(self) -> list[tuple[int, int]]:
+        """The non-ASCII characters whose bytes are all tokens by themselves."""
+        tails = [byte & 0x3F for byte in range(0x80, 0xC0) if self.writable[byte]]
+        found, heads = [], [[lead & 0x1F for lead in range(0xC2, 0xE0) if self.writable[lead]]]
+        heads.append([lead & 0x0F for lead in range(0xE0, 0xF0) if self.writable[lead]])
+        heads.append([lead & 0x07 for lead in range(0xF0, 0xF5) if self.writable[lead]])
+        for length, (leads, first) in enumerate(zip(heads, (0x80, 0x800, 0x10000), strict=True), start=1):
+            codes = leads
+            for _ in range(length):
+                codes = [code << 6 | tail for code in codes for tail in tails]
+            found += [(code, code) for code in codes if first <= code <= LAST_CODE_POINT]
+        return found
 
     def can_write(self, text: bytes) -> bool:
         """Whether the vocabulary can write `text` whatever comes before it, byte by byte or character by character."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from maskwright.compile.automaton import Automaton, Published
+from maskwright.compile.automaton import ALONGSIDE, Automaton, Published
 from maskwright.compile.spelling import Spelling
 from maskwright.kernels import words as kernel
 
@@ -27,12 +27,15 @@ class Words:
         if None not in texts:
             self.spelled = sorted((text + b'"', number) for number, text in enumerate(texts) if text is not None)
 
-    def lay(self, automaton: Automaton, results: Mapping[int, int], otherwise: int = 0) -> int | None:
+    def lay(
+        self, automaton: Automaton, results: Mapping[int, int], otherwise: int = 0, any_other: bool = False
+    ) -> int | None:
         """The state after the opening quote of a string that is one of the words, and ends with its result code.
 
         Args:
             results: result codes by number of the word, at least one; -1 forbids a word that `otherwise` would allow.
             otherwise: state after the opening quote of the language of all other strings, or 0.
+            any_other: that language is every string, so that it goes along with every word.
 
         Returns:
             None where the words have several spellings, or the other language counts in the register.
@@ -64,7 +67,7 @@ class Words:
                 return None
             automaton.lower(need)
         tables.extend(states, transitions, maps)
-        automaton.own(int(start), _LAID)
+        automaton.own(int(start), ALONGSIDE if any_other else _LAID)
         return int(start)
 
 

@@ -128,10 +128,10 @@ class Arena:
         self._place(L.MATCHER_HASH, heads)
         self.header[L.MATCHER_HASH_MASK] = size - 1
 
-    def restart(self, root: int) -> None:
+    def restart(self, root: int, register: int) -> None:
         """Put the cursor at the start of a text, with no history."""
         header = self.header
-        header[L.MATCHER_STATE], header[L.MATCHER_REGISTER], header[L.MATCHER_TOP] = root, 0, 0
+        header[L.MATCHER_STATE], header[L.MATCHER_REGISTER], header[L.MATCHER_TOP] = root, register, 0
         header[L.MATCHER_HISTORY_LENGTH] = 0
 
     def copy(self) -> Arena:

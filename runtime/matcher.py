@@ -42,7 +42,7 @@ class GrammarMatcher:
         self._header = self._arena.header
         self._target: Any = None
         self._target_address = self._target_stride = self._target_rows = 0
-        self._arena.restart(compiled.root)
+        self._arena.restart(compiled.root, compiled.root_register)
 
     def __del__(self) -> None:
         arena = self.__dict__.get("_arena")
@@ -113,7 +113,7 @@ class GrammarMatcher:
 
     def reset(self) -> None:
         """Back to the start of the text, history forgotten."""
-        self._arena.restart(self.compiled.root)
+        self._arena.restart(self.compiled.root, self.compiled.root_register)
 
     def fork(self) -> GrammarMatcher:
         """An independent matcher at the same place, with the same history."""

@@ -478,6 +478,7 @@ class TextOracle:
     def __init__(self, pattern: str) -> None:
         self.pattern = Pattern(f"^(?:{pattern})$")
         self.mentioned = self.pattern.mentioned
+        self._known: dict[frozenset[int], bool] = {}
 
     def viable(self, prefix: bytes) -> bool:
         return any(map(self._live, self._states(prefix)))
@@ -507,17 +508,15 @@ class TextOracle:
         yield states
 
     def _live(self, states: frozenset[int]) -> bool:
-        open_, seen = [states], {states}
-        while open_:
-            states = open_.pop()
-            if self.pattern.accepts(states, states == self.pattern.start()):
-                return True
-            for char in (*self.mentioned, OTHER):
-                after = self.pattern.step(states, char)
-                if after not in seen:
-                    seen.add(after)
-                    open_.append(after)
-        return False
+        """Whether the pattern can still match."""
+        if states not in self._known:
+            open_, seen = [states], {states}
+            while open_ and not any(self.pattern.accepts(s, s == self.pattern.start()) for s in open_):
+                after = {self.pattern.step(s, c) for s in open_ for c in (*self.mentioned, OTHER)}
+                open_ = [s for s in after if s not in seen]
+                seen |= after
+            self._known[states] = bool(open_)
+        return self._known[states]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -440,7 +440,7 @@ def test_jump_forward_equals_the_oracle(schema: Any, number: int) -> None:
 # Patterns and choices
 
 
-@settings(max_examples=150, derandomize=True, deadline=None, suppress_health_check=CHECKS)
+@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=CHECKS)
 @given(st.data(), st.integers(0, 2**32 - 1))
 def test_masks_of_patterns(data: st.DataObject, number: int) -> None:
     pattern = strategies.pattern(data.draw)
@@ -460,7 +460,7 @@ class ChoiceOracle:
         return text in self.texts
 
 
-@settings(max_examples=100, derandomize=True, deadline=None, suppress_health_check=CHECKS)
+@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=CHECKS)
 @given(st.lists(st.text("ab1é😀\"\n", max_size=4), min_size=1, max_size=5), st.integers(0, 2**32 - 1))
 def test_masks_of_choices(choices: list[str], number: int) -> None:
     check_text(ChoiceOracle(choices), lambda compiler: compiler.compile_choices(choices), json.dumps(choices), number)
