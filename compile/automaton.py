@@ -20,7 +20,7 @@ from maskwright.compile.token_tables import TokenTables
 from maskwright.grammars.errors import MaskwrightError, TokenizerError
 from maskwright.kernels import layout as L
 
-__all__ = ["ALONGSIDE", "Automaton", "Edge", "Named", "Owner", "Published"]
+__all__ = ["ALONGSIDE", "PUBLISHED", "Automaton", "Edge", "Named", "Owner", "Published"]
 
 Edge = tuple[int, int, int]  # bytes low..high, transition value (a state, a call, or layout.REJECT)
 
@@ -45,7 +45,7 @@ class Published:
         return None
 
 
-_INSIDE = Published()  # states inside a character
+PUBLISHED = Published()
 ALONGSIDE = Published()  # states of a trie of keys laid over every string: their rows differ from that one's in few places
 
 
@@ -82,7 +82,7 @@ class Automaton:
         self._maps: dict[tuple[Edge, ...], int] = {}
         self._plans: dict[Spelling | None, Plans] = {}
         self._inner: dict[tuple[int, int], int] = {}
-        no_state, done, ended = (self.allocate(1, Published()) for _ in range(3))
+        no_state, done, ended = (self.allocate(1, PUBLISHED) for _ in range(3))
         assert (no_state, done, ended) == (0, L.DONE, L.DONE + 1)
         for state in (no_state, done, ended):
             self.emit(state, ())
@@ -175,7 +175,7 @@ class Automaton:
             key = (tables.add_map(classes), tables.add_transitions(row))
             state = self._inner.get(key)
             if state is None:
-                state = self._inner[key] = self.allocate(1, _INSIDE)
+                state = self._inner[key] = self.allocate(1, PUBLISHED)
                 tables.set_state(state, key[1], key[0])
             laid.append(state)
         return [(low, high, targets[number] if number >= 0 else laid[~number]) for low, high, number in plan.edges]
@@ -184,7 +184,7 @@ class Automaton:
         """The state that ends its frame at once with a result code."""
         state = self._ends.get(result)
         if state is None:
-            state = self._ends[result] = self.allocate(1, Published())
+            state = self._ends[result] = self.allocate(1, PUBLISHED)
             self.emit(state, (), final=result, op=L.OP_POP)
         return state
 
@@ -192,7 +192,7 @@ class Automaton:
         """The state from which exactly `text` leads to `target`."""
         self.require(text)
         for byte in reversed(text):
-            state = self.allocate(1, Published())
+            state = self.allocate(1, PUBLISHED)
             self.emit(state, ((byte, byte, target),))
             target = state
         return target

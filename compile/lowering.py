@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from maskwright.compile.automaton import Automaton, Edge, Named, Published
+from maskwright.compile.automaton import PUBLISHED, Automaton, Edge, Named
 from maskwright.compile.spelling import Spelling
 from maskwright.compile.texts import TextStates
 from maskwright.grammars.options import SchemaOptions
@@ -70,7 +70,7 @@ class Lowering:
         if options.whitespace != "flexible" or options.separators is not None or options.max_whitespace == 0:
             automaton.emit(state, edges, default=default, op=op, argument=argument)
             return
-        after = automaton.allocate(1, Published())
+        after = automaton.allocate(1, PUBLISHED)
         automaton.emit(after, edges, default=default)
         call = automaton.tables.add_call(self._whitespace_frame(), after, True)
         blanks = [(low, high, call) for low, high in _WHITESPACE]
@@ -81,14 +81,14 @@ class Lowering:
         automaton, options = self.automaton, self.options
         if options.separators is not None:
             text = options.separators[0 if separator == "," else 1].encode()
-            target = automaton.allocate(1, Published())
+            target = automaton.allocate(1, PUBLISHED)
             automaton.emit(target, edges, default=default)
             automaton.require(text)
             return text[0], automaton.chain(text[1:], target)
         automaton.require(separator.encode())
-        state = automaton.allocate(1, Published())
+        state = automaton.allocate(1, PUBLISHED)
         if options.whitespace == "single":
-            target = automaton.allocate(1, Published())
+            target = automaton.allocate(1, PUBLISHED)
             automaton.emit(target, edges, default=default)
             automaton.emit(state, [*edges, (0x20, 0x20, target)], default=default)
         else:

@@ -10,11 +10,12 @@ after keys are allocated as one block, and lowered key by key when one is first 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Hashable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from maskwright.compile.goals import Asked, Labels, Term, ask
+from maskwright.compile.goals import Asked, Goal, Labels, Term, ask
 from maskwright.compile.keys import KeyClass, KeyClasses, question_of
 from maskwright.compile.automaton import Edge
 from maskwright.grammars import boolean
@@ -148,6 +149,9 @@ class ObjectFrame:
 
     def ask(self, progress: Progress, key: int | KeyClass) -> Asked | None:
         """What the value of a key must be for the object to go on; None when the key cannot come now."""
+        if self._simple is not None:
+            demand = boolean.all_of(self.question(shape, key) for shape in self._simple)
+            return Asked(Goal(demand), self._simple, ())
         after = self.after(progress, key)
         terms = [term for term in self.terms if term <= after.alive and self._may_add(term, progress)]
         terms = [term for term in terms if self._term_viable(term, after)]
@@ -162,14 +166,14 @@ class ObjectFrame:
 
     def keys(self, progress: Progress) -> Iterator[int | KeyClass]:
         """The keys and classes of keys that may come next."""
-        if self._simple is not None and not self.any_order:
-            term = self._simple
-            for number in range(progress.position, len(self.names)):
-                if self._key_possible(term, number):
-                    yield number
-                if number in self._needed:
-                    return
-            yield from (other for other in self.classes.others if self._key_possible(term, other))
+        if self._simple is not None:
+            start = bisect_left(self._open_keys, progress.position)
+            needed = bisect_left(self._needed, progress.position)
+            if needed < len(self._needed):
+                yield from self._open_keys[start : bisect_right(self._open_keys, self._needed[needed])]
+                return
+            yield from self._open_keys[start:]
+            yield from self._open_classes
             return
         for number in range(progress.position, len(self.names)):
             if number not in progress.done and self.ask(progress, number) is not None:
@@ -180,15 +184,27 @@ class ObjectFrame:
 
     @cached_property
     def _simple(self) -> Term | None:
-        """The only term, where nothing but required keys decides which keys may come."""
-        if len(self.terms) != 1 or self.observed or self.bounded:
+        """The only term, where nothing but the order of keys and the required ones decides which may come."""
+        if len(self.terms) != 1 or self.observed or self.bounded or self.any_order:
             return None
         return self.terms[0]
 
     @cached_property
-    def _needed(self) -> frozenset[int]:
-        """Numbers of the keys that the only term requires."""
-        return frozenset(number for shape in self._simple or () for number in self.required[shape])
+    def _needed(self) -> list[int]:
+        """Numbers of the keys that the only term requires, ascending."""
+        return sorted({number for shape in self._simple or () for number in self.required[shape]})
+
+    @cached_property
+    def _open_keys(self) -> list[int]:
+        """Numbers of the keys that the only term lets have a value, ascending."""
+        assert self._simple is not None
+        return [number for number in range(len(self.names)) if self._key_possible(self._simple, number)]
+
+    @cached_property
+    def _open_classes(self) -> list[KeyClass]:
+        """Classes of other keys that the only term lets have a value."""
+        assert self._simple is not None
+        return [other for other in self.classes.others if self._key_possible(self._simple, other)]
 
     # States
 
@@ -198,14 +214,19 @@ class ObjectFrame:
 
     def member_end(self, progress: Progress) -> int:
         """The state after a member."""
-        alive = {shape for term in self.viable(progress) for shape in term}
-        for formula in self.observed:
-            alive.update(progress.alive.intersection(boolean.leaves(formula)))
-        progress = progress._replace(alive=frozenset(alive))
+        if self._simple is None:
+            progress = progress._replace(alive=self._relevant(progress))
         found = self._members.get(progress)
         if found is None:
             found = self._members[progress] = self.states.automaton.allocate(1, _MemberEnd(self, progress))
         return found
+
+    def _relevant(self, progress: Progress) -> Alive:
+        """The living shapes that can still make a difference."""
+        alive = {shape for term in self.viable(progress) for shape in term}
+        for formula in self.observed:
+            alive.update(progress.alive.intersection(boolean.leaves(formula)))
+        return frozenset(alive)
 
     def key_call(self, progress: Progress) -> int:
         """The transition of a key's opening quote; 0 when no key may come."""
@@ -219,7 +240,7 @@ class ObjectFrame:
             return 0
         automaton = self.states.automaton
         # Where the one term decides, what follows a key does not depend on how far the object was before it.
-        origin = progress._replace(position=0) if self._simple is not None and not self.any_order else progress
+        origin = progress._replace(position=0) if self._simple is not None else progress
         block = self._blocks.get(origin)
         if block is None:
             block = automaton.allocate(len(self.classes.others) + len(self.names), _AfterKey(self, origin))
@@ -228,6 +249,10 @@ class ObjectFrame:
 
     def closing(self, progress: Progress) -> list[Edge]:
         """`}`, where the object may close."""
+        if self._simple is not None:
+            if self._needed and self._needed[-1] >= progress.position:
+                return []
+            return [(0x7D, 0x7D, self.states.automaton.end(0))]
         if not any(all(self._holds(shape, progress) for shape in term) for term in self.viable(progress)):
             return []
         outcome = tuple(
@@ -300,9 +325,9 @@ class _AfterKey:
         others = frame.classes.others
         key = others[index] if index < len(others) else index - len(others)
         origin = self.origin
-        if frame._simple is not None and not frame.any_order and isinstance(key, int):
+        if frame._simple is not None and isinstance(key, int):
             origin = origin._replace(position=key)
-        elif frame._simple is not None and not frame.any_order:
+        elif frame._simple is not None:
             origin = origin._replace(position=len(frame.names))
         asked = frame.ask(origin, key)
         assert asked is not None, "a key that cannot come was written"

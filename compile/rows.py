@@ -31,7 +31,7 @@ class Row:
     Args:
         dense: whether `data` is mask words, or token ids.
         data: int32.
-        segments: (header of a trie, result code, first node, end node, shared) of the remainders.
+        segments: (address of a trie's header, result code, first node, end node, shared) of the remainders.
         exits: int32 [E, 3], what the segments were made of (trie node, result code, 1 if the byte is in the remainder).
         excluded: int32 [X, 2], ranges of ranks that do not count in shared segments.
         held: other owners of memory that the segments point to.
@@ -40,11 +40,11 @@ class Row:
     __slots__ = ("_held", "data", "dense", "excluded", "exits", "nbytes", "record", "segments")
 
     def __init__(
-        self, dense: bool, data: Array, segments: list[tuple[Array, int, int, int, int]], exits: Array,
+        self, dense: bool, data: Array, segments: list[tuple[int, int, int, int, int]], exits: Array,
         excluded: Array | None = None, held: Any = None,
     ) -> None:
         self.dense, self.data, self.segments, self.exits, self.excluded = dense, data, segments, exits, excluded
-        packed = np.array([(trie.ctypes.data, *rest) for trie, *rest in segments], np.int64)
+        packed = np.array(segments, np.int64)
         self._held = (held, packed)
         self.record = (
             L.ROW_DENSE if dense else L.ROW_SPARSE, data.ctypes.data, len(data),
@@ -153,19 +153,20 @@ class RowWalker:
             exits, tokens.trie_end, tokens.trie_first, tokens.trie_depth, tokens.trie_tokens, tokens.offsets, tokens.text
         )
         header = trie_header(byte=byte, end=end, first=first, tokens=ids)
-        segments = [(header, result, low, high, 0) for result, low, high in found.tolist()]
-        return Row(dense, data, segments, exits, held=(byte, end, first, ids))
+        address = header.ctypes.data
+        segments = [(address, result, low, high, 0) for result, low, high in found.tolist()]
+        return Row(dense, data, segments, exits, held=(header, byte, end, first, ids))
 
     def _exits(self) -> Array:
         """The exits of the last walk, int32 [E, 3]."""
         count = int(self.header[L.MATCHER_EXIT_COUNT])
         return self._arrays[L.MATCHER_EXITS][: 3 * count].reshape(-1, 3).copy()
 
-    def _direct(self, exits: Array) -> list[tuple[Array, int, int, int, int]]:
+    def _direct(self, exits: Array) -> list[tuple[int, int, int, int, int]]:
         """Segments that walk the vocabulary's trie itself, below each exit."""
-        tokens = self.tokens
+        tokens, address = self.tokens, self.tokens.trie.ctypes.data
         return [
-            (tokens.trie, result, node + 1 - late, int(tokens.trie_end[node]), 0) for node, result, late in exits.tolist()
+            (address, result, node + 1 - late, int(tokens.trie_end[node]), 0) for node, result, late in exits.tolist()
         ]
 
     def differing(self, automaton: int, state: int, other: Row) -> Row:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
-from maskwright.compile.automaton import Automaton, Edge, Named, Published
+from maskwright.compile.automaton import PUBLISHED, Automaton, Edge, Named
 from maskwright.compile.plans import Safe
 from maskwright.compile.spelling import Spelling
 from maskwright.grammars import regular
@@ -216,7 +216,7 @@ class _Text:
             assert must.high is not None
             count, after = must.high, states.state((regular.EPSILON,))
             closing = states.ending(self.parts) if states.quoted else []
-        loop = automaton.allocate(1, Named((self.share_key(0), "loop")) if states.kind is not None else Published())
+        loop = automaton.allocate(1, Named((self.share_key(0), "loop")) if states.kind is not None else PUBLISHED)
         edges, safe = states.count(must.item.set, loop)
         if not edges and not closing:
             raise TokenizerError("the grammar requires characters that no token of the vocabulary can write")

@@ -8,6 +8,7 @@ import numpy as np
 
 from maskwright.compile.automaton import ALONGSIDE, Automaton, Published
 from maskwright.compile.spelling import Spelling
+from maskwright.kernels import layout as L
 from maskwright.kernels import words as kernel
 
 __all__ = ["Words"]
@@ -59,7 +60,7 @@ class Words:
             tables.reserve(len(text) + 1, 2 * len(text) + 2 * len(laid), 256 * len(laid))
             need, start, states, transitions, maps = kernel.lay_words(
                 text, offsets, codes, tables.states, tables.state_count, tables.transitions, tables.transition_count,
-                tables.maps, tables.map_count, otherwise,
+                tables.maps, tables.map_count, otherwise, L.ALONGSIDE if any_other else 0,
             )
             if need == 0:
                 break

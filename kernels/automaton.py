@@ -15,7 +15,7 @@ come into question, the patch is all: one short walk with the stack as it is.
 Every kernel takes the address of the automaton's header and of the matcher's (kernels/layout.py). A kernel that meets a
 state that is not lowered yet, or a table that is full, changes nothing and answers NEED_*; the caller mends that and
 calls again. All functions that call each other live in this file: numba's disk cache does not notice an edited callee
-elsewhere. Layout version 3: raise it with every change of kernels/layout.py, so that cached code is rebuilt.
+elsewhere. Layout version 4: raise it with every change of kernels/layout.py, so that cached code is rebuilt.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 from numba import njit
 
 from maskwright.kernels.layout import (
-    ACTION_BLOCK, ACTION_CONSUME, ACTION_SIZE, ACTION_TARGET, AUTOMATON_ACTIONS, AUTOMATON_EOS, AUTOMATON_EOS_COUNT,
+    ACTION_BLOCK, ALONGSIDE, ACTION_CONSUME, ACTION_SIZE, ACTION_TARGET, AUTOMATON_ACTIONS, AUTOMATON_EOS, AUTOMATON_EOS_COUNT,
     AUTOMATON_MAPS, AUTOMATON_MAX_TOKEN, AUTOMATON_RANKS, AUTOMATON_ROW_KEYS, AUTOMATON_ROW_MASK, AUTOMATON_ROW_NUMBERS, AUTOMATON_ROWS,
     AUTOMATON_SAFE, AUTOMATON_SLACK_CAP, AUTOMATON_STATES, AUTOMATON_TOKEN_BYTES, AUTOMATON_TOKEN_OFFSETS,
     AUTOMATON_TRANSITIONS, AUTOMATON_TRIE, AUTOMATON_WORDS, DONE, EXIT_AFTER, EXIT_BEFORE, MATCHER_EXIT_CAP,
@@ -46,7 +46,7 @@ from maskwright.kernels.memory import load_i32, load_i64, load_u8, load_u64, sto
 __all__ = ["accept_bytes", "accept_token", "allowed_bytes", "completed", "diverging", "fill", "forced_bytes", "row_ids", "row_words", "walk_row"]
 
 _NO_BUDGET = 1 << 40
-_DIRECT_BUDGET = 700  # trie nodes; a literal takes some 300
+_DIRECT_BUDGET = 2500  # trie nodes; a literal takes some 300
 ENDED = DONE + 1  # the state after an end-of-sequence token
 
 
@@ -497,6 +497,7 @@ def diverging(automaton, scratch, trie, state):
 
     Only the state's own transitions are followed (a trie of keys). Where one ends a key, the exit has the key's result
     code, or -1 if the key is forbidden; the other row ends its frame at the same node with another result. OK or NEED_*.
+    At most half of the room for exits is used; the rest is for the ranges of ranks below them.
     """
     workspace = load_i64(scratch, MATCHER_WALK)
     bytes_, ends = load_i64(trie, TRIE_BYTE), load_i64(trie, TRIE_END)
@@ -521,7 +522,7 @@ def diverging(automaton, scratch, trie, state):
             node += 1
             continue
         if value != 0:
-            if count >= load_i64(scratch, MATCHER_EXIT_CAP):
+            if 2 * count >= load_i64(scratch, MATCHER_EXIT_CAP):
                 return NEED_EXITS
             store_i32(exits, 3 * count, node)
             store_i32(exits, 3 * count + 1, _state(automaton, value, STATE_FINAL) if value > 0 else -1)
@@ -652,11 +653,25 @@ def _direct(automaton, matcher, state, register, top):
 
 
 @njit(cache=True)
-def _patch(automaton, matcher, row, top):
-    """Append the patch of row `row` over the stack node `top`: (status, offset). NEED_* leaves the patches alone."""
+def _patch(automaton, matcher, row, top, alongside):
+    """Append the patch of row `row` over the stack node `top`: (status, offset). NEED_* leaves the patches alone.
+
+    `alongside` 1: the row is that of the state's ELSE, and the matcher's exits say where the state itself differs.
+    """
     record = load_i64(automaton, AUTOMATON_ROWS) + 8 * row * ROW_SIZE
     segments = load_i64(record, ROW_SEGMENTS)
     excluded, excluded_count = load_i64(record, ROW_EXCLUDED), load_i64(record, ROW_EXCLUDED_COUNT)
+    exits, exit_count = load_i64(matcher, MATCHER_EXITS), 0
+    if alongside == 1:
+        # The other row ends its frame at the same nodes with another result: its remainders below them do not count.
+        exit_count = load_i64(matcher, MATCHER_EXIT_COUNT)
+        excluded, excluded_count = exits + 12 * load_i64(matcher, MATCHER_EXIT_CAP) // 2, exit_count
+        for number in range(exit_count):
+            node = load_i32(exits, 3 * number)
+            trie = load_i64(automaton, AUTOMATON_TRIE)
+            firsts = load_i64(trie, TRIE_FIRST)
+            store_i32(excluded, 2 * number, load_i32(firsts, node))
+            store_i32(excluded, 2 * number + 1, load_i32(firsts, load_i32(load_i64(trie, TRIE_END), node)))
     ranks = load_i64(automaton, AUTOMATON_RANKS)
     base = load_i64(matcher, MATCHER_NODE_COUNT)
     offset = load_i64(matcher, MATCHER_PATCH_LENGTH)
@@ -673,14 +688,33 @@ def _patch(automaton, matcher, row, top):
             store_i64(matcher, MATCHER_NEED, state)
             return status, 0
         store_i64(matcher, MATCHER_RANGE_COUNT, 0)
-        store_i64(matcher, MATCHER_EXIT_COUNT, 0)
         _start_walk(matcher, high, state, register, below)
         status = _walk(automaton, matcher, trie, load_i64(segment, SEGMENT_LOW), high, 0, _NO_BUDGET)
         store_i64(matcher, MATCHER_NODE_COUNT, base)
         if status != OK:
             return status, 0
-        shared = load_i64(segment, SEGMENT_SHARED) == 1 and excluded_count > 0
+        shared = alongside == 1 or load_i64(segment, SEGMENT_SHARED) == 1
         length = _append(matcher, trie, offset, length, ranks, excluded, excluded_count if shared else 0)
+        if length < 0:
+            return NEED_PATCH, 0
+    for number in range(exit_count):
+        trie = load_i64(automaton, AUTOMATON_TRIE)
+        node = load_i32(exits, 3 * number)
+        high = load_i32(load_i64(trie, TRIE_END), node)
+        status, state, register, below = _enter(
+            automaton, matcher, block + load_i32(exits, 3 * number + 1), _node(matcher, top, NODE_REGISTER),
+            _node(matcher, top, NODE_PARENT),
+        )
+        if status != OK:
+            store_i64(matcher, MATCHER_NEED, state)
+            return status, 0
+        store_i64(matcher, MATCHER_RANGE_COUNT, 0)
+        _start_walk(matcher, high, state, register, below)
+        status = _walk(automaton, matcher, trie, node + 1, high, 0, _NO_BUDGET)
+        store_i64(matcher, MATCHER_NODE_COUNT, base)
+        if status != OK:
+            return status, 0
+        length = _append(matcher, trie, offset, length, ranks, 0, 0)
         if length < 0:
             return NEED_PATCH, 0
     if length == 0:
@@ -714,6 +748,23 @@ def _memo(automaton, matcher, state, register, top):
         return NEED_NODES, 0
     row = _find_row(automaton, key)
     next_state, next_register, next_top = 0, 0, 0
+    alongside = 0
+    if row < 0 and _state(automaton, state, STATE_ELSE) != 0 and _state(automaton, state, STATE_ARG) == ALONGSIDE:
+        # A trie of keys over every string: that row, and what is different where a token ends a key.
+        other = _state(automaton, state, STATE_ELSE)
+        row = _find_row(automaton, other << 16 | slack)
+        if row < 0:
+            store_i64(matcher, MATCHER_NEED, other << 16 | slack)
+            return NEED_ROW, 0
+        status = diverging(automaton, matcher, load_i64(automaton, AUTOMATON_TRIE), state)
+        if status != OK:
+            return status, 0
+        alongside = 1
+        for number in range(load_i64(matcher, MATCHER_EXIT_COUNT)):
+            if load_i32(load_i64(matcher, MATCHER_EXITS), 3 * number + 1) < 0:
+                alongside, row = 0, -1
+                store_i64(matcher, MATCHER_NEED, key)
+                return NEED_ROW, 0
     if row < 0:
         status, patch = _direct(automaton, matcher, state, register, top)
         if status != OK:
@@ -731,7 +782,7 @@ def _memo(automaton, matcher, state, register, top):
             store_i64(matcher, MATCHER_NEED, next_state)
             return status, 0
     if row > 0:
-        status, patch = _patch(automaton, matcher, row, top)
+        status, patch = _patch(automaton, matcher, row, top, alongside)
         if status != OK:
             return status, 0
     store_i64(entry, MEMO_TOP, top)

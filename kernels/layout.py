@@ -111,6 +111,7 @@ OP_NONE = 0
 OP_POP = 1  # the frame ends at once with result code FINAL
 OP_SET = 2  # register := ARG
 OP_COUNT = 3  # register -= 1; at zero go to state ARG
+ALONGSIDE = 1  # ARG of a plain state with an ELSE that is alive after every prefix of its keys
 
 REJECT = -1
 ACTION_SIZE = 4

@@ -19,20 +19,20 @@ __all__ = ["lay_words"]
 
 
 @njit(cache=True)
-def _lay(states, state, row, byte_map, final, op, otherwise):
+def _lay(states, state, row, byte_map, final, op, argument, otherwise):
     record = state * STATE_SIZE
     states[record + STATE_ROW] = row
     states[record + STATE_MAP] = byte_map
     states[record + STATE_FINAL] = final
     states[record + STATE_OP] = op
-    states[record + STATE_ARG] = 0
+    states[record + STATE_ARG] = argument
     states[record + STATE_SAFE] = 0
     states[record + STATE_ELSE] = otherwise
     states[record + STATE_ALIAS] = state
 
 
 @njit(cache=True)
-def lay_words(text, offsets, results, states, state_count, transitions, transition_count, maps, map_count, otherwise):
+def lay_words(text, offsets, results, states, state_count, transitions, transition_count, maps, map_count, otherwise, argument):
     """Write the trie of the texts text[offsets[i]:offsets[i + 1]], sorted, distinct and prefix-free.
 
     Args:
@@ -42,6 +42,7 @@ def lay_words(text, offsets, results, states, state_count, transitions, transiti
             transitions and 256 * len(results) bytes of maps; maps[256 * b] is the map of the single byte b.
         state_count, transition_count, map_count: what is in use; new entries are appended.
         otherwise: state of the other language on the empty prefix, lowered, or 0.
+        argument: STATE_ARG of the states (kernels/layout.py: ALONGSIDE).
 
     Returns:
         (need, start, state_count, transition_count, map_count). need > 0 is a state of the other language that must be
@@ -81,14 +82,14 @@ def lay_words(text, offsets, results, states, state_count, transitions, transiti
                 last = depth + 1 == offsets[low + 1] - offsets[low]
                 if last and results[low] < 0:
                     transitions[row + 1] = REJECT
-                    _lay(states, state, row, 256 * np.int64(first), -1, OP_NONE, other)
+                    _lay(states, state, row, 256 * np.int64(first), -1, OP_NONE, argument, other)
                     break
                 transitions[row + 1] = state_count
-                _lay(states, state, row, 256 * np.int64(first), -1, OP_NONE, other)
+                _lay(states, state, row, 256 * np.int64(first), -1, OP_NONE, argument, other)
                 state = state_count
                 state_count += 1
                 if last:
-                    _lay(states, state, 0, 0, results[low], OP_POP, 0)
+                    _lay(states, state, 0, 0, results[low], OP_POP, 0, 0)
                     break
                 depth += 1
                 other = next_other
@@ -120,7 +121,7 @@ def lay_words(text, offsets, results, states, state_count, transitions, transiti
                         transitions[row + children] = REJECT
                     else:
                         transitions[row + children] = state_count
-                        _lay(states, state_count, 0, 0, results[begin], OP_POP, 0)
+                        _lay(states, state_count, 0, 0, results[begin], OP_POP, 0, 0)
                         state_count += 1
                 else:
                     next_other = 0
@@ -135,6 +136,6 @@ def lay_words(text, offsets, results, states, state_count, transitions, transiti
                     state_count += 1
                 begin = stop
             transition_count += children + 1
-            _lay(states, state, row, byte_map, -1, OP_NONE, other)
+            _lay(states, state, row, byte_map, -1, OP_NONE, argument, other)
             break
     return 0, start, state_count, transition_count, map_count

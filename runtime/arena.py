@@ -45,6 +45,8 @@ class Arena:
         self._place(L.MATCHER_WALK, np.zeros((tokens.max_token + 2) * L.WALK_SIZE, np.int32))
         self._place(L.MATCHER_RANGES, np.zeros(2 * 256, np.int32))
         self.header[L.MATCHER_RANGE_CAP] = 256
+        self._place(L.MATCHER_EXITS, np.zeros(3 * 128, np.int32))
+        self.header[L.MATCHER_EXIT_CAP] = 128
 
     def _place(self, slot: int, array: np.ndarray[Any, Any]) -> None:
         self._arrays[slot] = array
@@ -62,7 +64,7 @@ class Arena:
         return self._arrays[slot]
 
     def grow(self, status: int) -> None:
-        """Make room where a kernel answered NEED_NODES, NEED_MEMO, NEED_PATCH, NEED_HISTORY or NEED_RANGES."""
+        """Make room where a kernel answered NEED_NODES, NEED_MEMO, NEED_PATCH, NEED_HISTORY, NEED_RANGES or NEED_EXITS."""
         header = self.header
         if status == L.NEED_NODES:
             if header[L.MATCHER_NODE_CAP] >= _MAX_NODES:
@@ -84,6 +86,9 @@ class Arena:
         elif status == L.NEED_RANGES:
             self._doubled(L.MATCHER_RANGES)
             header[L.MATCHER_RANGE_CAP] *= 2
+        elif status == L.NEED_EXITS:
+            self._doubled(L.MATCHER_EXITS)
+            header[L.MATCHER_EXIT_CAP] *= 2
         else:
             raise AssertionError(f"a kernel answered {status}")
 

@@ -90,6 +90,7 @@ Node = Nothing | Literal | Number | String | Array | Object
 
 _LITERALS: dict[str, Any] = {"null": None, "true": True, "false": False}
 _NUMBER_PREFIX = re.compile(rb"-?(?:(?:0|[1-9][0-9]*)(?:\.(?:[0-9]+(?:[eE](?:[+-]?[0-9]*)?)?)?|[eE](?:[+-]?[0-9]*)?)?)?")
+_PLAIN = re.compile(rb"[\x20\x21\x23-\x5b\x5d-\x7f]+")  # characters of strings that are single bytes
 _ESCAPED = {json.dumps(c, ensure_ascii=False)[1:-1].encode(): c for c in [*map(chr, range(0x20)), '"', "\\"]}
 
 
@@ -159,6 +160,11 @@ class _Parser:
         self.at += 1
         chars: list[str] = []
         while self.at < len(self.data):
+            plain = _PLAIN.match(self.data, self.at)
+            if plain is not None:
+                self.at = plain.end()
+                chars.append(plain.group().decode())
+                continue
             byte = self.data[self.at]
             if byte == 0x22:
                 self.at += 1
@@ -319,6 +325,9 @@ _ESCAPED_CHARS = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v"}
 _DOT = CharClass(True, frozenset("\n\r\u2028\u2029"))
 
 
+States = frozenset[int]
+
+
 class Pattern:
     """A nondeterministic automaton. States are numbers; `edges[s]` lists (what, target), where `what` is a CharClass or
     one of "", "^" and "$": passable anywhere, at the start, at the end."""
@@ -329,6 +338,7 @@ class Pattern:
         self.final = 0
         anything = CharClass(True, frozenset())
         self.edges[self.final].append((anything, self.final))
+        self._steps: dict[tuple[States, str], States] = {}
         self.initial = self._alternation()(self.final)
         if self.at < len(text):
             raise ValueError(f"unsupported pattern {text!r} at {self.at}")
@@ -339,24 +349,30 @@ class Pattern:
     def mentioned(self) -> set[str]:
         return {c for edges in self.edges for what, _ in edges if isinstance(what, CharClass) for c in what.chars}
 
-    def start(self) -> frozenset[int]:
+    def start(self) -> States:
         return self._closure([self.initial], ("", "^"))
 
-    def step(self, states: frozenset[int], char: str) -> frozenset[int]:
-        return self._closure(
-            [to for s in states for what, to in self.edges[s] if isinstance(what, CharClass) and char in what], ("",)
-        )
+    def step(self, states: States, char: str) -> States:
+        after = self._steps.get((states, char))
+        if after is None:
+            edges = [edge for state in states for edge in self.edges[state]]
+            reached = [target for what, target in edges if isinstance(what, CharClass) and char in what]
+            after = self._steps[states, char] = self._closure(reached, ("",))
+        return after
 
-    def accepts(self, states: frozenset[int], at_start: bool = False) -> bool:
+    def accepts(self, states: States, at_start: bool = False) -> bool:
         return self.final in self._closure(states, ("", "^", "$") if at_start else ("", "$"))
 
-    def matches(self, text: str) -> bool:
+    def after(self, text: str) -> States:
         states = self.start()
         for char in text:
             states = self.step(states, char)
-        return self.accepts(states, not text)
+        return states
 
-    def _closure(self, states: Iterable[int], passable: tuple[str, ...]) -> frozenset[int]:
+    def matches(self, text: str) -> bool:
+        return self.accepts(self.after(text), not text)
+
+    def _closure(self, states: Iterable[int], passable: tuple[str, ...]) -> States:
         found = set(states)
         open_ = list(found)
         while open_:
@@ -472,13 +488,17 @@ class Pattern:
         return found.chars
 
 
+def _step(patterns: list[Pattern], states: tuple[States, ...], char: str) -> tuple[States, ...]:
+    return tuple(pattern.step(before, char) for pattern, before in zip(patterns, states, strict=True))
+
+
 class TextOracle:
     """The texts, as they are, that a pattern matches from beginning to end: `viable` and `member` as in Oracle."""
 
     def __init__(self, pattern: str) -> None:
         self.pattern = Pattern(f"^(?:{pattern})$")
         self.mentioned = self.pattern.mentioned
-        self._known: dict[frozenset[int], bool] = {}
+        self._known: dict[States, bool] = {}
 
     def viable(self, prefix: bytes) -> bool:
         return any(map(self._live, self._states(prefix)))
@@ -489,7 +509,7 @@ class TextOracle:
         except UnicodeDecodeError:
             return False
 
-    def _states(self, prefix: bytes) -> Iterator[frozenset[int]]:
+    def _states(self, prefix: bytes) -> Iterator[States]:
         """The states after each string that `prefix` is the UTF-8 of, up to the end of its last character."""
         states, at = self.pattern.start(), 0
         while at < len(prefix):
@@ -507,7 +527,7 @@ class TextOracle:
             at += width
         yield states
 
-    def _live(self, states: frozenset[int]) -> bool:
+    def _live(self, states: States) -> bool:
         """Whether the pattern can still match."""
         if states not in self._known:
             open_, seen = [states], {states}
@@ -715,7 +735,7 @@ class Oracle:
         self._alive: list[Any] = []  # schemas are told apart by id(), so none may be freed
         self._patterns: dict[str, Pattern] = {}
         self._known: dict[tuple[Any, ...], bool] = {}
-        self._visiting: set[frozenset[int]] = set()
+        self._visiting: set[States] = set()
         self.mentioned = {c for text in _strings_in(self.schema) for c in text}
         self._compile_patterns(self.schema)
         for pattern in self._patterns.values():
@@ -947,14 +967,11 @@ class Oracle:
     def _completions(self, node: String, patterns: list[Pattern], watched: frozenset[str]) -> Iterator[tuple[str, list[bool]]]:
         """Strings that `node` can become, with what each pattern says of them: at least one for each combination of
         what the patterns say and of which of the `watched` strings it is. Shortest first."""
-        begun = node.chars
-        states = [pattern.start() for pattern in patterns]
-        for char in begun:
-            states = [p.step(s, char) for p, s in zip(patterns, states, strict=True)]
-        open_ = [(begun, states)]
+        states = tuple(pattern.after(node.chars) for pattern in patterns)
+        open_ = [(node.chars, states)]
         if node.tip:
             following = self._next_characters(node.tip)
-            open_ = [(begun + c, [p.step(s, c) for p, s in zip(patterns, states, strict=True)]) for c in following]
+            open_ = [(node.chars + char, _step(patterns, states, char)) for char in following]
         seen = set()
         while open_:
             later = []
@@ -965,9 +982,7 @@ class Oracle:
                 seen.add((beginning, *states))
                 yield text, [p.accepts(s, not text) for p, s in zip(patterns, states, strict=True)]
                 if not node.closed:
-                    later += [
-                        (text + c, [p.step(s, c) for p, s in zip(patterns, states, strict=True)]) for c in self.alphabet
-                    ]
+                    later += [(text + char, _step(patterns, states, char)) for char in self.alphabet]
             open_ = later
 
     def _string_fits(self, node: String, flat: Schemas) -> bool:
@@ -995,8 +1010,27 @@ class Oracle:
         bounds = f"^[^]{{{low},{'' if high == math.inf else high}}}$"
         if bounds not in self._patterns:
             self._patterns[bounds] = Pattern(bounds)
-        candidates = self._completions(node, [*patterns, self._patterns[bounds]], frozenset())
-        return any(all(said) for _, said in candidates)
+        patterns.append(self._patterns[bounds])
+        if node.closed:
+            return all(pattern.matches(node.chars) for pattern in patterns)
+        states = tuple(pattern.after(node.chars) for pattern in patterns)
+        if not node.tip:
+            return self._can_match(patterns, states, not node.chars)
+        following = self._next_characters(node.tip)
+        return any(self._can_match(patterns, _step(patterns, states, char)) for char in following)
+
+    def _can_match(self, patterns: list[Pattern], states: tuple[States, ...], at_start: bool = False) -> bool:
+        """Whether some text leads all `patterns` from their `states` to a match."""
+        known = (*map(id, patterns), *states, at_start)
+        if known not in self._known:
+            open_, seen, found = [states], {states}, False
+            while open_ and not found:
+                found = any(all(p.accepts(s, at_start) for p, s in zip(patterns, one, strict=True)) for one in open_)
+                after = {_step(patterns, one, char) for one in open_ for char in self.alphabet if all(one)}
+                open_, at_start = [one for one in after if one not in seen], False
+                seen |= after
+            self._known[known] = found
+        return self._known[known]
 
     def _array_fits(self, node: Array, flat: Schemas, place: Schemas) -> bool:
         if any("array" not in _types_of(schema) or _SCALAR in schema for schema in flat):

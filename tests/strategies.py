@@ -4,173 +4,217 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from hypothesis import strategies as st
 
-__all__ = ["EVERY_BYTE", "Vocabulary", "finite_schemas", "schemas", "vocabularies"]
+__all__ = [
+    "EVERY_BYTE", "Rolled", "Vocabulary", "build_schema", "finite_schemas", "patterns", "schemas", "texts_of",
+    "vocabularies", "vocabulary",
+]
 
+Schema = Any
 KEYS = ("a", "b", "ab", "é")
 STRINGS = ("", "a", "b", "ab", "ba", "é", "aé", "😀", 'a"', "\n", "a\\", "1", "true")
 NUMBERS = (0, 1, 2, 3, 5, 7, 10, 12, 20, 105, -1, -2, -12, 0.5, 1.5, 2.5, 0.1, -0.5, 9.9, -1.5)
 STEPS = (1, 2, 3, 5, 10, 0.5, 0.1, 1.5, 0.25)
 
 
-@dataclass(frozen=True)
-class _Size:
-    """How large and how open the schemas are."""
+class Chooser(Protocol):
+    """Where the choices come from: from Hypothesis, which can shrink them, or from a random generator, which is fast."""
 
-    depth: int
-    finite: bool = False  # every value is small, so that all texts can be listed
+    def one_of(self, options: Sequence[Any]) -> Any: ...
+
+    def between(self, low: int, high: int) -> int: ...
+
+
+class Drawn:
+    """Choices that Hypothesis makes."""
+
+    def __init__(self, draw: Callable[[st.SearchStrategy[Any]], Any]) -> None:
+        self.draw = draw
+
+    def one_of(self, options: Sequence[Any]) -> Any:
+        return self.draw(st.sampled_from(options))
+
+    def between(self, low: int, high: int) -> int:
+        return int(self.draw(st.integers(low, high)))
+
+
+class Rolled:
+    """Choices of a random generator."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.one_of, self.between = rng.choice, rng.randint
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Builds random schemas.
+
+    Attributes:
+        choose: makes the choices; the simplest comes first.
+        finite: every value is small, so that all texts can be listed.
+        references: names of definitions that may be referred to.
+    """
+
+    choose: Chooser
+    finite: bool = False
     references: tuple[str, ...] = ()
 
+    def perhaps(self, of: int = 2) -> bool:
+        """True once in `of` times."""
+        return self.choose.between(0, of - 1) == of - 1
 
-Draw = Any
-Schema = Any
+    def constant(self, depth: int) -> Any:
+        kind = self.choose.one_of(["string", "number", "literal"] + (["array", "object"] if depth else []))
+        if kind == "string":
+            return self.choose.one_of(("", "a", "ab", "b") if self.finite else STRINGS)
+        if kind == "number":
+            return self.choose.one_of((0, 1, 3, -2, 0.5, 12) if self.finite else NUMBERS)
+        if kind == "literal":
+            return self.choose.one_of([None, True, False])
+        values = [self.constant(depth - 1) for _ in range(self.choose.between(0, 2))]
+        return values if kind == "array" else dict(zip(KEYS, values, strict=False))
 
+    def pattern(self) -> str:
+        atoms = ["a", "b", "[ab]", "(?:ab)", "(a|ab)", "(?:b|ba)"]
+        atoms += [] if self.finite else [".", "[^a]", "é", "[^é\\n]", "😀", "\\d", "[a-c1]", "\\."]
+        repeats = ["", "", "", "?", "*", "+", "{2}", "{1,2}", "{2,}"]
 
-def _constant(draw: Draw, depth: int, finite: bool) -> Any:
-    kind = draw(st.sampled_from(["string", "number", "literal"] + (["array", "object"] if depth else [])))
-    if kind == "string":
-        return draw(st.sampled_from(("", "a", "ab", "b") if finite else STRINGS))
-    if kind == "number":
-        return draw(st.sampled_from((0, 1, 3, -2, 0.5, 12) if finite else NUMBERS))
-    if kind == "literal":
-        return draw(st.sampled_from([None, True, False]))
-    values = [_constant(draw, depth - 1, finite) for _ in range(draw(st.integers(0, 2)))]
-    return values if kind == "array" else dict(zip(KEYS, values, strict=False))
+        def sequence() -> str:
+            count = self.choose.between(1, 3)
+            return "".join(self.choose.one_of(atoms) + self.choose.one_of(repeats) for _ in range(count))
 
+        body = sequence()
+        if self.perhaps(4):
+            body = f"{body}|{sequence()}"
+            return f"^(?:{body})$" if self.perhaps() else body
+        return str(self.choose.one_of(["^", "", "^"]) + body + self.choose.one_of(["$", ""]))
 
-def pattern(draw: Draw, finite: bool = False) -> str:
-    atoms = ["a", "b", "[ab]", "ab", "(a|ab)", "(?:b|ba)"]
-    atoms += [] if finite else [".", "[^a]", "é", "[^é\\n]", "😀", "\\d", "[a-c1]", "\\."]
-    repeats = ["", "", "", "?", "*", "+", "{2}", "{1,2}", "{2,}"]
+    def string(self) -> dict[str, Any]:
+        schema: dict[str, Any] = {"type": "string"}
+        longest = 2 if self.finite else 4
+        if self.finite or self.perhaps():
+            schema["maxLength"] = longest - self.choose.between(0, longest)
+        if self.perhaps(3):
+            schema["minLength"] = self.choose.between(0, longest - 1)
+        if self.perhaps():
+            schema["pattern"] = self.pattern()
+        return schema
 
-    def sequence() -> str:
-        pieces = [
-            draw(st.sampled_from(atoms)) + draw(st.sampled_from(repeats)) for _ in range(draw(st.integers(1, 3)))
-        ]
-        return "".join(f"(?:{p[:-1]}){p[-1]}" if p[:2] in ("ab",) and p[-1] in "?*+" else p for p in pieces)
+    def number(self) -> dict[str, Any]:
+        schema: dict[str, Any] = {"type": self.choose.one_of(["integer", "number"])}
+        bounds = (0, 1, 3, 5, -2, 0.5, 2.5) if self.finite else NUMBERS
+        if self.finite or self.perhaps():
+            schema[self.choose.one_of(["minimum", "exclusiveMinimum"])] = self.choose.one_of(bounds)
+        if self.finite or self.perhaps():
+            schema[self.choose.one_of(["maximum", "exclusiveMaximum"])] = self.choose.one_of(bounds)
+        if self.perhaps(3):
+            schema["multipleOf"] = self.choose.one_of((1, 2, 3, 0.5, 0.1) if self.finite else STEPS)
+        return schema
 
-    body = sequence()
-    if draw(st.integers(0, 3)) == 0:
-        body = f"{body}|{sequence()}"
-        return f"^(?:{body})$" if draw(st.booleans()) else body
-    return draw(st.sampled_from(["^", "", "^"])) + body + draw(st.sampled_from(["$", ""]))
+    def array(self, depth: int) -> dict[str, Any]:
+        schema: dict[str, Any] = {"type": "array"}
+        longest = 2 if self.finite else 3
+        if self.perhaps():
+            schema["prefixItems"] = [self.schema(depth) for _ in range(self.choose.between(1, 2))]
+        if self.finite or not self.perhaps(4):
+            schema["items"] = self.schema(depth)
+        if self.finite or self.perhaps():
+            schema["maxItems"] = longest - self.choose.between(0, longest)
+        if self.perhaps(3):
+            schema["minItems"] = self.choose.between(0, longest - 1)
+        return schema
 
+    def object(self, depth: int) -> dict[str, Any]:
+        schema: dict[str, Any] = {"type": "object"}
+        keys = [*KEYS]
+        names = [keys.pop(self.choose.between(0, len(keys) - 1)) for _ in range(self.choose.between(0, 2 if self.finite else 3))]
+        if names or self.finite:
+            schema["properties"] = {name: self.schema(depth) for name in names}
+        required = [name for name in names if self.perhaps()]
+        if not self.finite and self.perhaps(8):
+            required.append(self.choose.one_of([key for key in KEYS if key not in required]))
+        if required:
+            schema["required"] = required
+        if self.perhaps(4):
+            pattern = "^[ab]$" if self.finite else self.choose.one_of(["^[ab]$", "^b", "a", "^.?$"])
+            schema["patternProperties"] = {pattern: self.schema(depth)}
+        rest = "closed" if self.finite else self.choose.one_of(["closed", "closed", "schema", "open"])
+        if rest != "open":
+            schema["additionalProperties"] = False if rest == "closed" else self.schema(depth)
+        if self.perhaps(5):
+            schema["minProperties"] = self.choose.between(0, 2)
+        if self.perhaps(5):
+            schema["maxProperties"] = 3 - self.choose.between(0, 3)
+        return schema
 
-def _string(draw: Draw, finite: bool) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "string"}
-    if finite or draw(st.booleans()):
-        schema["maxLength"] = draw(st.integers(0, 2 if finite else 4))
-    if draw(st.integers(0, 2)) == 0:
-        schema["minLength"] = draw(st.integers(0, 2 if finite else 4))
-    if draw(st.booleans()):
-        schema["pattern"] = pattern(draw, finite)
-    return schema
-
-
-def _number(draw: Draw, finite: bool) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": draw(st.sampled_from(["integer", "number"]))}
-    bounds = (0, 1, 3, 5, -2, 0.5, 2.5) if finite else NUMBERS
-    if finite or draw(st.booleans()):
-        schema[draw(st.sampled_from(["minimum", "exclusiveMinimum"]))] = draw(st.sampled_from(bounds))
-    if finite or draw(st.booleans()):
-        schema[draw(st.sampled_from(["maximum", "exclusiveMaximum"]))] = draw(st.sampled_from(bounds))
-    if draw(st.integers(0, 2)) == 0:
-        schema["multipleOf"] = draw(st.sampled_from((1, 2, 3, 0.5, 0.1) if finite else STEPS))
-    return schema
-
-
-def _array(draw: Draw, size: _Size) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "array"}
-    if draw(st.booleans()):
-        schema["prefixItems"] = [_schema(draw, size) for _ in range(draw(st.integers(1, 2)))]
-    if size.finite or draw(st.integers(0, 3)):
-        schema["items"] = _schema(draw, size)
-    if size.finite or draw(st.booleans()):
-        schema["maxItems"] = draw(st.integers(0, 2 if size.finite else 3))
-    if draw(st.integers(0, 2)) == 0:
-        schema["minItems"] = draw(st.integers(0, 2 if size.finite else 3))
-    return schema
-
-
-def _object(draw: Draw, size: _Size) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": "object"}
-    names = draw(st.lists(st.sampled_from(KEYS), unique=True, max_size=2 if size.finite else 3))
-    if names or size.finite:
-        schema["properties"] = {name: _schema(draw, size) for name in names}
-    required = [name for name in names if draw(st.booleans())]
-    if required:
-        schema["required"] = required
-    if draw(st.integers(0, 3)) == 0:
-        pattern = draw(st.sampled_from(["^[ab]$", "^b", "a"])) if not size.finite else "^[ab]$"
-        schema["patternProperties"] = {pattern: _schema(draw, size)}
-    rest = "closed" if size.finite else draw(st.sampled_from(["closed", "closed", "schema", "open"]))
-    if rest != "open":
-        schema["additionalProperties"] = False if rest == "closed" else _schema(draw, size)
-    if draw(st.integers(0, 4)) == 0:
-        schema["minProperties"] = draw(st.integers(0, 2))
-    if draw(st.integers(0, 4)) == 0:
-        schema["maxProperties"] = draw(st.integers(0, 3))
-    return schema
-
-
-def _schema(draw: Draw, size: _Size, here: bool = False) -> Schema:
-    """`here`: whether a reference may not stand at this very place (it would be a loop)."""
-    below = _Size(size.depth - 1, size.finite, size.references)
-    kinds = ["string", "number", "literal", "enum", "const", "boolean"]
-    if size.depth > 0:
-        kinds += ["array", "object", "object", "anyOf", "allOf", "types", "siblings"]
-    if size.references and not here:
-        kinds += ["reference", "reference"]
-    kind = draw(st.sampled_from(kinds))
-    if kind == "string":
-        return _string(draw, size.finite)
-    if kind == "number":
-        return _number(draw, size.finite)
-    if kind == "literal":
-        return {"type": draw(st.sampled_from(["null", "boolean"]))}
-    if kind == "boolean":
-        return {} if not size.finite and draw(st.integers(0, 2)) == 0 else draw(st.sampled_from([{"type": "null"}, False]))
-    if kind == "enum":
-        return {"enum": [_constant(draw, min(size.depth, 1), size.finite) for _ in range(draw(st.integers(1, 3)))]}
-    if kind == "const":
-        return {"const": _constant(draw, min(size.depth, 1), size.finite)}
-    if kind == "array":
-        return _array(draw, below)
-    if kind == "object":
-        return _object(draw, below)
-    if kind == "reference":
-        return {"$ref": f"#/$defs/{draw(st.sampled_from(size.references))}"}
-    if kind == "types":
-        found = {**_string(draw, size.finite), **_number(draw, size.finite), **_object(draw, below)}
-        return {**found, "type": draw(st.sampled_from([["string", "integer"], ["object", "null"], ["number", "object"]]))}
-    parts = [_schema(draw, below, here) for _ in range(draw(st.integers(1, 3)))]
-    if kind == "siblings":
-        own = draw(st.sampled_from([_object, _array]))(draw, below)
-        return {**own, draw(st.sampled_from(["anyOf", "allOf"])): parts}
-    return {kind: parts}
+    def schema(self, depth: int, here: bool = False) -> Schema:
+        """`here`: whether a reference may not stand at this very place (it would be a loop)."""
+        kinds = ["string", "number", "literal", "enum", "const", "boolean"]
+        if depth > 0:
+            kinds += 2 * ["array", "object", "object", "anyOf", "allOf", "types", "siblings"]
+        if self.references and not here:
+            kinds += ["reference", "reference"]
+        kind = self.choose.one_of(kinds)
+        if kind == "string":
+            return self.string()
+        if kind == "number":
+            return self.number()
+        if kind == "literal":
+            return {"type": self.choose.one_of(["null", "boolean"])}
+        if kind == "boolean":
+            return self.choose.one_of([{"type": "null"}, False] if self.finite else [{}, {"type": "null"}, True, False])
+        if kind == "enum":
+            return {"enum": [self.constant(min(depth, 1)) for _ in range(self.choose.between(1, 3))]}
+        if kind == "const":
+            return {"const": self.constant(min(depth, 1))}
+        if kind == "array":
+            return self.array(depth - 1)
+        if kind == "object":
+            return self.object(depth - 1)
+        if kind == "reference":
+            return {"$ref": f"#/$defs/{self.choose.one_of(self.references)}"}
+        if kind == "types":
+            found = {**self.string(), **self.number(), **self.object(depth - 1)}
+            types = [["string", "integer"], ["object", "null"], ["number", "object"], ["object", "string", "boolean"]]
+            return {**found, "type": self.choose.one_of(types)}
+        parts = [self.schema(depth - 1, here) for _ in range(self.choose.between(1, 3))]
+        if kind == "siblings":
+            own = self.object(depth - 1) if self.choose.one_of([True, True, False]) else self.array(depth - 1)
+            return {**own, self.choose.one_of(["anyOf", "anyOf", "allOf"]): parts}
+        return {kind: parts}
 
 
-@st.composite
-def schemas(draw: Draw, depth: int = 2) -> Schema:
-    """Schemas of every keyword that the oracle knows; some recursive, some without any value."""
-    names = draw(st.sampled_from([(), (), ("r",), ("r", "s")]))
-    schema = _schema(draw, _Size(depth, references=names))
+def build_schema(choose: Chooser, depth: int) -> Schema:
+    """A schema of every keyword that the oracle knows; some are recursive, some have no value."""
+    names = choose.one_of([(), (), ("r",), ("r", "s")])
+    builder = Builder(choose, references=names)
+    schema = builder.schema(depth)
     if names and isinstance(schema, dict):
         # Inside a definition references stand below arrays and objects only.
-        definitions = {name: _schema(draw, _Size(depth, references=names), here=True) for name in names}
-        schema = {**schema, "$defs": definitions}
+        schema = {**schema, "$defs": {name: builder.schema(depth, here=True) for name in names}}
     return schema
 
 
 @st.composite
-def finite_schemas(draw: Draw, depth: int = 2) -> Schema:
+def schemas(draw: Any, depth: int = 2) -> Schema:
+    """See `build_schema`."""
+    return build_schema(Drawn(draw), depth)
+
+
+@st.composite
+def finite_schemas(draw: Any, depth: int = 2) -> Schema:
     """Schemas whose texts can all be listed: small bounds, closed objects, no recursion."""
-    return _schema(draw, _Size(depth, finite=True))
+    return Builder(Drawn(draw), finite=True).schema(depth)
+
+
+@st.composite
+def patterns(draw: Any) -> str:
+    return Builder(Drawn(draw)).pattern()
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -441,9 +441,8 @@ def test_jump_forward_equals_the_oracle(schema: Any, number: int) -> None:
 
 
 @settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=CHECKS)
-@given(st.data(), st.integers(0, 2**32 - 1))
-def test_masks_of_patterns(data: st.DataObject, number: int) -> None:
-    pattern = strategies.pattern(data.draw)
+@given(strategies.patterns(), st.integers(0, 2**32 - 1))
+def test_masks_of_patterns(pattern: str, number: int) -> None:
     check_text(TextOracle(pattern), lambda compiler: compiler.compile_regex(pattern), pattern, number)
 
 
