@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Protocol
 
-from maskwright.compile.plans import Plan, Plans, Safe
+from maskwright.compile.plans import NOT_SAFE, Plan, Plans, Safe
 from maskwright.compile.rows import Row, RowCache, RowWalker
 from maskwright.compile.spelling import Spelling
 from maskwright.compile.tables import AutomatonTables
@@ -57,6 +57,18 @@ class Named(Published):
 
     def share_key(self, index: int) -> Hashable | None:
         return self.key
+
+
+def _classes(edges: Iterable[Edge], default: int) -> tuple[list[int], list[Edge]]:
+    """The row of transition values of some edges, and the edges with class numbers in place of values."""
+    row, numbers, shape = [default], {default: 0}, []
+    for low, high, value in edges:
+        number = numbers.get(value)
+        if number is None:
+            number = numbers[value] = len(row)
+            row.append(value)
+        shape.append((low, high, number))
+    return row, shape
 
 
 class Automaton:
@@ -134,21 +146,28 @@ class Automaton:
 
     def emit(
         self, state: int, edges: Iterable[Edge], *, final: int = -1, op: int = L.OP_NONE, argument: int = 0,
-        safe: Safe = (0, 0, 0), default: int = 0,
+        safe: Safe = NOT_SAFE, default: int = 0,
     ) -> None:
         """Publish a state with these transitions; bytes of no edge have the transition value `default`."""
-        row, numbers, shape = [default], {default: 0}, []
-        for low, high, value in edges:
-            number = numbers.get(value)
-            if number is None:
-                number = numbers[value] = len(row)
-                row.append(value)
-            shape.append((low, high, number))
+        row, shape = _classes(edges, default)
         tables = self.tables
         tables.set_state(
             state, tables.add_transitions(tuple(row)), self._map(tuple(shape)), final, op, argument,
-            tables.add_safe(*safe),
+            tables.add_safe(*safe) if safe is not NOT_SAFE else 0,
         )
+
+    def emit_pair(
+        self, state: int, edges: Iterable[Edge], extra: Sequence[tuple[int, int]], call: Callable[[int], int], default: int,
+        op: int, argument: int,
+    ) -> None:
+        """Publish `state` with `edges` and, over the bytes of `extra`, call(after), where `after` is a state with `edges` alone."""
+        row, shape = _classes(edges, default)
+        tables = self.tables
+        after = self.allocate(1, PUBLISHED)
+        tables.set_state(after, tables.add_transitions(tuple(row)), self._map(tuple(shape)))
+        shape += [(low, high, len(row)) for low, high in extra]
+        row.append(call(after))
+        tables.set_state(state, tables.add_transitions(tuple(row)), self._map(tuple(shape)), -1, op, argument)
 
     def _map(self, shape: tuple[Edge, ...]) -> int:
         """Offset of the map of byte classes of some edges, given with class numbers; few shapes recur."""

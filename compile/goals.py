@@ -18,7 +18,7 @@ from maskwright.grammars import boolean
 from maskwright.grammars.boolean import Bool
 from maskwright.grammars.errors import LimitExceeded, UnsupportedError
 
-__all__ = ["Asked", "Goal", "Labels", "Term", "ask", "terms_of"]
+__all__ = ["NO_LABELS", "Asked", "Goal", "Labels", "Term", "ask", "terms_of"]
 
 Term = frozenset[Any]  # of ArrayShape or ObjectShape
 
@@ -44,6 +44,10 @@ class Labels:
             self._numbers[outcome] = found
             self.outcomes.append(outcome)
         return found
+
+
+NO_LABELS = Labels(0)
+"""The labels of every goal that observes nothing: label 0."""
 
 
 @dataclass(frozen=True, slots=True)

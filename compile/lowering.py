@@ -70,11 +70,10 @@ class Lowering:
         if options.whitespace != "flexible" or options.separators is not None or options.max_whitespace == 0:
             automaton.emit(state, edges, default=default, op=op, argument=argument)
             return
-        after = automaton.allocate(1, PUBLISHED)
-        automaton.emit(after, edges, default=default)
-        call = automaton.tables.add_call(self._whitespace_frame(), after, True)
-        blanks = [(low, high, call) for low, high in _WHITESPACE]
-        automaton.emit(state, [*edges, *blanks], default=default, op=op, argument=argument)
+        frame, add_call = self._whitespace_frame(), automaton.tables.add_call
+        automaton.emit_pair(
+            state, edges, _WHITESPACE, lambda after: add_call(frame, after, True), default, op, argument
+        )
 
     def separated(self, separator: str, edges: list[Edge], *, default: int = 0) -> tuple[int, int]:
         """(first byte, state after it) of `,` or `:` with the white space that may follow, leading to `edges`."""

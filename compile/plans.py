@@ -18,7 +18,7 @@ from maskwright.compile.token_tables import TokenTables
 from maskwright.grammars.charset import CharSet
 from maskwright.kernels import layout as L
 
-__all__ = ["Plan", "Plans", "Safe"]
+__all__ = ["NOT_SAFE", "Plan", "Plans", "Safe"]
 
 _ASCII = CharSet([(0, 0x7F)])
 _NON_ASCII = ~_ASCII
@@ -27,6 +27,8 @@ _MAX_PLANS = 4096
 
 Item = tuple[Sequence, int]  # bytes still to come, number of the target after them
 Safe = tuple[int, int, int]  # ASCII bytes below 64, those above, flags (kernels/layout.py)
+
+NOT_SAFE: Safe = (0, 0, 0)
 
 
 class Node(NamedTuple):

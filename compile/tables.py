@@ -91,8 +91,11 @@ class AutomatonTables:
     def allocate(self, count: int) -> int:
         """Numbers for `count` new states, not lowered yet; the first of them."""
         first = self.state_count
-        self.reserve(count, 0, 0)
         self.state_count += count
+        if self.state_count * L.STATE_SIZE > len(self.states) or self.state_count > self.max_states:
+            self.state_count = first
+            self.reserve(count, 0, 0)
+            self.state_count += count
         # A kernel that was interrupted may have left records beyond the end.
         self.states[first * L.STATE_SIZE : self.state_count * L.STATE_SIZE] = -1
         return first

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 
 from maskwright.compile.automaton import PUBLISHED, Automaton, Edge, Named
-from maskwright.compile.plans import Safe
+from maskwright.compile.plans import NOT_SAFE, Safe
 from maskwright.compile.spelling import Spelling
 from maskwright.grammars import regular
 from maskwright.grammars.charset import CharSet
@@ -52,6 +52,8 @@ class TextStates:
         self._states: dict[Parts, int] = {}
         self._bounded: dict[tuple[Regex, int], int] = {}
         self._farthest: dict[Regex, int | None] = {}
+        self.products: set[Parts] = set()
+        """States of a pattern and a length that are known not to be worth a register."""
 
     def state(self, parts: Parts) -> int:
         """The state that has these languages before it. parts[0] is not empty."""
@@ -75,7 +77,7 @@ class TextStates:
     def lay(self, groups: list[tuple[CharSet, Parts]], loop: Parts) -> tuple[list[Edge], Safe]:
         """The transitions over sets of characters to the states after them, and the safe set if `loop` is among those."""
         targets = [self.state(after) for _, after in groups]
-        safe: Safe = (0, 0, 0)
+        safe = NOT_SAFE
         plan = self._plans.plan(tuple(charset for charset, _ in groups))
         for number, (_, after) in enumerate(groups):
             if after == loop:
@@ -100,7 +102,7 @@ class TextStates:
         targets = [self.bounded_state(after, slack) for _, (after,) in groups]
         plan = self._plans.plan(tuple(charset for charset, _ in groups))
         edges = self.automaton.lay_plan(plan, targets)
-        safe: Safe = (0, 0, 0)
+        safe = NOT_SAFE
         for number, target in enumerate(targets):
             if target == state:
                 safe = plan.safe[number]
@@ -178,13 +180,15 @@ class _Text:
         if len(parts) == 1 and _counts(parts[0]):
             self._lower_counted(state)
             return
+        groups = states.derive(parts)
         if len(parts) == 1 and (split := _split_bound(parts[0])) is not None:
             language, bound = split
-            slack = states.farthest_end(language)
+            slack = None if parts in states.products else states.farthest_end(language)
             if slack is not None and slack + 2 <= bound:
                 states.emit_bounded(state, language, slack, L.OP_SET, bound - slack)
                 return
-        edges, safe = states.lay(states.derive(parts), parts)
+            states.products.update(after for _, after in groups)
+        edges, safe = states.lay(groups, parts)
         ends = states.may_end(parts)
         if states.quoted:
             edges += states.ending(parts)
@@ -245,10 +249,11 @@ def _farthest_end(language: Regex, alphabet: CharSet | None) -> int | None:
     """See TextStates.farthest_end: a visit of all states, then distances from the ends backwards."""
     before: dict[Regex, list[Regex]] = {language: []}
     queue = [language]
+    most = _MAX_VISITED if language.plain else _MAX_VISITED // 4  # without `plain`, every state must be proved alive
     for state in queue:
         for _, (after,) in derive((state,), alphabet):
             if after not in before:
-                if len(before) >= _MAX_VISITED:
+                if len(before) >= most:
                     return None
                 before[after] = []
                 queue.append(after)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 
 from maskwright.compile.arrays import ArrayFrame
-from maskwright.compile.goals import Goal, Labels, Term, terms_of
+from maskwright.compile.goals import NO_LABELS, Goal, Labels, Term, terms_of
 from maskwright.compile.automaton import Edge
 from maskwright.compile.lowering import Lowering
 from maskwright.compile.objects import ObjectFrame
@@ -52,7 +52,7 @@ class GrammarStates:
         """The state before a value of `goal`, and the labels it may end with."""
         found = self._entries.get(goal)
         if found is None:
-            labels = Labels(len(goal.observed))
+            labels = Labels(len(goal.observed)) if goal.observed else NO_LABELS
             found = self._entries[goal] = (self.automaton.allocate(1, _Value(self, goal, labels)), labels)
         return found
 
@@ -118,12 +118,9 @@ class GrammarStates:
             value.literals
             or not regular.is_empty(value.string)
             or not regular.is_empty(value.number)
-            or (value.array.kind != "false" and self.array(value.array, (), _NO_LABELS).possible())
-            or (value.object.kind != "false" and self.object(value.object, (), _NO_LABELS).possible())
+            or (value.array.kind != "false" and self.array(value.array, (), NO_LABELS).possible())
+            or (value.object.kind != "false" and self.object(value.object, (), NO_LABELS).possible())
         )
-
-
-_NO_LABELS = Labels(0)
 
 
 class _Value:

@@ -88,6 +88,7 @@ class Object(NamedTuple):
 
 Node = Nothing | Literal | Number | String | Array | Object
 
+_OUTSIDE_STRINGS = frozenset(bytes([byte]) for byte in b'{}[]:,"+-.0123456789eEtrufalsn \t\n\r')
 _LITERALS: dict[str, Any] = {"null": None, "true": True, "false": False}
 _NUMBER_PREFIX = re.compile(rb"-?(?:(?:0|[1-9][0-9]*)(?:\.(?:[0-9]+(?:[eE](?:[+-]?[0-9]*)?)?)?|[eE](?:[+-]?[0-9]*)?)?)?")
 _PLAIN = re.compile(rb"[\x20\x21\x23-\x5b\x5d-\x7f]+")  # characters of strings that are single bytes
@@ -291,6 +292,19 @@ def parse_prefix(data: bytes, policy: Policy) -> Node | None:
         return _Parser(data, policy).root()
     except _Reject:
         return None
+
+
+def _in_string(node: Node) -> bool:
+    """Whether the next byte belongs to a string that has begun."""
+    match node:
+        case String():
+            return not node.closed
+        case Array():
+            return bool(node.items) and _in_string(node.items[-1])
+        case Object():
+            return node.key is not None or bool(node.members) and _in_string(node.members[-1][1])
+        case _:
+            return False
 
 
 def _end(node: Node) -> Node | None:
@@ -766,9 +780,12 @@ class Oracle:
 
     def allowed(self, prefix: bytes, tokens: Iterable[bytes]) -> set[bytes]:
         """Those of `tokens` (none of them empty) after which `prefix` is still viable."""
-        tokens = set(tokens)
-        first = {token[:1]: self.viable(prefix + token[:1]) for token in tokens}
-        return {t for t in tokens if first[t[:1]] and (len(t) == 1 or self.viable(prefix + t))}
+        tokens, node = set(tokens), parse_prefix(prefix, self.policy)
+        starts = {token[:1] for token in tokens}
+        if node is not None and not _in_string(node):
+            starts &= _OUTSIDE_STRINGS
+        first = {byte: self.viable(prefix + byte) for byte in starts}
+        return {t for t in tokens if first.get(t[:1]) and (len(t) == 1 or self.viable(prefix + t))}
 
     # Schemas
 

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 from hypothesis import strategies as st
@@ -251,7 +252,7 @@ class Vocabulary:
     def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:  # what Hypothesis shows of a failing case
         printer.text(repr(self))
 
-    @property
+    @cached_property
     def ordinary(self) -> dict[int, bytes]:
         """The tokens that stand for their bytes, by id."""
         return {n: t for n, t in enumerate(self.tokens) if n not in self.eos and n not in self.special}
