@@ -11,8 +11,8 @@ from collections.abc import Hashable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from maskwright.compile.goals import Asked, Labels, Term, ask
 from maskwright.compile.automaton import Edge
+from maskwright.compile.goals import Asked, Labels, Term, ask
 from maskwright.grammars import boolean
 from maskwright.grammars.boolean import Bool
 from maskwright.grammars.ir import ArrayShape
@@ -101,6 +101,11 @@ class ArrayFrame:
             found = self._states[key] = self.states.automaton.allocate(1, _ArrayState(self, *key))
         return found
 
+    def item_end(self, cut: int, alive: Alive) -> int:
+        """The state after an item that began between cuts[cut] and the next one."""
+        step = cut + 1 < len(self.cuts) and self.cuts[cut + 1] == self.cuts[cut] + 1
+        return self._state("after", cut + 1, alive) if step else self._state("again", cut, alive)
+
     def _relevant(self, count: int, alive: Alive) -> Alive:
         """The shapes that can still make a difference."""
         keep = {shape for term in self._viable(count, alive) for shape in term}
@@ -112,8 +117,7 @@ class ArrayFrame:
         """What the next item must be."""
         count = self.cuts[cut]
         terms = [
-            term for term in self._viable(count, alive)
-            if (longest := self.longest(term)) is None or count < longest
+            term for term in self._viable(count, alive) if (longest := self.longest(term)) is None or count < longest
         ]
         return ask(terms, {shape: _question(shape, count) for shape in alive}, self.states.satisfiable)
 
@@ -152,11 +156,14 @@ class _ArrayState:
         call = 0
         if asked is not None:
             entry, labels = frame.states.entry(asked.goal)
-            block = automaton.allocate(labels.capacity, _AfterItem(frame, cut, alive, asked, labels))
+            if asked.questions:
+                block = automaton.allocate(labels.capacity, _AfterItem(frame, cut, asked, labels))
+            else:
+                block = frame.item_end(cut, asked.certain)
             call = automaton.tables.add_call(entry, block, False)
         op, argument = L.OP_NONE, 0
         if self.kind == "again" and bounded:
-            # With a width of one the next item has already reached the next cut: _AfterItem goes there directly.
+            # With a width of one the next item has already reached the next cut: item_end goes there directly.
             op, argument = L.OP_COUNT, frame._state("after", cut + 1, alive)
         elif bounded and width > 1:
             op, argument = L.OP_SET, width
@@ -175,20 +182,17 @@ class _ArrayState:
 class _AfterItem:
     """Owner of the states after an item, one a label of the item."""
 
-    __slots__ = ("alive", "asked", "cut", "frame", "labels")
+    __slots__ = ("asked", "cut", "frame", "labels")
 
-    def __init__(self, frame: ArrayFrame, cut: int, alive: Alive, asked: Asked, labels: Labels) -> None:
-        self.frame, self.cut, self.alive, self.asked, self.labels = frame, cut, alive, asked, labels
+    def __init__(self, frame: ArrayFrame, cut: int, asked: Asked, labels: Labels) -> None:
+        self.frame, self.cut, self.asked, self.labels = frame, cut, asked, labels
 
     def share_key(self, index: int) -> Hashable | None:
         return None
 
     def lower(self, index: int, state: int) -> None:
-        frame, cut = self.frame, self.cut
-        alive = self.asked.alive(self.labels.outcomes[index])
-        step = cut + 1 < len(frame.cuts) and frame.cuts[cut + 1] == frame.cuts[cut] + 1
-        target = frame._state("after", cut + 1, alive) if step else frame._state("again", cut, alive)
-        lowering, automaton = frame.states.lowering, frame.states.automaton
+        automaton = self.frame.states.automaton
+        target = self.frame.item_end(self.cut, self.asked.alive(self.labels.outcomes[index]))
         automaton.lower(target)
         automaton.tables.set_alias(state, target)
 
@@ -198,5 +202,3 @@ def _question(shape: ArrayShape, index: int) -> Bool:
     if shape.max_items is not None and index >= shape.max_items:
         return boolean.FALSE
     return shape.prefix[index] if index < len(shape.prefix) else shape.rest
-
-

@@ -46,7 +46,9 @@ class Published:
 
 
 PUBLISHED = Published()
-ALONGSIDE = Published()  # states of a trie of keys laid over every string: their rows differ from that one's in few places
+ALONGSIDE = (
+    Published()
+)  # states of a trie of keys laid over every string: their rows differ from that one's in few places
 
 
 class Named(Published):
@@ -108,7 +110,9 @@ class Automaton:
     def resolved(self, state: int) -> tuple[int, int]:
         """The state and register that a text has which starts in `state`, lowered."""
         while True:
-            _, _, _, op, argument, alias, _, _ = self.tables.states[state * L.STATE_SIZE : (state + 1) * L.STATE_SIZE].tolist()
+            _, _, _, op, argument, alias, _, _ = self.tables.states[
+                state * L.STATE_SIZE : (state + 1) * L.STATE_SIZE
+            ].tolist()
             if alias == state:
                 break
             state = alias
@@ -145,22 +149,40 @@ class Automaton:
         return owner.share_key(index)
 
     def emit(
-        self, state: int, edges: Iterable[Edge], *, final: int = -1, op: int = L.OP_NONE, argument: int = 0,
-        safe: Safe = NOT_SAFE, default: int = 0,
+        self,
+        state: int,
+        edges: Iterable[Edge],
+        *,
+        final: int = -1,
+        op: int = L.OP_NONE,
+        argument: int = 0,
+        safe: Safe = NOT_SAFE,
+        default: int = 0,
     ) -> None:
         """Publish a state with these transitions; bytes of no edge have the transition value `default`."""
         row, shape = _classes(edges, default)
         tables = self.tables
         tables.set_state(
-            state, tables.add_transitions(tuple(row)), self._map(tuple(shape)), final, op, argument,
+            state,
+            tables.add_transitions(tuple(row)),
+            self._map(tuple(shape)),
+            final,
+            op,
+            argument,
             tables.add_safe(*safe) if safe is not NOT_SAFE else 0,
         )
 
     def emit_pair(
-        self, state: int, edges: Iterable[Edge], extra: Sequence[tuple[int, int]], call: Callable[[int], int], default: int,
-        op: int, argument: int,
+        self,
+        state: int,
+        edges: Iterable[Edge],
+        extra: Sequence[tuple[int, int]],
+        call: Callable[[int], int],
+        default: int,
+        op: int,
+        argument: int,
     ) -> None:
-        """Publish `state` with `edges` and, over the bytes of `extra`, call(after), where `after` is a state with `edges` alone."""
+        """Publish `state` with `edges`, and call(after) over the bytes of `extra`; `after` has `edges` alone."""
         row, shape = _classes(edges, default)
         tables = self.tables
         after = self.allocate(1, PUBLISHED)
@@ -188,7 +210,8 @@ class Automaton:
 
     def lay_plan(self, plan: Plan, targets: Sequence[int]) -> list[Edge]:
         """The edges of a plan whose numbers stand for `targets`; states inside characters are published, equal ones once."""
-        tables, laid = self.tables, []
+        tables = self.tables
+        laid: list[int] = []
         for classes, numbers in plan.nodes:
             row = (0, *[targets[number] if number >= 0 else laid[~number] for number in numbers])
             key = (tables.add_map(classes), tables.add_transitions(row))
@@ -258,8 +281,13 @@ class Automaton:
         entry = {L.OP_NONE: "", L.OP_POP: "ends the frame", L.OP_SET: f"register := {argument}"}.get(
             op, f"register -= 1, at 0 go to {label(argument)}"
         )
-        notes = [entry, f"may end with {final}" if final >= 0 and op != L.OP_POP else "", f"result {final}" if op == L.OP_POP else "",
-                 "has a safe set" if safe else "", f"else as {label(otherwise)}" if otherwise else ""]
+        notes = [
+            entry,
+            f"may end with {final}" if final >= 0 and op != L.OP_POP else "",
+            f"result {final}" if op == L.OP_POP else "",
+            "has a safe set" if safe else "",
+            f"else as {label(otherwise)}" if otherwise else "",
+        ]
         lines = [f"{label(state)}: " + ", ".join(note for note in notes if note)]
         groups: dict[int, list[int]] = {}
         classes = tables.maps[byte_map : byte_map + 256].tolist()
@@ -291,5 +319,3 @@ def _byte_ranges(members: list[int]) -> str:
             found.append(name(start) if start == previous else f"{name(start)}-{name(previous)}")
             start = byte
     return " ".join(found)
-
-

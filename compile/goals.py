@@ -77,7 +77,9 @@ def terms_of(formula: Bool) -> tuple[Term, ...]:
         for argument in formula.args:
             branches = terms_of(argument)
             if len(terms) * len(branches) > _MAX_TERMS:
-                raise LimitExceeded("max_terms", len(terms) * len(branches), _MAX_TERMS, what="alternatives of one container")
+                raise LimitExceeded(
+                    "max_terms", len(terms) * len(branches), _MAX_TERMS, what="alternatives of one container"
+                )
             terms = {left | right: None for left in terms for right in branches}
     else:
         raise UnsupportedError(f"`{kind}` over arrays or objects is not built yet")
@@ -105,9 +107,7 @@ class Asked:
         return frozenset(alive)
 
 
-def ask(
-    terms: Iterable[Term], questions: Mapping[Any, Bool], satisfiable: Callable[[Bool], bool]
-) -> Asked | None:
+def ask(terms: Iterable[Term], questions: Mapping[Any, Bool], satisfiable: Callable[[Bool], bool]) -> Asked | None:
     """What to demand of the next child so that one of `terms` survives; None when no value can.
 
     Args:
@@ -135,5 +135,7 @@ def ask(
         elif question.kind != "false":
             open_.setdefault(question, []).append(shape)
     return Asked(
-        Goal(must, tuple(open_)), frozenset(certain), tuple((question, tuple(shapes)) for question, shapes in open_.items())
+        Goal(must, tuple(open_)),
+        frozenset(certain),
+        tuple((question, tuple(shapes)) for question, shapes in open_.items()),
     )

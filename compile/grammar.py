@@ -35,7 +35,12 @@ class CompiledGrammar:
     """
 
     def __init__(
-        self, automaton: Automaton, root: int, state_count: int, max_states: int, warnings: Sequence[str] = (),
+        self,
+        automaton: Automaton,
+        root: int,
+        state_count: int,
+        max_states: int,
+        warnings: Sequence[str] = (),
         python_type: Any = None,
     ) -> None:
         self._automaton = automaton
@@ -50,8 +55,14 @@ class CompiledGrammar:
 
     @classmethod
     def of_schema(
-        cls, automaton: Automaton, options: SchemaOptions, root: Bool, value_of: Callable[[Bool], Value], max_states: int,
-        warnings: Sequence[str] = (), python_type: Any = None,
+        cls,
+        automaton: Automaton,
+        options: SchemaOptions,
+        root: Bool,
+        value_of: Callable[[Bool], Value],
+        max_states: int,
+        warnings: Sequence[str] = (),
+        python_type: Any = None,
     ) -> CompiledGrammar:
         """The JSON texts of the values that `root` admits.
 

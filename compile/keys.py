@@ -120,7 +120,8 @@ class KeyClasses:
         spelled = _SpelledKeys(
             states.lowering, {self.names[number]: result for number, result in results.items()}, texts
         )
-        return spelled.state(("", parts if texts is not None else None))
+        start_parts: Any = ("", parts if texts is not None else None)  # see _SpelledKeys
+        return spelled.state(start_parts)
 
     def _other_texts(self, states: GrammarStates, others: Sequence[KeyClass]) -> tuple[TextStates | None, Parts]:
         """The states of the other keys' texts, and where they start."""
@@ -193,5 +194,3 @@ class _SpelledKeys(TextStates):
             return self.results[prefix]
         assert self.others is not None
         return self.others.result(rest)
-
-

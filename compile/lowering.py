@@ -46,7 +46,11 @@ class Lowering:
     def of(cls, automaton: Automaton, options: SchemaOptions) -> Lowering:
         """The automaton's lowering for a policy; options that do not change texts make no difference."""
         key: Hashable = (
-            options.whitespace, options.max_whitespace, options.separators, options.ensure_ascii, options.escapes,
+            options.whitespace,
+            options.max_whitespace,
+            options.separators,
+            options.ensure_ascii,
+            options.escapes,
             options.property_order,
         )
         found = automaton.policies.get(key)
@@ -110,4 +114,3 @@ class Lowering:
                 automaton.emit(more, edges, final=0, op=L.OP_COUNT, argument=automaton.end(0), safe=safe)
             self._whitespace = start
         return self._whitespace
-

@@ -15,9 +15,9 @@ from collections.abc import Hashable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from maskwright.compile.automaton import Edge
 from maskwright.compile.goals import Asked, Goal, Labels, Term, ask
 from maskwright.compile.keys import KeyClass, KeyClasses, question_of
-from maskwright.compile.automaton import Edge
 from maskwright.grammars import boolean
 from maskwright.grammars.boolean import Bool
 from maskwright.grammars.ir import ObjectShape
@@ -36,13 +36,13 @@ class Progress(NamedTuple):
     Attributes:
         position: named keys before it in schema order can no longer come ("schema"); 0 with "any".
         done: numbers of the named keys written ("any"); empty with "schema".
-        count: members so far, no further than the largest bound.
+        members: how many there are so far, no further than the largest bound.
         alive: the shapes that hold so far.
     """
 
     position: int
     done: frozenset[int]
-    count: int
+    members: int
     alive: Alive
 
 
@@ -96,7 +96,7 @@ class ObjectFrame:
         return found
 
     def _term_viable(self, term: Term, progress: Progress) -> bool:
-        key = (term, progress.position, progress.done, progress.count)
+        key = (term, progress.position, progress.done, progress.members)
         found = self._viable.get(key)
         if found is None:
             found = self._find_viable(term, progress)
@@ -110,7 +110,7 @@ class ObjectFrame:
         needed = {number for number in needed if number >= progress.position}
         if not all(self._key_possible(term, number) for number in needed):
             return False
-        least = progress.count + len(needed)
+        least = progress.members + len(needed)
         highest = min((s.max_properties for s in term if s.max_properties is not None), default=None)
         lowest = max((shape.min_properties for shape in term), default=0)
         if highest is not None and max(least, lowest) > highest:
@@ -136,16 +136,16 @@ class ObjectFrame:
 
     def after(self, progress: Progress, key: int | KeyClass) -> Progress:
         """The progress after a member, as far as the key decides it (shapes that its value kills are still alive)."""
-        count = min(progress.count + 1, self.largest_bound)
+        members = min(progress.members + 1, self.largest_bound)
         if self.any_order:
             done = progress.done | {key} if isinstance(key, int) else progress.done
-            return Progress(0, done, count, progress.alive)
+            return Progress(0, done, members, progress.alive)
         position = key + 1 if isinstance(key, int) else len(self.names)
         skipped = range(progress.position, position if not isinstance(key, int) else key)
         alive = progress.alive
         if skipped:
             alive = frozenset(s for s in alive if not any(number in skipped for number in self.required[s]))
-        return Progress(position, frozenset(), count, alive)
+        return Progress(position, frozenset(), members, alive)
 
     def ask(self, progress: Progress, key: int | KeyClass) -> Asked | None:
         """What the value of a key must be for the object to go on; None when the key cannot come now."""
@@ -157,12 +157,12 @@ class ObjectFrame:
         terms = [term for term in terms if self._term_viable(term, after)]
         if not terms:
             return None
-        full = {s for s in after.alive if s.max_properties is not None and progress.count >= s.max_properties}
+        full = {s for s in after.alive if s.max_properties is not None and progress.members >= s.max_properties}
         questions = {s: boolean.FALSE if s in full else self.question(s, key) for s in after.alive}
         return ask(terms, questions, self.states.satisfiable)
 
     def _may_add(self, term: Term, progress: Progress) -> bool:
-        return all(shape.max_properties is None or progress.count < shape.max_properties for shape in term)
+        return all(shape.max_properties is None or progress.members < shape.max_properties for shape in term)
 
     def keys(self, progress: Progress) -> Iterator[int | KeyClass]:
         """The keys and classes of keys that may come next."""
@@ -266,7 +266,7 @@ class ObjectFrame:
         missing = self.required[shape] - progress.done
         if not self.any_order:
             missing = frozenset(number for number in missing if number >= progress.position)
-        return not missing and shape.min_properties <= progress.count
+        return not missing and shape.min_properties <= progress.members
 
 
 class _Opened:
@@ -299,7 +299,7 @@ class _MemberEnd(_Opened):
     __slots__ = ()
 
     def lower(self, index: int, state: int) -> None:
-        frame, lowering, automaton = self.frame, self.frame.states.lowering, self.frame.states.automaton
+        frame, lowering = self.frame, self.frame.states.lowering
         edges = frame.closing(self.progress)
         call = frame.key_call(self.progress)
         if call:
@@ -332,7 +332,11 @@ class _AfterKey:
         asked = frame.ask(origin, key)
         assert asked is not None, "a key that cannot come was written"
         entry, labels = frame.states.entry(asked.goal)
-        block = automaton.allocate(labels.capacity, _AfterMember(frame, frame.after(origin, key), asked, labels))
+        after = frame.after(origin, key)
+        if asked.questions:
+            block = automaton.allocate(labels.capacity, _AfterMember(frame, after, asked, labels))
+        else:
+            block = frame.member_end(after._replace(alive=asked.certain))
         call = automaton.tables.add_call(entry, block, False)
         first, separated = lowering.separated(":", [], default=call)
         lowering.place(state, [(first, first, separated)])
@@ -355,5 +359,3 @@ class _AfterMember:
         target = self.frame.member_end(self.progress._replace(alive=alive))
         automaton.lower(target)
         automaton.tables.set_alias(state, target)
-
-

@@ -11,6 +11,7 @@ and the rest. So the tree of bytes is made once, and laid into the automaton wit
 from __future__ import annotations
 
 from collections.abc import Sequence as Sequence_
+from itertools import pairwise
 from typing import NamedTuple
 
 from maskwright.compile.spelling import Sequence, Spelling, spell_utf8
@@ -111,7 +112,7 @@ class Plans:
         """The first bytes of `items`; states after them are appended to `nodes`, equal ones once."""
         cuts = sorted({sequence[0][0] for sequence, _ in items} | {sequence[0][1] + 1 for sequence, _ in items})
         edges: list[tuple[int, int, int]] = []
-        for low, stop in zip(cuts, cuts[1:], strict=False):
+        for low, stop in pairwise(cuts):
             tails = tuple((rest[1:], number) for rest, number in items if rest[0][0] <= low <= rest[0][1])
             if not tails:
                 continue
@@ -131,7 +132,9 @@ class Plans:
                     edges.append((byte, byte, target))
         return edges
 
-    def _node(self, tails: tuple[Item, ...], nodes: list[Node], numbers: dict[tuple[Item, ...], int | None]) -> int | None:
+    def _node(
+        self, tails: tuple[Item, ...], nodes: list[Node], numbers: dict[tuple[Item, ...], int | None]
+    ) -> int | None:
         """The target that stands for the state before `tails`; None when no token has any of their bytes."""
         edges = self._edges(tails, nodes, numbers)
         if not edges:

@@ -40,16 +40,25 @@ class Row:
     __slots__ = ("_held", "data", "dense", "excluded", "exits", "nbytes", "record", "segments")
 
     def __init__(
-        self, dense: bool, data: Array, segments: list[tuple[int, int, int, int, int]], exits: Array,
-        excluded: Array | None = None, held: Any = None,
+        self,
+        dense: bool,
+        data: Array,
+        segments: list[tuple[int, int, int, int, int]],
+        exits: Array,
+        excluded: Array | None = None,
+        held: Any = None,
     ) -> None:
         self.dense, self.data, self.segments, self.exits, self.excluded = dense, data, segments, exits, excluded
         packed = np.array(segments, np.int64)
         self._held = (held, packed)
         self.record = (
-            L.ROW_DENSE if dense else L.ROW_SPARSE, data.ctypes.data, len(data),
-            packed.ctypes.data if len(packed) else 0, len(segments),
-            0 if excluded is None else excluded.ctypes.data, 0 if excluded is None else len(excluded),
+            L.ROW_DENSE if dense else L.ROW_SPARSE,
+            data.ctypes.data,
+            len(data),
+            packed.ctypes.data if len(packed) else 0,
+            len(segments),
+            0 if excluded is None else excluded.ctypes.data,
+            0 if excluded is None else len(excluded),
         )
         self.nbytes = data.nbytes + packed.nbytes + exits.nbytes + 512
 
@@ -150,7 +159,13 @@ class RowWalker:
         if len(exits) <= _FEW_EXITS:
             return Row(dense, data, self._direct(exits), exits)
         found, byte, end, first, ids = build_remainders(
-            exits, tokens.trie_end, tokens.trie_first, tokens.trie_depth, tokens.trie_tokens, tokens.offsets, tokens.text
+            exits,
+            tokens.trie_end,
+            tokens.trie_first,
+            tokens.trie_depth,
+            tokens.trie_tokens,
+            tokens.offsets,
+            tokens.text,
         )
         header = trie_header(byte=byte, end=end, first=first, tokens=ids)
         address = header.ctypes.data

@@ -105,11 +105,18 @@ class AutomatonTables:
         self.state_count, self.transition_count, self.map_count = states, transitions, maps
 
     def set_state(
-        self, state: int, row: int, byte_map: int, final: int = -1, op: int = L.OP_NONE, argument: int = 0, safe: int = 0,
+        self,
+        state: int,
+        row: int,
+        byte_map: int,
+        final: int = -1,
+        op: int = L.OP_NONE,
+        argument: int = 0,
+        safe: int = 0,
         otherwise: int = 0,
     ) -> None:
         """Publish a state's record."""
-        _RECORD.pack_into(self.states, 32 * state, row, byte_map, final, op, argument, state, safe, otherwise)
+        _RECORD.pack_into(self.states.data, 32 * state, row, byte_map, final, op, argument, state, safe, otherwise)
 
     def set_alias(self, state: int, target: int) -> None:
         """Make `state` stand for `target`, which may be lowered later only if nothing enters it before."""
@@ -202,7 +209,14 @@ class AutomatonTables:
     def nbytes(self) -> int:
         """Bytes held by the tables, retired copies included, rows' data not."""
         arrays = [
-            self.states, self.transitions, self.maps, self.actions, self.safe, self.rows, self.row_keys, self.row_numbers,
+            self.states,
+            self.transitions,
+            self.maps,
+            self.actions,
+            self.safe,
+            self.rows,
+            self.row_keys,
+            self.row_numbers,
             *self._retired,
         ]
         return sum(array.nbytes for array in arrays)

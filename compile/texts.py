@@ -43,7 +43,11 @@ class TextStates:
     """
 
     def __init__(
-        self, automaton: Automaton, spelling: Spelling | None, result: Callable[[Parts], int], kind: Hashable | None = None
+        self,
+        automaton: Automaton,
+        spelling: Spelling | None,
+        result: Callable[[Parts], int],
+        kind: Hashable | None = None,
     ) -> None:
         self.automaton, self.result = automaton, result
         self.quoted = spelling is not None
@@ -261,7 +265,9 @@ def _farthest_end(language: Regex, alphabet: CharSet | None) -> int | None:
     reached = {state for state in queue if state.nullable}
     frontier, distance = list(reached), 0
     while len(reached) < len(queue):
-        frontier = [state for state in {origin for after in frontier for origin in before[after]} if state not in reached]
+        frontier = [
+            state for state in {origin for after in frontier for origin in before[after]} if state not in reached
+        ]
         reached.update(frontier)
         distance += 1
         if not frontier:
@@ -274,7 +280,12 @@ def _split_bound(must: Regex) -> tuple[Regex, int] | None:
     if not isinstance(must, Intersect):
         return None
     for part in must.parts:
-        if isinstance(part, Repeat) and part.item == regular.ANY_CHAR and part.high is not None and part.low <= _MAX_LOW:
+        if (
+            isinstance(part, Repeat)
+            and part.item == regular.ANY_CHAR
+            and part.high is not None
+            and part.low <= _MAX_LOW
+        ):
             others = [other for other in must.parts if other is not part]
             return regular.intersect(*others, regular.repeat(regular.ANY_CHAR, part.low)), part.high
     return None

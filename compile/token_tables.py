@@ -17,8 +17,14 @@ def trie_header(**arrays: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The header (int64 [TRIE_SIZE]) of a trie given as byte, end, first, tokens and, optionally, its signatures."""
     header = np.zeros(L.TRIE_SIZE, np.int64)
     slots = {
-        "byte": L.TRIE_BYTE, "end": L.TRIE_END, "first": L.TRIE_FIRST, "tokens": L.TRIE_TOKENS,
-        "sig_low": L.TRIE_SIG_LOW, "sig_high": L.TRIE_SIG_HIGH, "sig_flags": L.TRIE_SIG_FLAGS, "sig_chars": L.TRIE_SIG_CHARS,
+        "byte": L.TRIE_BYTE,
+        "end": L.TRIE_END,
+        "first": L.TRIE_FIRST,
+        "tokens": L.TRIE_TOKENS,
+        "sig_low": L.TRIE_SIG_LOW,
+        "sig_high": L.TRIE_SIG_HIGH,
+        "sig_flags": L.TRIE_SIG_FLAGS,
+        "sig_chars": L.TRIE_SIG_CHARS,
     }
     for name, array in arrays.items():
         assert array.flags.c_contiguous, name
@@ -54,16 +60,14 @@ class TokenTables:
         self.trie_tokens = np.ascontiguousarray(source.rank_to_token, np.int32)
         self.ranks = np.full(self.vocab_size, -1, np.int32)
         self.ranks[self.trie_tokens] = np.arange(len(self.trie_tokens), dtype=np.int32)
-        self._held = {
+        self._held: dict[str, np.ndarray[Any, Any]] = {
             "byte": np.ascontiguousarray(source.byte, np.uint8),
             "sig_low": np.ascontiguousarray(source.sig_low, np.uint64),
             "sig_high": np.ascontiguousarray(source.sig_high, np.uint64),
             "sig_flags": np.ascontiguousarray(source.sig_flags, np.uint8),
             "sig_chars": np.ascontiguousarray(source.sig_chars, np.int32),
         }
-        self.trie = trie_header(
-            end=self.trie_end, first=self.trie_first, tokens=self.trie_tokens, **self._held
-        )
+        self.trie = trie_header(end=self.trie_end, first=self.trie_first, tokens=self.trie_tokens, **self._held)
         self.trie_nodes = len(self.trie_end)
         in_trie = np.zeros(self.words * 32, bool)
         in_trie[self.trie_tokens] = True

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 
 from maskwright.compile.arrays import ArrayFrame
-from maskwright.compile.goals import NO_LABELS, Goal, Labels, Term, terms_of
 from maskwright.compile.automaton import Edge
+from maskwright.compile.goals import NO_LABELS, Goal, Labels, Term, terms_of
 from maskwright.compile.lowering import Lowering
 from maskwright.compile.objects import ObjectFrame
 from maskwright.compile.texts import Parts, TextStates
@@ -45,7 +45,9 @@ class GrammarStates:
     def start(self, root: Bool) -> int:
         """The state that a text of `root` starts in; UnsatisfiableError when there is none."""
         if not self.satisfiable(root):
-            raise UnsatisfiableError("no JSON value satisfies the schema", pointer="", hint="relax the contradicting keywords")
+            raise UnsatisfiableError(
+                "no JSON value satisfies the schema", pointer="", hint="relax the contradicting keywords"
+            )
         return self.entry(Goal(root))[0]
 
     def entry(self, goal: Goal) -> tuple[int, Labels]:
@@ -53,8 +55,19 @@ class GrammarStates:
         found = self._entries.get(goal)
         if found is None:
             labels = Labels(len(goal.observed)) if goal.observed else NO_LABELS
-            found = self._entries[goal] = (self.automaton.allocate(1, _Value(self, goal, labels)), labels)
+            found = self._entries[goal] = (self._entry_state(goal, labels), labels)
         return found
+
+    def _entry_state(self, goal: Goal, labels: Labels) -> int:
+        """A new state, or the one that all grammars share for values without arrays and objects."""
+        value = self.value(goal.must)
+        if goal.observed or value.array.kind != "false" or value.object.kind != "false":
+            return self.automaton.allocate(1, _Value(self, goal, labels))
+        key = (value.literals, value.number, value.string)
+        state = self.lowering.scalars.get(key)
+        if state is None:
+            state = self.lowering.scalars[key] = self.automaton.allocate(1, _Value(self, goal, labels))
+        return state
 
     def terms(self, formula: Bool) -> tuple[Term, ...]:
         """See goals.terms_of; kept by formula."""
@@ -138,21 +151,8 @@ class _Value:
         return ("value", self.states.lowering.spelling, value.literals, value.number, value.string)
 
     def lower(self, index: int, state: int) -> None:
-        must, lowering = self.states.value(self.goal.must), self.states.lowering
-        if self.goal.observed or not _is_scalar(must):
-            self._emit(state, must)
-            return
-        key = (must.literals, must.number, must.string)
-        known = lowering.scalars.get(key)
-        if known is None:
-            lowering.scalars[key] = state
-            self._emit(state, must)
-        else:
-            lowering.automaton.lower(known)
-            lowering.automaton.tables.set_alias(state, known)
-
-    def _emit(self, state: int, must: ir.Value) -> None:
         states, labels, lowering, automaton = self.states, self.labels, self.states.lowering, self.states.automaton
+        must = states.value(self.goal.must)
         observed = [states.value(expression) for expression in self.goal.observed]
         edges: list[Edge] = []
         for literal, text in _LITERALS:

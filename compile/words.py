@@ -55,12 +55,21 @@ class Words:
         tables = automaton.tables
         if otherwise:
             automaton.lower(otherwise)
-        text = np.frombuffer(joined, np.uint8)
+        data = np.frombuffer(joined, np.uint8)
         while True:
-            tables.reserve(len(text) + 1, 2 * len(text) + 2 * len(laid), 256 * len(laid))
+            tables.reserve(len(data) + 1, 2 * len(data) + 2 * len(laid), 256 * len(laid))
             need, start, states, transitions, maps = kernel.lay_words(
-                text, offsets, codes, tables.states, tables.state_count, tables.transitions, tables.transition_count,
-                tables.maps, tables.map_count, otherwise, L.ALONGSIDE if any_other else 0,
+                data,
+                offsets,
+                codes,
+                tables.states,
+                tables.state_count,
+                tables.transitions,
+                tables.transition_count,
+                tables.maps,
+                tables.map_count,
+                otherwise,
+                L.ALONGSIDE if any_other else 0,
             )
             if need == 0:
                 break

@@ -40,8 +40,13 @@ class GrammarCompiler:
     """
 
     def __init__(
-        self, tokenizer_info: TokenizerInfo, cache_enabled: bool = True, *, max_grammars: int = 256,
-        max_row_bytes: int = 256 << 20, max_states: int = 1 << 22,
+        self,
+        tokenizer_info: TokenizerInfo,
+        cache_enabled: bool = True,
+        *,
+        max_grammars: int = 256,
+        max_row_bytes: int = 256 << 20,
+        max_states: int = 1 << 22,
         max_automaton_bytes: int = 64 << 20,
     ) -> None:
         if not isinstance(tokenizer_info, TokenizerInfo):

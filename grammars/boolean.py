@@ -15,7 +15,20 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
 
-__all__ = ["FALSE", "TRUE", "Bool", "all_of", "any_of", "evaluate", "exactly_one", "is_monotone", "leaf", "leaves", "negate", "substitute"]
+__all__ = [
+    "FALSE",
+    "TRUE",
+    "Bool",
+    "all_of",
+    "any_of",
+    "evaluate",
+    "exactly_one",
+    "is_monotone",
+    "leaf",
+    "leaves",
+    "negate",
+    "substitute",
+]
 
 
 class Bool:

@@ -23,85 +23,79 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from maskwright.kernels.layout import (
-    ACTION_BLOCK, ALONGSIDE, ACTION_CONSUME, ACTION_SIZE, ACTION_TARGET, AUTOMATON_ACTIONS, AUTOMATON_EOS, AUTOMATON_EOS_COUNT,
-    AUTOMATON_MAPS, AUTOMATON_MAX_TOKEN, AUTOMATON_RANKS, AUTOMATON_ROW_KEYS, AUTOMATON_ROW_MASK, AUTOMATON_ROW_NUMBERS, AUTOMATON_ROWS,
-    AUTOMATON_SAFE, AUTOMATON_SLACK_CAP, AUTOMATON_STATES, AUTOMATON_TOKEN_BYTES, AUTOMATON_TOKEN_OFFSETS,
-    AUTOMATON_TRANSITIONS, AUTOMATON_TRIE, AUTOMATON_WORDS, DONE, EXIT_AFTER, EXIT_BEFORE, MATCHER_EXIT_CAP,
-    MATCHER_EXIT_COUNT, MATCHER_EXITS, MATCHER_HASH, MATCHER_HASH_MASK, MATCHER_HISTORY, MATCHER_HISTORY_CAP,
-    MATCHER_HISTORY_LENGTH, MATCHER_MEMO, MATCHER_MEMO_COUNT, MATCHER_MEMO_MASK, MATCHER_NEED, MATCHER_NODE_CAP,
-    MATCHER_NODE_COUNT, MATCHER_NODES, MATCHER_PATCH, MATCHER_PATCH_CAP, MATCHER_PATCH_LENGTH, MATCHER_RANGE_CAP,
-    MATCHER_RANGE_COUNT, MATCHER_RANGES, MATCHER_REGISTER, MATCHER_STATE, MATCHER_TOP, MATCHER_WALK,
-    MATCHER_WALK_DEPTH, MATCHER_WALK_NODE, MEMO_NEXT_REGISTER, MEMO_NEXT_STATE, MEMO_NEXT_TOP, MEMO_PATCH, MEMO_ROW,
-    MEMO_SIZE, MEMO_STATE, MEMO_TOP, NEED_EXITS, NEED_HISTORY, NEED_LOWER, NEED_MEMO, NEED_NODES, NEED_PATCH,
-    NEED_RANGES, NEED_ROW, NODE_BLOCK, NODE_NEXT, NODE_PARENT, NODE_REGISTER, NODE_SIZE, OK, OP_COUNT, OP_NONE, OP_SET,
-    REJECT, REJECTED, ROW_COUNT, ROW_DATA, ROW_DENSE, ROW_EXCLUDED, ROW_EXCLUDED_COUNT, ROW_KIND, ROW_SEGMENT_COUNT,
-    ROW_SEGMENTS, ROW_SIZE, SAFE_SIZE, SAFE_UNICODE, SEGMENT_HIGH, SEGMENT_LOW, SEGMENT_RESULT, SEGMENT_SHARED,
-    SEGMENT_SIZE, SEGMENT_TRIE, STATE_ALIAS, STATE_ARG, STATE_ELSE, STATE_FINAL, STATE_MAP, STATE_OP,
-    STATE_ROW, STATE_SAFE, STATE_SIZE, TRIE_BYTE, TRIE_END, TRIE_FIRST, TRIE_SIG_CHARS, TRIE_SIG_FLAGS, TRIE_SIG_HIGH,
-    TRIE_SIG_LOW, TRIE_TOKENS, WALK_SIZE,
-)
+from maskwright.kernels import layout as L
 from maskwright.kernels.memory import load_i32, load_i64, load_u8, load_u64, store_i32, store_i64
 
-__all__ = ["accept_bytes", "accept_token", "allowed_bytes", "completed", "diverging", "fill", "forced_bytes", "row_ids", "row_words", "walk_row"]
+__all__ = [
+    "accept_bytes",
+    "accept_token",
+    "allowed_bytes",
+    "completed",
+    "diverging",
+    "fill",
+    "forced_bytes",
+    "row_ids",
+    "row_words",
+    "walk_row",
+]
 
 _NO_BUDGET = 1 << 40
 _DIRECT_BUDGET = 2500  # trie nodes; a literal takes some 300
-ENDED = DONE + 1  # the state after an end-of-sequence token
+ENDED = L.DONE + 1  # the state after an end-of-sequence token
 
 
 @njit(cache=True, inline="always")
 def _state(automaton, state, field):
-    return load_i32(load_i64(automaton, AUTOMATON_STATES), state * STATE_SIZE + field)
+    return load_i32(load_i64(automaton, L.AUTOMATON_STATES), state * L.STATE_SIZE + field)
 
 
 @njit(cache=True, inline="always")
 def _node(matcher, node, field):
-    return load_i32(load_i64(matcher, MATCHER_NODES), node * NODE_SIZE + field)
+    return load_i32(load_i64(matcher, L.MATCHER_NODES), node * L.NODE_SIZE + field)
 
 
 @njit(cache=True)
 def _enter(automaton, matcher, state, register, top):
     """What being in `state` comes to: aliases followed, register set or counted, ended frames left."""
     while True:
-        alias = _state(automaton, state, STATE_ALIAS)
+        alias = _state(automaton, state, L.STATE_ALIAS)
         if alias < 0:
-            return NEED_LOWER, state, register, top
+            return L.NEED_LOWER, state, register, top
         state = alias
-        op = _state(automaton, state, STATE_OP)
-        if op == OP_NONE:
-            return OK, state, register, top
-        argument = _state(automaton, state, STATE_ARG)
-        if op == OP_SET:
-            return OK, state, argument, top
-        if op == OP_COUNT:
+        op = _state(automaton, state, L.STATE_OP)
+        if op == L.OP_NONE:
+            return L.OK, state, register, top
+        argument = _state(automaton, state, L.STATE_ARG)
+        if op == L.OP_SET:
+            return L.OK, state, argument, top
+        if op == L.OP_COUNT:
             register -= 1
             if register > 0:
-                return OK, state, register, top
+                return L.OK, state, register, top
             state = argument
             continue
-        result = _state(automaton, state, STATE_FINAL)
-        block = _node(matcher, top, NODE_BLOCK)
+        result = _state(automaton, state, L.STATE_FINAL)
+        block = _node(matcher, top, L.NODE_BLOCK)
         if block < 0:
-            return EXIT_AFTER, result, 0, 0
+            return L.EXIT_AFTER, result, 0, 0
         state = block + result
-        register = _node(matcher, top, NODE_REGISTER)
-        top = _node(matcher, top, NODE_PARENT)
+        register = _node(matcher, top, L.NODE_REGISTER)
+        top = _node(matcher, top, L.NODE_PARENT)
 
 
 @njit(cache=True, inline="always")
 def _transition(automaton, state, byte):
     """The transition value of a byte, ELSE states included."""
-    states = load_i64(automaton, AUTOMATON_STATES)
-    transitions = load_i64(automaton, AUTOMATON_TRANSITIONS)
-    maps = load_i64(automaton, AUTOMATON_MAPS)
+    states = load_i64(automaton, L.AUTOMATON_STATES)
+    transitions = load_i64(automaton, L.AUTOMATON_TRANSITIONS)
+    maps = load_i64(automaton, L.AUTOMATON_MAPS)
     while True:
-        record = state * STATE_SIZE
-        byte_class = load_u8(maps, load_i32(states, record + STATE_MAP) + byte)
-        value = load_i32(transitions, load_i32(states, record + STATE_ROW) + byte_class)
+        record = state * L.STATE_SIZE
+        byte_class = load_u8(maps, load_i32(states, record + L.STATE_MAP) + byte)
+        value = load_i32(transitions, load_i32(states, record + L.STATE_ROW) + byte_class)
         if value != 0:
             return value
-        state = load_i32(states, record + STATE_ELSE)
+        state = load_i32(states, record + L.STATE_ELSE)
         if state == 0:
             return 0
 
@@ -113,50 +107,50 @@ def _step(automaton, matcher, state, register, top, byte):
         value = _transition(automaton, state, byte)
         if value > 0:
             return _enter(automaton, matcher, value, register, top)
-        if value == 0 or value == REJECT:
-            result = _state(automaton, state, STATE_FINAL)
+        if value == 0 or value == L.REJECT:
+            result = _state(automaton, state, L.STATE_FINAL)
             if result < 0:
-                return REJECTED, state, register, top
-            block = _node(matcher, top, NODE_BLOCK)
+                return L.REJECTED, state, register, top
+            block = _node(matcher, top, L.NODE_BLOCK)
             if block < 0:
-                return EXIT_BEFORE, result, 0, 0
-            register = _node(matcher, top, NODE_REGISTER)
-            top = _node(matcher, top, NODE_PARENT)
+                return L.EXIT_BEFORE, result, 0, 0
+            register = _node(matcher, top, L.NODE_REGISTER)
+            top = _node(matcher, top, L.NODE_PARENT)
             status, state, register, top = _enter(automaton, matcher, block + result, register, top)
-            if status == EXIT_AFTER:
-                return EXIT_BEFORE, state, register, top
-            if status != OK:
+            if status == L.EXIT_AFTER:
+                return L.EXIT_BEFORE, state, register, top
+            if status != L.OK:
                 return status, state, register, top
             continue
-        action = -value * ACTION_SIZE
-        actions = load_i64(automaton, AUTOMATON_ACTIONS)
-        count = load_i64(matcher, MATCHER_NODE_COUNT)
-        nodes = load_i64(matcher, MATCHER_NODES)
-        store_i32(nodes, count * NODE_SIZE + NODE_BLOCK, load_i32(actions, action + ACTION_BLOCK))
-        store_i32(nodes, count * NODE_SIZE + NODE_REGISTER, register)
-        store_i32(nodes, count * NODE_SIZE + NODE_PARENT, top)
-        store_i64(matcher, MATCHER_NODE_COUNT, count + 1)
+        action = -value * L.ACTION_SIZE
+        actions = load_i64(automaton, L.AUTOMATON_ACTIONS)
+        count = load_i64(matcher, L.MATCHER_NODE_COUNT)
+        nodes = load_i64(matcher, L.MATCHER_NODES)
+        store_i32(nodes, count * L.NODE_SIZE + L.NODE_BLOCK, load_i32(actions, action + L.ACTION_BLOCK))
+        store_i32(nodes, count * L.NODE_SIZE + L.NODE_REGISTER, register)
+        store_i32(nodes, count * L.NODE_SIZE + L.NODE_PARENT, top)
+        store_i64(matcher, L.MATCHER_NODE_COUNT, count + 1)
         top = count
-        consume = load_i32(actions, action + ACTION_CONSUME)
-        status, state, register, top = _enter(automaton, matcher, load_i32(actions, action + ACTION_TARGET), 0, top)
-        if status == EXIT_AFTER and consume == 0:
-            return EXIT_BEFORE, state, register, top
-        if status != OK or consume == 1:
+        consume = load_i32(actions, action + L.ACTION_CONSUME)
+        status, state, register, top = _enter(automaton, matcher, load_i32(actions, action + L.ACTION_TARGET), 0, top)
+        if status == L.EXIT_AFTER and consume == 0:
+            return L.EXIT_BEFORE, state, register, top
+        if status != L.OK or consume == 1:
             return status, state, register, top
 
 
 @njit(cache=True)
 def _intern(matcher, base, top):
     """The permanent node equal to the temporary `top` (temporary: number >= base); frees every temporary."""
-    nodes = load_i64(matcher, MATCHER_NODES)
-    heads = load_i64(matcher, MATCHER_HASH)
-    mask = load_i64(matcher, MATCHER_HASH_MASK)
-    chain = load_i64(matcher, MATCHER_WALK)  # (block, register) of the temporaries, top first
+    nodes = load_i64(matcher, L.MATCHER_NODES)
+    heads = load_i64(matcher, L.MATCHER_HASH)
+    mask = load_i64(matcher, L.MATCHER_HASH_MASK)
+    chain = load_i64(matcher, L.MATCHER_WALK)  # (block, register) of the temporaries, top first
     length = 0
     while top >= base:
-        store_i32(chain, 2 * length, load_i32(nodes, top * NODE_SIZE + NODE_BLOCK))
-        store_i32(chain, 2 * length + 1, load_i32(nodes, top * NODE_SIZE + NODE_REGISTER))
-        top = load_i32(nodes, top * NODE_SIZE + NODE_PARENT)
+        store_i32(chain, 2 * length, load_i32(nodes, top * L.NODE_SIZE + L.NODE_BLOCK))
+        store_i32(chain, 2 * length + 1, load_i32(nodes, top * L.NODE_SIZE + L.NODE_REGISTER))
+        top = load_i32(nodes, top * L.NODE_SIZE + L.NODE_PARENT)
         length += 1
     while length > 0:
         length -= 1
@@ -165,89 +159,92 @@ def _intern(matcher, base, top):
         bucket = (mixed ^ (mixed >> 17)) & mask
         found = load_i32(heads, bucket)
         while found != 0:
-            record = found * NODE_SIZE
+            record = found * L.NODE_SIZE
             if (
-                load_i32(nodes, record + NODE_BLOCK) == block
-                and load_i32(nodes, record + NODE_REGISTER) == register
-                and load_i32(nodes, record + NODE_PARENT) == top
+                load_i32(nodes, record + L.NODE_BLOCK) == block
+                and load_i32(nodes, record + L.NODE_REGISTER) == register
+                and load_i32(nodes, record + L.NODE_PARENT) == top
             ):
                 break
-            found = load_i32(nodes, record + NODE_NEXT)
+            found = load_i32(nodes, record + L.NODE_NEXT)
         if found == 0:
             found = base
             base += 1
-            record = found * NODE_SIZE
-            store_i32(nodes, record + NODE_BLOCK, block)
-            store_i32(nodes, record + NODE_REGISTER, register)
-            store_i32(nodes, record + NODE_PARENT, top)
-            store_i32(nodes, record + NODE_NEXT, load_i32(heads, bucket))
+            record = found * L.NODE_SIZE
+            store_i32(nodes, record + L.NODE_BLOCK, block)
+            store_i32(nodes, record + L.NODE_REGISTER, register)
+            store_i32(nodes, record + L.NODE_PARENT, top)
+            store_i32(nodes, record + L.NODE_NEXT, load_i32(heads, bucket))
             store_i32(heads, bucket, found)
         top = found
-    store_i64(matcher, MATCHER_NODE_COUNT, base)
+    store_i64(matcher, L.MATCHER_NODE_COUNT, base)
     return top
 
 
 @njit(cache=True)
 def _short_of_nodes(automaton, matcher):
     """Whether the bytes of one token might not find room for their pushes (two a byte at most)."""
-    spare = load_i64(matcher, MATCHER_NODE_CAP) - load_i64(matcher, MATCHER_NODE_COUNT)
-    return spare < 2 * load_i64(automaton, AUTOMATON_MAX_TOKEN) + 8
+    spare = load_i64(matcher, L.MATCHER_NODE_CAP) - load_i64(matcher, L.MATCHER_NODE_COUNT)
+    return spare < 2 * load_i64(automaton, L.AUTOMATON_MAX_TOKEN) + 8
 
 
 @njit(cache=True)
 def _advance(automaton, matcher, address, length):
     """Move the cursor over `length` <= MAX_TOKEN bytes, or leave it and say why not."""
-    base = load_i64(matcher, MATCHER_NODE_COUNT)
-    state, register = load_i64(matcher, MATCHER_STATE), load_i64(matcher, MATCHER_REGISTER)
-    top = load_i64(matcher, MATCHER_TOP)
+    base = load_i64(matcher, L.MATCHER_NODE_COUNT)
+    state, register = load_i64(matcher, L.MATCHER_STATE), load_i64(matcher, L.MATCHER_REGISTER)
+    top = load_i64(matcher, L.MATCHER_TOP)
     for position in range(length):
         status, state, register, top = _step(automaton, matcher, state, register, top, load_u8(address, position))
-        if status != OK:
-            store_i64(matcher, MATCHER_NODE_COUNT, base)
-            store_i64(matcher, MATCHER_NEED, state)
+        if status != L.OK:
+            store_i64(matcher, L.MATCHER_NODE_COUNT, base)
+            store_i64(matcher, L.MATCHER_NEED, state)
             return status
     top = _intern(matcher, base, top)
-    store_i64(matcher, MATCHER_STATE, state)
-    store_i64(matcher, MATCHER_REGISTER, register)
-    store_i64(matcher, MATCHER_TOP, top)
-    return OK
+    store_i64(matcher, L.MATCHER_STATE, state)
+    store_i64(matcher, L.MATCHER_REGISTER, register)
+    store_i64(matcher, L.MATCHER_TOP, top)
+    return L.OK
 
 
 @njit(cache=True)
 def _remember(matcher, state, register, top):
     """Append the configuration before a step to the history; the caller made sure of the room."""
-    length = load_i64(matcher, MATCHER_HISTORY_LENGTH)
-    history = load_i64(matcher, MATCHER_HISTORY)
+    length = load_i64(matcher, L.MATCHER_HISTORY_LENGTH)
+    history = load_i64(matcher, L.MATCHER_HISTORY)
     store_i32(history, 3 * length, state)
     store_i32(history, 3 * length + 1, register)
     store_i32(history, 3 * length + 2, top)
-    store_i64(matcher, MATCHER_HISTORY_LENGTH, length + 1)
+    store_i64(matcher, L.MATCHER_HISTORY_LENGTH, length + 1)
 
 
 @njit(cache=True)
 def _complete(automaton, matcher, state, register, top):
     """OK when the text so far is a whole sentence, else REJECTED (or NEED_LOWER)."""
-    while state != DONE:
-        result = _state(automaton, state, STATE_FINAL)
+    while state != L.DONE:
+        result = _state(automaton, state, L.STATE_FINAL)
         if result < 0 or state == ENDED:
-            return REJECTED, state
-        block = _node(matcher, top, NODE_BLOCK)
-        register = _node(matcher, top, NODE_REGISTER)
-        top = _node(matcher, top, NODE_PARENT)
+            return L.REJECTED, state
+        block = _node(matcher, top, L.NODE_BLOCK)
+        register = _node(matcher, top, L.NODE_REGISTER)
+        top = _node(matcher, top, L.NODE_PARENT)
         status, state, register, top = _enter(automaton, matcher, block + result, register, top)
-        if status != OK:
+        if status != L.OK:
             return status, state
-    return OK, state
+    return L.OK, state
 
 
 @njit(cache=True)
 def completed(automaton, matcher):
     """OK when the matcher's text is a whole sentence, REJECTED when not; NEED_LOWER."""
     status, state = _complete(
-        automaton, matcher, load_i64(matcher, MATCHER_STATE), load_i64(matcher, MATCHER_REGISTER),
-        load_i64(matcher, MATCHER_TOP),
+        automaton,
+        matcher,
+        load_i64(matcher, L.MATCHER_STATE),
+        load_i64(matcher, L.MATCHER_REGISTER),
+        load_i64(matcher, L.MATCHER_TOP),
     )
-    store_i64(matcher, MATCHER_NEED, state)
+    store_i64(matcher, L.MATCHER_NEED, state)
     return status
 
 
@@ -255,27 +252,27 @@ def completed(automaton, matcher):
 def accept_token(automaton, matcher, token):
     """Move over one token: OK, REJECTED (the cursor stays), or NEED_*. `token` is in range; the text has not ended."""
     if _short_of_nodes(automaton, matcher):
-        return NEED_NODES
-    if load_i64(matcher, MATCHER_HISTORY_LENGTH) >= load_i64(matcher, MATCHER_HISTORY_CAP):
-        return NEED_HISTORY
-    state, register = load_i64(matcher, MATCHER_STATE), load_i64(matcher, MATCHER_REGISTER)
-    top = load_i64(matcher, MATCHER_TOP)
-    offsets = load_i64(automaton, AUTOMATON_TOKEN_OFFSETS)
+        return L.NEED_NODES
+    if load_i64(matcher, L.MATCHER_HISTORY_LENGTH) >= load_i64(matcher, L.MATCHER_HISTORY_CAP):
+        return L.NEED_HISTORY
+    state, register = load_i64(matcher, L.MATCHER_STATE), load_i64(matcher, L.MATCHER_REGISTER)
+    top = load_i64(matcher, L.MATCHER_TOP)
+    offsets = load_i64(automaton, L.AUTOMATON_TOKEN_OFFSETS)
     start = load_i64(offsets, token)
     length = load_i64(offsets, token + 1) - start
     if length > 0:
-        status = _advance(automaton, matcher, load_i64(automaton, AUTOMATON_TOKEN_BYTES) + start, length)
+        status = _advance(automaton, matcher, load_i64(automaton, L.AUTOMATON_TOKEN_BYTES) + start, length)
     else:
-        status = REJECTED
-        for number in range(load_i64(automaton, AUTOMATON_EOS_COUNT)):
-            if load_i32(load_i64(automaton, AUTOMATON_EOS), number) == token:
+        status = L.REJECTED
+        for number in range(load_i64(automaton, L.AUTOMATON_EOS_COUNT)):
+            if load_i32(load_i64(automaton, L.AUTOMATON_EOS), number) == token:
                 status = completed(automaton, matcher)
-                if status == OK:
-                    store_i64(matcher, MATCHER_STATE, ENDED)
-                    store_i64(matcher, MATCHER_REGISTER, 0)
-                    store_i64(matcher, MATCHER_TOP, 0)
+                if status == L.OK:
+                    store_i64(matcher, L.MATCHER_STATE, ENDED)
+                    store_i64(matcher, L.MATCHER_REGISTER, 0)
+                    store_i64(matcher, L.MATCHER_TOP, 0)
                 break
-    if status == OK:
+    if status == L.OK:
         _remember(matcher, state, register, top)
     return status
 
@@ -284,13 +281,13 @@ def accept_token(automaton, matcher, token):
 def accept_bytes(automaton, matcher, address, length, remember):
     """Move over at most MAX_TOKEN bytes; `remember` 1 makes it a step that a rollback takes back."""
     if _short_of_nodes(automaton, matcher):
-        return NEED_NODES
-    if load_i64(matcher, MATCHER_HISTORY_LENGTH) >= load_i64(matcher, MATCHER_HISTORY_CAP):
-        return NEED_HISTORY
-    state, register = load_i64(matcher, MATCHER_STATE), load_i64(matcher, MATCHER_REGISTER)
-    top = load_i64(matcher, MATCHER_TOP)
+        return L.NEED_NODES
+    if load_i64(matcher, L.MATCHER_HISTORY_LENGTH) >= load_i64(matcher, L.MATCHER_HISTORY_CAP):
+        return L.NEED_HISTORY
+    state, register = load_i64(matcher, L.MATCHER_STATE), load_i64(matcher, L.MATCHER_REGISTER)
+    top = load_i64(matcher, L.MATCHER_TOP)
     status = _advance(automaton, matcher, address, length)
-    if status == OK and remember == 1:
+    if status == L.OK and remember == 1:
         _remember(matcher, state, register, top)
     return status
 
@@ -299,18 +296,18 @@ def accept_bytes(automaton, matcher, address, length, remember):
 def allowed_bytes(automaton, matcher, out):
     """Write 256 flags (uint8 as int32): which bytes may come next. OK or NEED_*."""
     if _short_of_nodes(automaton, matcher):
-        return NEED_NODES
-    base = load_i64(matcher, MATCHER_NODE_COUNT)
-    state, register = load_i64(matcher, MATCHER_STATE), load_i64(matcher, MATCHER_REGISTER)
-    top = load_i64(matcher, MATCHER_TOP)
+        return L.NEED_NODES
+    base = load_i64(matcher, L.MATCHER_NODE_COUNT)
+    state, register = load_i64(matcher, L.MATCHER_STATE), load_i64(matcher, L.MATCHER_REGISTER)
+    top = load_i64(matcher, L.MATCHER_TOP)
     for byte in range(256):
         status, need, _, _ = _step(automaton, matcher, state, register, top, byte)
-        store_i64(matcher, MATCHER_NODE_COUNT, base)
-        if status == NEED_LOWER:
-            store_i64(matcher, MATCHER_NEED, need)
-            return NEED_LOWER
-        store_i32(out, byte, 1 if status == OK else 0)
-    return OK
+        store_i64(matcher, L.MATCHER_NODE_COUNT, base)
+        if status == L.NEED_LOWER:
+            store_i64(matcher, L.MATCHER_NEED, need)
+            return L.NEED_LOWER
+        store_i32(out, byte, 1 if status == L.OK else 0)
+    return L.OK
 
 
 @njit(cache=True)
@@ -320,39 +317,39 @@ def forced_bytes(automaton, matcher, out, limit):
     `out`: int32 [limit]. `limit` <= MAX_TOKEN. Stops where the text may end, and where two bytes may follow.
     """
     if _short_of_nodes(automaton, matcher):
-        return NEED_NODES, 0
-    base = load_i64(matcher, MATCHER_NODE_COUNT)
-    state, register = load_i64(matcher, MATCHER_STATE), load_i64(matcher, MATCHER_REGISTER)
-    top = load_i64(matcher, MATCHER_TOP)
-    length, result = 0, OK
+        return L.NEED_NODES, 0
+    base = load_i64(matcher, L.MATCHER_NODE_COUNT)
+    state, register = load_i64(matcher, L.MATCHER_STATE), load_i64(matcher, L.MATCHER_REGISTER)
+    top = load_i64(matcher, L.MATCHER_TOP)
+    length, result = 0, L.OK
     while length < limit:
         status, need = _complete(automaton, matcher, state, register, top)
-        if status == NEED_LOWER:
-            result = NEED_LOWER
-            store_i64(matcher, MATCHER_NEED, need)
+        if status == L.NEED_LOWER:
+            result = L.NEED_LOWER
+            store_i64(matcher, L.MATCHER_NEED, need)
             break
-        if status == OK:
+        if status == L.OK:
             break
         count, only = 0, -1
-        mark = load_i64(matcher, MATCHER_NODE_COUNT)
+        mark = load_i64(matcher, L.MATCHER_NODE_COUNT)
         for byte in range(256):
             status, need, _, _ = _step(automaton, matcher, state, register, top, byte)
-            store_i64(matcher, MATCHER_NODE_COUNT, mark)
-            if status == NEED_LOWER:
-                result = NEED_LOWER
-                store_i64(matcher, MATCHER_NEED, need)
+            store_i64(matcher, L.MATCHER_NODE_COUNT, mark)
+            if status == L.NEED_LOWER:
+                result = L.NEED_LOWER
+                store_i64(matcher, L.MATCHER_NEED, need)
                 break
-            if status == OK:
+            if status == L.OK:
                 count += 1
                 only = byte
                 if count > 1:
                     break
-        if result != OK or count != 1:
+        if result != L.OK or count != 1:
             break
         status, state, register, top = _step(automaton, matcher, state, register, top, only)
         store_i32(out, length, only)
         length += 1
-    store_i64(matcher, MATCHER_NODE_COUNT, base)
+    store_i64(matcher, L.MATCHER_NODE_COUNT, base)
     return result, length
 
 
@@ -361,16 +358,16 @@ def _add_range(matcher, low, high):
     """Allow the ranks [low, high); True when there was no room."""
     if low == high:
         return False
-    count = load_i64(matcher, MATCHER_RANGE_COUNT)
-    ranges = load_i64(matcher, MATCHER_RANGES)
+    count = load_i64(matcher, L.MATCHER_RANGE_COUNT)
+    ranges = load_i64(matcher, L.MATCHER_RANGES)
     if count > 0 and load_i32(ranges, 2 * count - 1) == low:
         store_i32(ranges, 2 * count - 1, high)
         return False
-    if count >= load_i64(matcher, MATCHER_RANGE_CAP):
+    if count >= load_i64(matcher, L.MATCHER_RANGE_CAP):
         return True
     store_i32(ranges, 2 * count, low)
     store_i32(ranges, 2 * count + 1, high)
-    store_i64(matcher, MATCHER_RANGE_COUNT, count + 1)
+    store_i64(matcher, L.MATCHER_RANGE_COUNT, count + 1)
     return False
 
 
@@ -381,95 +378,100 @@ def _walk(automaton, matcher, trie, node, limit, depth, budget):
     Appends allowed ranks to the ranges and ends of the frame to the exits. On NEED_* the position is kept in
     WALK_NODE and WALK_DEPTH, and a call with them goes on from there. After `budget` nodes it gives up: NEED_ROW.
     """
-    workspace = load_i64(matcher, MATCHER_WALK)
-    bytes_, ends = load_i64(trie, TRIE_BYTE), load_i64(trie, TRIE_END)
-    firsts = load_i64(trie, TRIE_FIRST)
-    sig_low, sig_high = load_i64(trie, TRIE_SIG_LOW), load_i64(trie, TRIE_SIG_HIGH)
-    sig_flags, sig_chars = load_i64(trie, TRIE_SIG_FLAGS), load_i64(trie, TRIE_SIG_CHARS)
-    safe_sets = load_i64(automaton, AUTOMATON_SAFE)
+    workspace = load_i64(matcher, L.MATCHER_WALK)
+    bytes_, ends = load_i64(trie, L.TRIE_BYTE), load_i64(trie, L.TRIE_END)
+    firsts = load_i64(trie, L.TRIE_FIRST)
+    sig_low, sig_high = load_i64(trie, L.TRIE_SIG_LOW), load_i64(trie, L.TRIE_SIG_HIGH)
+    sig_flags, sig_chars = load_i64(trie, L.TRIE_SIG_FLAGS), load_i64(trie, L.TRIE_SIG_CHARS)
+    safe_sets = load_i64(automaton, L.AUTOMATON_SAFE)
     full = np.uint64(0xFFFFFFFFFFFFFFFF)
     while node < limit:
         budget -= 1
         if budget < 0:
-            return NEED_ROW
-        while depth > 0 and node >= load_i32(workspace, depth * WALK_SIZE):
+            return L.NEED_ROW
+        while depth > 0 and node >= load_i32(workspace, depth * L.WALK_SIZE):
             depth -= 1
-        record = depth * WALK_SIZE
-        store_i64(matcher, MATCHER_NODE_COUNT, load_i32(workspace, record + 4))
+        record = depth * L.WALK_SIZE
+        store_i64(matcher, L.MATCHER_NODE_COUNT, load_i32(workspace, record + 4))
         before = load_i32(workspace, record + 1)
         status, state, register, top = _step(
-            automaton, matcher, before, load_i32(workspace, record + 2), load_i32(workspace, record + 3),
+            automaton,
+            matcher,
+            before,
+            load_i32(workspace, record + 2),
+            load_i32(workspace, record + 3),
             load_u8(bytes_, node),
         )
         end = load_i32(ends, node)
-        if status == REJECTED:
+        if status == L.REJECTED:
             node = end
             continue
-        if status == NEED_LOWER:
-            store_i64(matcher, MATCHER_NEED, state)
-            store_i64(matcher, MATCHER_WALK_NODE, node)
-            store_i64(matcher, MATCHER_WALK_DEPTH, depth)
-            return NEED_LOWER
-        if status == OK:
-            safe = _state(automaton, state, STATE_SAFE)
+        if status == L.NEED_LOWER:
+            store_i64(matcher, L.MATCHER_NEED, state)
+            store_i64(matcher, L.MATCHER_WALK_NODE, node)
+            store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
+            return L.NEED_LOWER
+        if status == L.OK:
+            safe = _state(automaton, state, L.STATE_SAFE)
             if safe != 0 and sig_low != 0:
                 flags = load_u8(sig_flags, node)
-                safe_flags = load_i64(safe_sets, safe * SAFE_SIZE + 2)
+                safe_flags = load_i64(safe_sets, safe * L.SAFE_SIZE + 2)
                 if (
-                    (load_u64(sig_low, node) & (load_u64(safe_sets, safe * SAFE_SIZE) ^ full)) == np.uint64(0)
-                    and (load_u64(sig_high, node) & (load_u64(safe_sets, safe * SAFE_SIZE + 1) ^ full)) == np.uint64(0)
-                    and ((flags & 1) == 0 or ((flags & 2) != 0 and (safe_flags & SAFE_UNICODE) != 0))
-                    and (_state(automaton, state, STATE_OP) == OP_NONE or load_i32(sig_chars, node) < register)
+                    (load_u64(sig_low, node) & (load_u64(safe_sets, safe * L.SAFE_SIZE) ^ full)) == np.uint64(0)
+                    and (load_u64(sig_high, node) & (load_u64(safe_sets, safe * L.SAFE_SIZE + 1) ^ full))
+                    == np.uint64(0)
+                    and ((flags & 1) == 0 or ((flags & 2) != 0 and (safe_flags & L.SAFE_UNICODE) != 0))
+                    and (_state(automaton, state, L.STATE_OP) == L.OP_NONE or load_i32(sig_chars, node) < register)
                 ):
                     if _add_range(matcher, load_i32(firsts, node), load_i32(firsts, end)):
-                        store_i64(matcher, MATCHER_WALK_NODE, node)
-                        store_i64(matcher, MATCHER_WALK_DEPTH, depth)
-                        return NEED_RANGES
+                        store_i64(matcher, L.MATCHER_WALK_NODE, node)
+                        store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
+                        return L.NEED_RANGES
                     node = end
                     continue
         # The tokens that end exactly here are allowed: every state entered and every result returned is live.
-        if status == OK or status == EXIT_AFTER:
+        if status == L.OK or status == L.EXIT_AFTER:
             if _add_range(matcher, load_i32(firsts, node), load_i32(firsts, node + 1)):
-                store_i64(matcher, MATCHER_WALK_NODE, node)
-                store_i64(matcher, MATCHER_WALK_DEPTH, depth)
-                return NEED_RANGES
-        if status == OK:
+                store_i64(matcher, L.MATCHER_WALK_NODE, node)
+                store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
+                return L.NEED_RANGES
+        if status == L.OK:
             if end > node + 1:
                 depth += 1
-                record = depth * WALK_SIZE
+                record = depth * L.WALK_SIZE
                 store_i32(workspace, record, end)
                 store_i32(workspace, record + 1, state)
                 store_i32(workspace, record + 2, register)
                 store_i32(workspace, record + 3, top)
-                store_i32(workspace, record + 4, load_i64(matcher, MATCHER_NODE_COUNT))
+                store_i32(workspace, record + 4, load_i64(matcher, L.MATCHER_NODE_COUNT))
             node += 1
             continue
         # The frame ended. A late end of the very first state is no exit: fill() goes on from the configuration below.
-        late_start = status == EXIT_BEFORE and depth == 0 and _state(automaton, before, STATE_FINAL) >= 0
-        if not late_start and (status == EXIT_BEFORE or end > node + 1):
-            count = load_i64(matcher, MATCHER_EXIT_COUNT)
-            if count >= load_i64(matcher, MATCHER_EXIT_CAP):
-                store_i64(matcher, MATCHER_WALK_NODE, node)
-                store_i64(matcher, MATCHER_WALK_DEPTH, depth)
-                return NEED_EXITS
-            exits = load_i64(matcher, MATCHER_EXITS)
+        late_start = status == L.EXIT_BEFORE and depth == 0 and _state(automaton, before, L.STATE_FINAL) >= 0
+        if not late_start and (status == L.EXIT_BEFORE or end > node + 1):
+            count = load_i64(matcher, L.MATCHER_EXIT_COUNT)
+            if count >= load_i64(matcher, L.MATCHER_EXIT_CAP):
+                store_i64(matcher, L.MATCHER_WALK_NODE, node)
+                store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
+                return L.NEED_EXITS
+            exits = load_i64(matcher, L.MATCHER_EXITS)
             store_i32(exits, 3 * count, node)
             store_i32(exits, 3 * count + 1, state)
-            store_i32(exits, 3 * count + 2, 1 if status == EXIT_BEFORE else 0)
-            store_i64(matcher, MATCHER_EXIT_COUNT, count + 1)
+            store_i32(exits, 3 * count + 2, 1 if status == L.EXIT_BEFORE else 0)
+            store_i64(matcher, L.MATCHER_EXIT_COUNT, count + 1)
         node = end
-    return OK
+    return L.OK
 
 
 @njit(cache=True)
 def _start_walk(matcher, limit, state, register, top):
     """Put the configuration a walk starts from at depth 0 of the workspace."""
-    workspace = load_i64(matcher, MATCHER_WALK)
+    workspace = load_i64(matcher, L.MATCHER_WALK)
     store_i32(workspace, 0, limit)
     store_i32(workspace, 1, state)
     store_i32(workspace, 2, register)
     store_i32(workspace, 3, top)
-    store_i32(workspace, 4, load_i64(matcher, MATCHER_NODE_COUNT))
+    store_i32(workspace, 4, load_i64(matcher, L.MATCHER_NODE_COUNT))
 
 
 @njit(cache=True)
@@ -481,12 +483,17 @@ def walk_row(automaton, scratch, trie, nodes, state, register, resume):
     """
     if resume == 1:
         return _walk(
-            automaton, scratch, trie, load_i64(scratch, MATCHER_WALK_NODE), nodes, load_i64(scratch, MATCHER_WALK_DEPTH),
+            automaton,
+            scratch,
+            trie,
+            load_i64(scratch, L.MATCHER_WALK_NODE),
+            nodes,
+            load_i64(scratch, L.MATCHER_WALK_DEPTH),
             _NO_BUDGET,
         )
-    store_i64(scratch, MATCHER_NODE_COUNT, 1)
-    store_i64(scratch, MATCHER_RANGE_COUNT, 0)
-    store_i64(scratch, MATCHER_EXIT_COUNT, 0)
+    store_i64(scratch, L.MATCHER_NODE_COUNT, 1)
+    store_i64(scratch, L.MATCHER_RANGE_COUNT, 0)
+    store_i64(scratch, L.MATCHER_EXIT_COUNT, 0)
     _start_walk(scratch, nodes, state, register, 0)
     return _walk(automaton, scratch, trie, 1, nodes, 0, _NO_BUDGET)
 
@@ -499,46 +506,46 @@ def diverging(automaton, scratch, trie, state):
     code, or -1 if the key is forbidden; the other row ends its frame at the same node with another result. OK or NEED_*.
     At most half of the room for exits is used; the rest is for the ranges of ranks below them.
     """
-    workspace = load_i64(scratch, MATCHER_WALK)
-    bytes_, ends = load_i64(trie, TRIE_BYTE), load_i64(trie, TRIE_END)
-    states = load_i64(automaton, AUTOMATON_STATES)
-    transitions, maps = load_i64(automaton, AUTOMATON_TRANSITIONS), load_i64(automaton, AUTOMATON_MAPS)
-    exits, count = load_i64(scratch, MATCHER_EXITS), 0
+    workspace = load_i64(scratch, L.MATCHER_WALK)
+    bytes_, ends = load_i64(trie, L.TRIE_BYTE), load_i64(trie, L.TRIE_END)
+    states = load_i64(automaton, L.AUTOMATON_STATES)
+    transitions, maps = load_i64(automaton, L.AUTOMATON_TRANSITIONS), load_i64(automaton, L.AUTOMATON_MAPS)
+    exits, count = load_i64(scratch, L.MATCHER_EXITS), 0
     depth, node, limit = 0, 1, load_i32(ends, 0)
     store_i32(workspace, 0, limit)
     store_i32(workspace, 1, state)
     while node < limit:
-        while depth > 0 and node >= load_i32(workspace, depth * WALK_SIZE):
+        while depth > 0 and node >= load_i32(workspace, depth * L.WALK_SIZE):
             depth -= 1
-        record = load_i32(workspace, depth * WALK_SIZE + 1) * STATE_SIZE
-        byte_class = load_u8(maps, load_i32(states, record + STATE_MAP) + load_u8(bytes_, node))
-        value = load_i32(transitions, load_i32(states, record + STATE_ROW) + byte_class)
+        record = load_i32(workspace, depth * L.WALK_SIZE + 1) * L.STATE_SIZE
+        byte_class = load_u8(maps, load_i32(states, record + L.STATE_MAP) + load_u8(bytes_, node))
+        value = load_i32(transitions, load_i32(states, record + L.STATE_ROW) + byte_class)
         end = load_i32(ends, node)
-        if value > 0 and _state(automaton, value, STATE_OP) == OP_NONE:
+        if value > 0 and _state(automaton, value, L.STATE_OP) == L.OP_NONE:
             if end > node + 1:
                 depth += 1
-                store_i32(workspace, depth * WALK_SIZE, end)
-                store_i32(workspace, depth * WALK_SIZE + 1, value)
+                store_i32(workspace, depth * L.WALK_SIZE, end)
+                store_i32(workspace, depth * L.WALK_SIZE + 1, value)
             node += 1
             continue
         if value != 0:
-            if 2 * count >= load_i64(scratch, MATCHER_EXIT_CAP):
-                return NEED_EXITS
+            if 2 * count >= load_i64(scratch, L.MATCHER_EXIT_CAP):
+                return L.NEED_EXITS
             store_i32(exits, 3 * count, node)
-            store_i32(exits, 3 * count + 1, _state(automaton, value, STATE_FINAL) if value > 0 else -1)
+            store_i32(exits, 3 * count + 1, _state(automaton, value, L.STATE_FINAL) if value > 0 else -1)
             store_i32(exits, 3 * count + 2, 0)
             count += 1
         node = end
-    store_i64(scratch, MATCHER_EXIT_COUNT, count)
-    return OK
+    store_i64(scratch, L.MATCHER_EXIT_COUNT, count)
+    return L.OK
 
 
 @njit(cache=True)
 def row_ids(matcher, trie, out):
     """Write the token ids of the ranges to `out` (int32, large enough); returns how many."""
-    ranges, tokens = load_i64(matcher, MATCHER_RANGES), load_i64(trie, TRIE_TOKENS)
+    ranges, tokens = load_i64(matcher, L.MATCHER_RANGES), load_i64(trie, L.TRIE_TOKENS)
     count = 0
-    for number in range(load_i64(matcher, MATCHER_RANGE_COUNT)):
+    for number in range(load_i64(matcher, L.MATCHER_RANGE_COUNT)):
         for rank in range(load_i32(ranges, 2 * number), load_i32(ranges, 2 * number + 1)):
             store_i32(out, count, load_i32(tokens, rank))
             count += 1
@@ -551,9 +558,9 @@ def row_words(matcher, trie, out, words, everything):
 
     Scatters the allowed ranks into zeros or the others out of everything, whichever are fewer.
     """
-    ranges, tokens = load_i64(matcher, MATCHER_RANGES), load_i64(trie, TRIE_TOKENS)
-    total = load_i32(load_i64(trie, TRIE_FIRST), load_i32(load_i64(trie, TRIE_END), 0))
-    count = load_i64(matcher, MATCHER_RANGE_COUNT)
+    ranges, tokens = load_i64(matcher, L.MATCHER_RANGES), load_i64(trie, L.TRIE_TOKENS)
+    total = load_i32(load_i64(trie, L.TRIE_FIRST), load_i32(load_i64(trie, L.TRIE_END), 0))
+    count = load_i64(matcher, L.MATCHER_RANGE_COUNT)
     allowed = 0
     for number in range(count):
         allowed += load_i32(ranges, 2 * number + 1) - load_i32(ranges, 2 * number)
@@ -580,13 +587,13 @@ def row_words(matcher, trie, out, words, everything):
 @njit(cache=True)
 def _find_row(automaton, key):
     """The number of the row of (state << 16 | slack), or -1."""
-    mask = load_i64(automaton, AUTOMATON_ROW_MASK)
-    keys = load_i64(automaton, AUTOMATON_ROW_KEYS)
+    mask = load_i64(automaton, L.AUTOMATON_ROW_MASK)
+    keys = load_i64(automaton, L.AUTOMATON_ROW_KEYS)
     slot = (key * 0x9E3779B1 >> 12) & mask
     while True:
         found = load_i64(keys, slot)
         if found == key:
-            return load_i32(load_i64(automaton, AUTOMATON_ROW_NUMBERS), slot)
+            return load_i32(load_i64(automaton, L.AUTOMATON_ROW_NUMBERS), slot)
         if found < 0:
             return -1
         slot = (slot + 1) & mask
@@ -603,10 +610,10 @@ def _is_excluded(rank, excluded, count):
 @njit(cache=True)
 def _append(matcher, trie, offset, length, ranks, excluded, excluded_count):
     """Append the tokens of the ranges to the patch at `offset`, `length` long so far: its length, -1 without room."""
-    ranges, tokens = load_i64(matcher, MATCHER_RANGES), load_i64(trie, TRIE_TOKENS)
-    patches = load_i64(matcher, MATCHER_PATCH)
-    room = load_i64(matcher, MATCHER_PATCH_CAP) - offset - 1
-    for index in range(load_i64(matcher, MATCHER_RANGE_COUNT)):
+    ranges, tokens = load_i64(matcher, L.MATCHER_RANGES), load_i64(trie, L.TRIE_TOKENS)
+    patches = load_i64(matcher, L.MATCHER_PATCH)
+    room = load_i64(matcher, L.MATCHER_PATCH_CAP) - offset - 1
+    for index in range(load_i64(matcher, L.MATCHER_RANGE_COUNT)):
         first, last = load_i32(ranges, 2 * index), load_i32(ranges, 2 * index + 1)
         if length + last - first > room:
             return -1
@@ -625,31 +632,31 @@ def _direct(automaton, matcher, state, register, top):
 
     NEED_ROW when the walk is not short: then a row is worth computing.
     """
-    trie = load_i64(automaton, AUTOMATON_TRIE)
-    limit = load_i32(load_i64(trie, TRIE_END), 0)
-    base = load_i64(matcher, MATCHER_NODE_COUNT)
-    offset = load_i64(matcher, MATCHER_PATCH_LENGTH)
-    store_i64(matcher, MATCHER_RANGE_COUNT, 0)
+    trie = load_i64(automaton, L.AUTOMATON_TRIE)
+    limit = load_i32(load_i64(trie, L.TRIE_END), 0)
+    base = load_i64(matcher, L.MATCHER_NODE_COUNT)
+    offset = load_i64(matcher, L.MATCHER_PATCH_LENGTH)
+    store_i64(matcher, L.MATCHER_RANGE_COUNT, 0)
     _start_walk(matcher, limit, state, register, top)
     status = _walk(automaton, matcher, trie, 1, limit, 0, _DIRECT_BUDGET)
-    store_i64(matcher, MATCHER_NODE_COUNT, base)
-    if status != OK:
+    store_i64(matcher, L.MATCHER_NODE_COUNT, base)
+    if status != L.OK:
         return status, 0
     length = _append(matcher, trie, offset, 0, 0, 0, 0)
-    eos, eos_count = load_i64(automaton, AUTOMATON_EOS), load_i64(automaton, AUTOMATON_EOS_COUNT)
-    if length < 0 or length + eos_count >= load_i64(matcher, MATCHER_PATCH_CAP) - offset - 1:
-        return NEED_PATCH, 0
+    eos, eos_count = load_i64(automaton, L.AUTOMATON_EOS), load_i64(automaton, L.AUTOMATON_EOS_COUNT)
+    if length < 0 or length + eos_count >= load_i64(matcher, L.MATCHER_PATCH_CAP) - offset - 1:
+        return L.NEED_PATCH, 0
     status, need = _complete(automaton, matcher, state, register, top)
-    if status == NEED_LOWER:
-        store_i64(matcher, MATCHER_NEED, need)
+    if status == L.NEED_LOWER:
+        store_i64(matcher, L.MATCHER_NEED, need)
         return status, 0
-    if status == OK:
+    if status == L.OK:
         for number in range(eos_count):
-            store_i32(load_i64(matcher, MATCHER_PATCH), offset + 1 + length, load_i32(eos, number))
+            store_i32(load_i64(matcher, L.MATCHER_PATCH), offset + 1 + length, load_i32(eos, number))
             length += 1
-    store_i32(load_i64(matcher, MATCHER_PATCH), offset, length)
-    store_i64(matcher, MATCHER_PATCH_LENGTH, offset + 1 + length)
-    return OK, offset
+    store_i32(load_i64(matcher, L.MATCHER_PATCH), offset, length)
+    store_i64(matcher, L.MATCHER_PATCH_LENGTH, offset + 1 + length)
+    return L.OK, offset
 
 
 @njit(cache=True)
@@ -658,142 +665,151 @@ def _patch(automaton, matcher, row, top, alongside):
 
     `alongside` 1: the row is that of the state's ELSE, and the matcher's exits say where the state itself differs.
     """
-    record = load_i64(automaton, AUTOMATON_ROWS) + 8 * row * ROW_SIZE
-    segments = load_i64(record, ROW_SEGMENTS)
-    excluded, excluded_count = load_i64(record, ROW_EXCLUDED), load_i64(record, ROW_EXCLUDED_COUNT)
-    exits, exit_count = load_i64(matcher, MATCHER_EXITS), 0
+    record = load_i64(automaton, L.AUTOMATON_ROWS) + 8 * row * L.ROW_SIZE
+    segments = load_i64(record, L.ROW_SEGMENTS)
+    excluded, excluded_count = load_i64(record, L.ROW_EXCLUDED), load_i64(record, L.ROW_EXCLUDED_COUNT)
+    exits, exit_count = load_i64(matcher, L.MATCHER_EXITS), 0
     if alongside == 1:
         # The other row ends its frame at the same nodes with another result: its remainders below them do not count.
-        exit_count = load_i64(matcher, MATCHER_EXIT_COUNT)
-        excluded, excluded_count = exits + 12 * load_i64(matcher, MATCHER_EXIT_CAP) // 2, exit_count
+        exit_count = load_i64(matcher, L.MATCHER_EXIT_COUNT)
+        excluded, excluded_count = exits + 12 * load_i64(matcher, L.MATCHER_EXIT_CAP) // 2, exit_count
         for number in range(exit_count):
             node = load_i32(exits, 3 * number)
-            trie = load_i64(automaton, AUTOMATON_TRIE)
-            firsts = load_i64(trie, TRIE_FIRST)
+            trie = load_i64(automaton, L.AUTOMATON_TRIE)
+            firsts = load_i64(trie, L.TRIE_FIRST)
             store_i32(excluded, 2 * number, load_i32(firsts, node))
-            store_i32(excluded, 2 * number + 1, load_i32(firsts, load_i32(load_i64(trie, TRIE_END), node)))
-    ranks = load_i64(automaton, AUTOMATON_RANKS)
-    base = load_i64(matcher, MATCHER_NODE_COUNT)
-    offset = load_i64(matcher, MATCHER_PATCH_LENGTH)
+            store_i32(excluded, 2 * number + 1, load_i32(firsts, load_i32(load_i64(trie, L.TRIE_END), node)))
+    ranks = load_i64(automaton, L.AUTOMATON_RANKS)
+    base = load_i64(matcher, L.MATCHER_NODE_COUNT)
+    offset = load_i64(matcher, L.MATCHER_PATCH_LENGTH)
     length = 0
-    block = _node(matcher, top, NODE_BLOCK)
-    for number in range(load_i64(record, ROW_SEGMENT_COUNT)):
-        segment = segments + 8 * number * SEGMENT_SIZE
-        trie, high = load_i64(segment, SEGMENT_TRIE), load_i64(segment, SEGMENT_HIGH)
+    block = _node(matcher, top, L.NODE_BLOCK)
+    for number in range(load_i64(record, L.ROW_SEGMENT_COUNT)):
+        segment = segments + 8 * number * L.SEGMENT_SIZE
+        trie, high = load_i64(segment, L.SEGMENT_TRIE), load_i64(segment, L.SEGMENT_HIGH)
         status, state, register, below = _enter(
-            automaton, matcher, block + load_i64(segment, SEGMENT_RESULT), _node(matcher, top, NODE_REGISTER),
-            _node(matcher, top, NODE_PARENT),
+            automaton,
+            matcher,
+            block + load_i64(segment, L.SEGMENT_RESULT),
+            _node(matcher, top, L.NODE_REGISTER),
+            _node(matcher, top, L.NODE_PARENT),
         )
-        if status != OK:
-            store_i64(matcher, MATCHER_NEED, state)
+        if status != L.OK:
+            store_i64(matcher, L.MATCHER_NEED, state)
             return status, 0
-        store_i64(matcher, MATCHER_RANGE_COUNT, 0)
+        store_i64(matcher, L.MATCHER_RANGE_COUNT, 0)
         _start_walk(matcher, high, state, register, below)
-        status = _walk(automaton, matcher, trie, load_i64(segment, SEGMENT_LOW), high, 0, _NO_BUDGET)
-        store_i64(matcher, MATCHER_NODE_COUNT, base)
-        if status != OK:
+        status = _walk(automaton, matcher, trie, load_i64(segment, L.SEGMENT_LOW), high, 0, _NO_BUDGET)
+        store_i64(matcher, L.MATCHER_NODE_COUNT, base)
+        if status != L.OK:
             return status, 0
-        shared = alongside == 1 or load_i64(segment, SEGMENT_SHARED) == 1
+        shared = alongside == 1 or load_i64(segment, L.SEGMENT_SHARED) == 1
         length = _append(matcher, trie, offset, length, ranks, excluded, excluded_count if shared else 0)
         if length < 0:
-            return NEED_PATCH, 0
+            return L.NEED_PATCH, 0
     for number in range(exit_count):
-        trie = load_i64(automaton, AUTOMATON_TRIE)
+        trie = load_i64(automaton, L.AUTOMATON_TRIE)
         node = load_i32(exits, 3 * number)
-        high = load_i32(load_i64(trie, TRIE_END), node)
+        high = load_i32(load_i64(trie, L.TRIE_END), node)
         status, state, register, below = _enter(
-            automaton, matcher, block + load_i32(exits, 3 * number + 1), _node(matcher, top, NODE_REGISTER),
-            _node(matcher, top, NODE_PARENT),
+            automaton,
+            matcher,
+            block + load_i32(exits, 3 * number + 1),
+            _node(matcher, top, L.NODE_REGISTER),
+            _node(matcher, top, L.NODE_PARENT),
         )
-        if status != OK:
-            store_i64(matcher, MATCHER_NEED, state)
+        if status != L.OK:
+            store_i64(matcher, L.MATCHER_NEED, state)
             return status, 0
-        store_i64(matcher, MATCHER_RANGE_COUNT, 0)
+        store_i64(matcher, L.MATCHER_RANGE_COUNT, 0)
         _start_walk(matcher, high, state, register, below)
         status = _walk(automaton, matcher, trie, node + 1, high, 0, _NO_BUDGET)
-        store_i64(matcher, MATCHER_NODE_COUNT, base)
-        if status != OK:
+        store_i64(matcher, L.MATCHER_NODE_COUNT, base)
+        if status != L.OK:
             return status, 0
         length = _append(matcher, trie, offset, length, ranks, 0, 0)
         if length < 0:
-            return NEED_PATCH, 0
+            return L.NEED_PATCH, 0
     if length == 0:
-        return OK, 0
-    store_i32(load_i64(matcher, MATCHER_PATCH), offset, length)
-    store_i64(matcher, MATCHER_PATCH_LENGTH, offset + 1 + length)
-    return OK, offset
+        return L.OK, 0
+    store_i32(load_i64(matcher, L.MATCHER_PATCH), offset, length)
+    store_i64(matcher, L.MATCHER_PATCH_LENGTH, offset + 1 + length)
+    return L.OK, offset
 
 
 @njit(cache=True)
 def _memo(automaton, matcher, state, register, top):
     """The address of the memo entry of a configuration, made when missing: (status, address)."""
-    cap = load_i64(automaton, AUTOMATON_SLACK_CAP)
+    cap = load_i64(automaton, L.AUTOMATON_SLACK_CAP)
     slack = register if register < cap else cap
     key = state << 16 | slack
-    mask = load_i64(matcher, MATCHER_MEMO_MASK)
-    memo = load_i64(matcher, MATCHER_MEMO)
+    mask = load_i64(matcher, L.MATCHER_MEMO_MASK)
+    memo = load_i64(matcher, L.MATCHER_MEMO)
     mixed = key * 0x9E3779B1 + top * 0x85EBCA77
     slot = (mixed ^ (mixed >> 15)) & mask
     while True:
-        entry = memo + slot * MEMO_SIZE * 8
-        found = load_i64(entry, MEMO_STATE)
-        if found == key and load_i64(entry, MEMO_TOP) == top:
-            return OK, entry
+        entry = memo + slot * L.MEMO_SIZE * 8
+        found = load_i64(entry, L.MEMO_STATE)
+        if found == key and load_i64(entry, L.MEMO_TOP) == top:
+            return L.OK, entry
         if found < 0:
             break
         slot = (slot + 1) & mask
-    if 2 * load_i64(matcher, MATCHER_MEMO_COUNT) > mask:
-        return NEED_MEMO, 0
+    if 2 * load_i64(matcher, L.MATCHER_MEMO_COUNT) > mask:
+        return L.NEED_MEMO, 0
     if _short_of_nodes(automaton, matcher):
-        return NEED_NODES, 0
+        return L.NEED_NODES, 0
     row = _find_row(automaton, key)
     next_state, next_register, next_top = 0, 0, 0
     alongside = 0
-    if row < 0 and _state(automaton, state, STATE_ELSE) != 0 and _state(automaton, state, STATE_ARG) == ALONGSIDE:
+    if row < 0 and _state(automaton, state, L.STATE_ELSE) != 0 and _state(automaton, state, L.STATE_ARG) == L.ALONGSIDE:
         # A trie of keys over every string: that row, and what is different where a token ends a key.
-        other = _state(automaton, state, STATE_ELSE)
+        other = _state(automaton, state, L.STATE_ELSE)
         row = _find_row(automaton, other << 16 | slack)
         if row < 0:
-            store_i64(matcher, MATCHER_NEED, other << 16 | slack)
-            return NEED_ROW, 0
-        status = diverging(automaton, matcher, load_i64(automaton, AUTOMATON_TRIE), state)
-        if status != OK:
+            store_i64(matcher, L.MATCHER_NEED, other << 16 | slack)
+            return L.NEED_ROW, 0
+        status = diverging(automaton, matcher, load_i64(automaton, L.AUTOMATON_TRIE), state)
+        if status != L.OK:
             return status, 0
         alongside = 1
-        for number in range(load_i64(matcher, MATCHER_EXIT_COUNT)):
-            if load_i32(load_i64(matcher, MATCHER_EXITS), 3 * number + 1) < 0:
+        for number in range(load_i64(matcher, L.MATCHER_EXIT_COUNT)):
+            if load_i32(load_i64(matcher, L.MATCHER_EXITS), 3 * number + 1) < 0:
                 alongside, row = 0, -1
-                store_i64(matcher, MATCHER_NEED, key)
-                return NEED_ROW, 0
+                store_i64(matcher, L.MATCHER_NEED, key)
+                return L.NEED_ROW, 0
     if row < 0:
         status, patch = _direct(automaton, matcher, state, register, top)
-        if status != OK:
-            if status == NEED_ROW:
-                store_i64(matcher, MATCHER_NEED, key)
+        if status != L.OK:
+            if status == L.NEED_ROW:
+                store_i64(matcher, L.MATCHER_NEED, key)
             return status, 0
         row = 0
-    result = _state(automaton, state, STATE_FINAL)
+    result = _state(automaton, state, L.STATE_FINAL)
     if row > 0 and result >= 0:
         status, next_state, next_register, next_top = _enter(
-            automaton, matcher, _node(matcher, top, NODE_BLOCK) + result, _node(matcher, top, NODE_REGISTER),
-            _node(matcher, top, NODE_PARENT),
+            automaton,
+            matcher,
+            _node(matcher, top, L.NODE_BLOCK) + result,
+            _node(matcher, top, L.NODE_REGISTER),
+            _node(matcher, top, L.NODE_PARENT),
         )
-        if status != OK:
-            store_i64(matcher, MATCHER_NEED, next_state)
+        if status != L.OK:
+            store_i64(matcher, L.MATCHER_NEED, next_state)
             return status, 0
     if row > 0:
         status, patch = _patch(automaton, matcher, row, top, alongside)
-        if status != OK:
+        if status != L.OK:
             return status, 0
-    store_i64(entry, MEMO_TOP, top)
-    store_i64(entry, MEMO_ROW, row)
-    store_i64(entry, MEMO_PATCH, patch)
-    store_i64(entry, MEMO_NEXT_STATE, next_state)
-    store_i64(entry, MEMO_NEXT_REGISTER, next_register)
-    store_i64(entry, MEMO_NEXT_TOP, next_top)
-    store_i64(entry, MEMO_STATE, key)
-    store_i64(matcher, MATCHER_MEMO_COUNT, load_i64(matcher, MATCHER_MEMO_COUNT) + 1)
-    return OK, entry
+    store_i64(entry, L.MEMO_TOP, top)
+    store_i64(entry, L.MEMO_ROW, row)
+    store_i64(entry, L.MEMO_PATCH, patch)
+    store_i64(entry, L.MEMO_NEXT_STATE, next_state)
+    store_i64(entry, L.MEMO_NEXT_REGISTER, next_register)
+    store_i64(entry, L.MEMO_NEXT_TOP, next_top)
+    store_i64(entry, L.MEMO_STATE, key)
+    store_i64(matcher, L.MATCHER_MEMO_COUNT, load_i64(matcher, L.MATCHER_MEMO_COUNT) + 1)
+    return L.OK, entry
 
 
 @njit(cache=True)
@@ -806,18 +822,18 @@ def _set_bits(out, ids, count):
 @njit(cache=True)
 def fill(automaton, matcher, out):
     """Write the mask of the next token, WORDS int32, to address `out`: OK or NEED_* (then `out` is unspecified)."""
-    words = load_i64(automaton, AUTOMATON_WORDS)
-    rows = load_i64(automaton, AUTOMATON_ROWS)
-    state, register = load_i64(matcher, MATCHER_STATE), load_i64(matcher, MATCHER_REGISTER)
-    top = load_i64(matcher, MATCHER_TOP)
+    words = load_i64(automaton, L.AUTOMATON_WORDS)
+    rows = load_i64(automaton, L.AUTOMATON_ROWS)
+    state, register = load_i64(matcher, L.MATCHER_STATE), load_i64(matcher, L.MATCHER_REGISTER)
+    top = load_i64(matcher, L.MATCHER_TOP)
     first = True
-    while state != DONE and state != ENDED:
+    while state != L.DONE and state != ENDED:
         status, entry = _memo(automaton, matcher, state, register, top)
-        if status != OK:
+        if status != L.OK:
             return status
-        row = load_i64(entry, MEMO_ROW) * ROW_SIZE
-        data = load_i64(rows, row + ROW_DATA)
-        if load_i64(rows, row + ROW_KIND) == ROW_DENSE:
+        row = load_i64(entry, L.MEMO_ROW) * L.ROW_SIZE
+        data = load_i64(rows, row + L.ROW_DATA)
+        if load_i64(rows, row + L.ROW_KIND) == L.ROW_DENSE:
             if first:
                 for word in range(words):
                     store_i32(out, word, load_i32(data, word))
@@ -828,18 +844,18 @@ def fill(automaton, matcher, out):
             if first:
                 for word in range(words):
                     store_i32(out, word, 0)
-            _set_bits(out, data, load_i64(rows, row + ROW_COUNT))
+            _set_bits(out, data, load_i64(rows, row + L.ROW_COUNT))
         first = False
-        patch = load_i64(entry, MEMO_PATCH)
+        patch = load_i64(entry, L.MEMO_PATCH)
         if patch != 0:
-            address = load_i64(matcher, MATCHER_PATCH) + 4 * patch
+            address = load_i64(matcher, L.MATCHER_PATCH) + 4 * patch
             _set_bits(out, address + 4, load_i32(address, 0))
-        state = load_i64(entry, MEMO_NEXT_STATE)
+        state = load_i64(entry, L.MEMO_NEXT_STATE)
         if state == 0:
-            return OK
-        register, top = load_i64(entry, MEMO_NEXT_REGISTER), load_i64(entry, MEMO_NEXT_TOP)
+            return L.OK
+        register, top = load_i64(entry, L.MEMO_NEXT_REGISTER), load_i64(entry, L.MEMO_NEXT_TOP)
     if first:
         for word in range(words):
             store_i32(out, word, 0)
-    _set_bits(out, load_i64(automaton, AUTOMATON_EOS), load_i64(automaton, AUTOMATON_EOS_COUNT))
-    return OK
+    _set_bits(out, load_i64(automaton, L.AUTOMATON_EOS), load_i64(automaton, L.AUTOMATON_EOS_COUNT))
+    return L.OK

@@ -27,8 +27,9 @@ counts one off the register on the way), so that a subtree of tokens made of the
 
 Stack node, NODE_SIZE int32: return block, register, parent node, next node in the hash chain. Node 0 is the bottom.
 
-Row 0 is the empty one. Row record, ROW_SIZE int64: kind (ROW_DENSE or ROW_SPARSE), address of the mask words or of the token ids, number of
+Row record, ROW_SIZE int64: kind (ROW_DENSE or ROW_SPARSE), address of the mask words or of the token ids, number of
 ids, address and number of its segments, address and number of its excluded ranges (int32 pairs of ranks, half open).
+Row 0 is the empty one.
 
 A segment, SEGMENT_SIZE int64, is remainders of tokens that end the frame with one result code: address of a trie's
 header, result code, first node, end node, and 1 if tokens of the row's excluded ranges do not count (the segment is

@@ -92,8 +92,7 @@ def build_remainders(exits, trie_end, trie_first, trie_depth, trie_tokens, offse
             last = order[position - 1]
             if results[last] == results[entry]:
                 while (
-                    shared < length and shared < depth
-                    and text[starts[last] + shared] == text[starts[entry] + shared]
+                    shared < length and shared < depth and text[starts[last] + shared] == text[starts[entry] + shared]
                 ):
                     shared += 1
         if position == 0 or results[order[position - 1]] != results[entry]:

@@ -10,29 +10,28 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from maskwright.kernels.layout import (
-    OP_NONE, OP_POP, REJECT, STATE_ALIAS, STATE_ARG, STATE_ELSE, STATE_FINAL, STATE_MAP, STATE_OP, STATE_ROW,
-    STATE_SAFE, STATE_SIZE,
-)
+from maskwright.kernels import layout as L
 
 __all__ = ["lay_words"]
 
 
 @njit(cache=True)
 def _lay(states, state, row, byte_map, final, op, argument, otherwise):
-    record = state * STATE_SIZE
-    states[record + STATE_ROW] = row
-    states[record + STATE_MAP] = byte_map
-    states[record + STATE_FINAL] = final
-    states[record + STATE_OP] = op
-    states[record + STATE_ARG] = argument
-    states[record + STATE_SAFE] = 0
-    states[record + STATE_ELSE] = otherwise
-    states[record + STATE_ALIAS] = state
+    record = state * L.STATE_SIZE
+    states[record + L.STATE_ROW] = row
+    states[record + L.STATE_MAP] = byte_map
+    states[record + L.STATE_FINAL] = final
+    states[record + L.STATE_OP] = op
+    states[record + L.STATE_ARG] = argument
+    states[record + L.STATE_SAFE] = 0
+    states[record + L.STATE_ELSE] = otherwise
+    states[record + L.STATE_ALIAS] = state
 
 
 @njit(cache=True)
-def lay_words(text, offsets, results, states, state_count, transitions, transition_count, maps, map_count, otherwise, argument):
+def lay_words(
+    text, offsets, results, states, state_count, transitions, transition_count, maps, map_count, otherwise, argument
+):
     """Write the trie of the texts text[offsets[i]:offsets[i + 1]], sorted, distinct and prefix-free.
 
     Args:
@@ -53,13 +52,23 @@ def lay_words(text, offsets, results, states, state_count, transitions, transiti
     # One entry a pending trie node: the texts [low, high) that share `depth` bytes, its state, the other language's.
     size = 2 * len(results) + 2
     pending = np.empty((size, 5), np.int64)
-    pending[0, 0], pending[0, 1], pending[0, 2], pending[0, 3], pending[0, 4] = 0, len(results), 0, state_count, otherwise
+    pending[0, 0], pending[0, 1], pending[0, 2], pending[0, 3], pending[0, 4] = (
+        0,
+        len(results),
+        0,
+        state_count,
+        otherwise,
+    )
     state_count += 1
     used = 1
     while used > 0:
         used -= 1
         low, high, depth, state, other = (
-            pending[used, 0], pending[used, 1], pending[used, 2], pending[used, 3], pending[used, 4],
+            pending[used, 0],
+            pending[used, 1],
+            pending[used, 2],
+            pending[used, 3],
+            pending[used, 4],
         )
         while True:
             first = text[offsets[low] + depth]
@@ -67,40 +76,40 @@ def lay_words(text, offsets, results, states, state_count, transitions, transiti
                 # One byte continues every text: a row of two, and the shared map of that byte.
                 next_other = 0
                 if other != 0:
-                    record = other * STATE_SIZE
-                    if states[record + STATE_ALIAS] < 0:
+                    record = other * L.STATE_SIZE
+                    if states[record + L.STATE_ALIAS] < 0:
                         return other, 0, 0, 0, 0
-                    other = states[record + STATE_ALIAS]
-                    record = other * STATE_SIZE
-                    if states[record + STATE_OP] != OP_NONE:
+                    other = states[record + L.STATE_ALIAS]
+                    record = other * L.STATE_SIZE
+                    if states[record + L.STATE_OP] != L.OP_NONE:
                         return -1, 0, 0, 0, 0
-                    value = transitions[states[record + STATE_ROW] + maps[states[record + STATE_MAP] + first]]
+                    value = transitions[states[record + L.STATE_ROW] + maps[states[record + L.STATE_MAP] + first]]
                     next_other = value if value > 0 else 0
                 row = transition_count
                 transition_count += 2
                 transitions[row] = 0
                 last = depth + 1 == offsets[low + 1] - offsets[low]
                 if last and results[low] < 0:
-                    transitions[row + 1] = REJECT
-                    _lay(states, state, row, 256 * np.int64(first), -1, OP_NONE, argument, other)
+                    transitions[row + 1] = L.REJECT
+                    _lay(states, state, row, 256 * np.int64(first), -1, L.OP_NONE, argument, other)
                     break
                 transitions[row + 1] = state_count
-                _lay(states, state, row, 256 * np.int64(first), -1, OP_NONE, argument, other)
+                _lay(states, state, row, 256 * np.int64(first), -1, L.OP_NONE, argument, other)
                 state = state_count
                 state_count += 1
                 if last:
-                    _lay(states, state, 0, 0, results[low], OP_POP, 0, 0)
+                    _lay(states, state, 0, 0, results[low], L.OP_POP, 0, 0)
                     break
                 depth += 1
                 other = next_other
                 continue
             # Several bytes: a map of its own.
             if other != 0:
-                record = other * STATE_SIZE
-                if states[record + STATE_ALIAS] < 0:
+                record = other * L.STATE_SIZE
+                if states[record + L.STATE_ALIAS] < 0:
                     return other, 0, 0, 0, 0
-                other = states[record + STATE_ALIAS]
-                if states[other * STATE_SIZE + STATE_OP] != OP_NONE:
+                other = states[record + L.STATE_ALIAS]
+                if states[other * L.STATE_SIZE + L.STATE_OP] != L.OP_NONE:
                     return -1, 0, 0, 0, 0
             row, byte_map = transition_count, map_count
             map_count += 256
@@ -118,16 +127,16 @@ def lay_words(text, offsets, results, states, state_count, transitions, transiti
                 maps[byte_map + byte] = children
                 if depth + 1 == offsets[begin + 1] - offsets[begin]:
                     if results[begin] < 0:
-                        transitions[row + children] = REJECT
+                        transitions[row + children] = L.REJECT
                     else:
                         transitions[row + children] = state_count
-                        _lay(states, state_count, 0, 0, results[begin], OP_POP, 0, 0)
+                        _lay(states, state_count, 0, 0, results[begin], L.OP_POP, 0, 0)
                         state_count += 1
                 else:
                     next_other = 0
                     if other != 0:
-                        record = other * STATE_SIZE
-                        value = transitions[states[record + STATE_ROW] + maps[states[record + STATE_MAP] + byte]]
+                        record = other * L.STATE_SIZE
+                        value = transitions[states[record + L.STATE_ROW] + maps[states[record + L.STATE_MAP] + byte]]
                         next_other = value if value > 0 else 0
                     transitions[row + children] = state_count
                     pending[used, 0], pending[used, 1], pending[used, 2] = begin, stop, depth + 1
@@ -136,6 +145,6 @@ def lay_words(text, offsets, results, states, state_count, transitions, transiti
                     state_count += 1
                 begin = stop
             transition_count += children + 1
-            _lay(states, state, row, byte_map, -1, OP_NONE, argument, other)
+            _lay(states, state, row, byte_map, -1, L.OP_NONE, argument, other)
             break
     return 0, start, state_count, transition_count, map_count

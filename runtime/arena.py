@@ -68,7 +68,9 @@ class Arena:
         header = self.header
         if status == L.NEED_NODES:
             if header[L.MATCHER_NODE_CAP] >= _MAX_NODES:
-                raise LimitExceeded("max_nodes", int(header[L.MATCHER_NODE_CAP]), _MAX_NODES, what="stack nodes of one matcher")
+                raise LimitExceeded(
+                    "max_nodes", int(header[L.MATCHER_NODE_CAP]), _MAX_NODES, what="stack nodes of one matcher"
+                )
             nodes = self._doubled(L.MATCHER_NODES)
             header[L.MATCHER_NODE_CAP] = len(nodes) // L.NODE_SIZE
             self._rehash_nodes()

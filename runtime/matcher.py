@@ -73,13 +73,17 @@ class GrammarMatcher:
             self._mend(status)
             status = kernels.accept_token(self._automaton, self._address, token_id)
         if status == L.REJECTED and self._header[L.MATCHER_STATE] == _ENDED:
-            raise MatcherError("the text has ended (an end-of-sequence token was accepted); reset() or rollback() first")
+            raise MatcherError(
+                "the text has ended (an end-of-sequence token was accepted); reset() or rollback() first"
+            )
         return bool(status == L.OK)
 
     def accept_string(self, text: str | bytes) -> bool:
         """Move over a text, one step of the history; False, and nothing moved, when the grammar does not allow it all."""
         if self._header[L.MATCHER_STATE] == _ENDED:
-            raise MatcherError("the text has ended (an end-of-sequence token was accepted); reset() or rollback() first")
+            raise MatcherError(
+                "the text has ended (an end-of-sequence token was accepted); reset() or rollback() first"
+            )
         data = np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8)
         before = self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1].copy()
         steps = int(self._header[L.MATCHER_HISTORY_LENGTH])

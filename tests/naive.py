@@ -90,7 +90,9 @@ Node = Nothing | Literal | Number | String | Array | Object
 
 _OUTSIDE_STRINGS = frozenset(bytes([byte]) for byte in b'{}[]:,"+-.0123456789eEtrufalsn \t\n\r')
 _LITERALS: dict[str, Any] = {"null": None, "true": True, "false": False}
-_NUMBER_PREFIX = re.compile(rb"-?(?:(?:0|[1-9][0-9]*)(?:\.(?:[0-9]+(?:[eE](?:[+-]?[0-9]*)?)?)?|[eE](?:[+-]?[0-9]*)?)?)?")
+_NUMBER_PREFIX = re.compile(
+    rb"-?(?:(?:0|[1-9][0-9]*)(?:\.(?:[0-9]+(?:[eE](?:[+-]?[0-9]*)?)?)?|[eE](?:[+-]?[0-9]*)?)?)?"
+)
 _PLAIN = re.compile(rb"[\x20\x21\x23-\x5b\x5d-\x7f]+")  # characters of strings that are single bytes
 _ESCAPED = {json.dumps(c, ensure_ascii=False)[1:-1].encode(): c for c in [*map(chr, range(0x20)), '"', "\\"]}
 
@@ -174,7 +176,9 @@ class _Parser:
                 raise _Reject
             width = self.escape_width() if byte == 0x5C else _utf8_width(byte)
             piece = self.data[self.at : self.at + width]
-            known = any(map(bytes.startswith, _ESCAPED, [piece] * len(_ESCAPED))) if byte == 0x5C else utf8_bounds(piece)
+            known = (
+                any(map(bytes.startswith, _ESCAPED, [piece] * len(_ESCAPED))) if byte == 0x5C else utf8_bounds(piece)
+            )
             if not known:
                 raise _Reject
             self.at += len(piece)
@@ -617,7 +621,9 @@ def number_fits(text: str, closed: bool, allowed: NumberRange, exponents: bool =
     """Whether `text` is (closed) or begins (open) a number of the policy's language in the range `allowed`."""
     if text.startswith("-"):
         return _magnitude_fits(text[1:], closed, allowed.mirrored(), exponents)
-    return _magnitude_fits(text, closed, allowed, exponents) or not text and number_fits("-", closed, allowed, exponents)
+    return (
+        _magnitude_fits(text, closed, allowed, exponents) or not text and number_fits("-", closed, allowed, exponents)
+    )
 
 
 def _magnitude_fits(text: str, closed: bool, allowed: NumberRange, exponents: bool) -> bool:
@@ -928,7 +934,9 @@ class Oracle:
     def _fits(self, node: Node, flat: Schemas, place: Schemas) -> bool:
         match node:
             case Literal(text):
-                return any(word.startswith(text) and self._literal_fits(value, flat) for word, value in _LITERALS.items())
+                return any(
+                    word.startswith(text) and self._literal_fits(value, flat) for word, value in _LITERALS.items()
+                )
             case Number():
                 return self._number_fits(node, flat)
             case String():
@@ -944,7 +952,8 @@ class Oracle:
     def _literal_fits(value: Any, flat: Schemas) -> bool:
         name = "null" if value is None else "boolean"
         return all(
-            name in _types_of(schema) and (_SCALAR not in schema or _same_scalar(schema[_SCALAR], value)) for schema in flat
+            name in _types_of(schema) and (_SCALAR not in schema or _same_scalar(schema[_SCALAR], value))
+            for schema in flat
         )
 
     def _number_fits(self, node: Number, flat: Schemas) -> bool:
@@ -981,7 +990,9 @@ class Oracle:
         found = [c for c in possible if c in self.mentioned]
         return found + [OTHER] * (len(found) < len(possible))
 
-    def _completions(self, node: String, patterns: list[Pattern], watched: frozenset[str]) -> Iterator[tuple[str, list[bool]]]:
+    def _completions(
+        self, node: String, patterns: list[Pattern], watched: frozenset[str]
+    ) -> Iterator[tuple[str, list[bool]]]:
         """Strings that `node` can become, with what each pattern says of them: at least one for each combination of
         what the patterns say and of which of the `watched` strings it is. Shortest first."""
         states = tuple(pattern.after(node.chars) for pattern in patterns)
@@ -1096,7 +1107,9 @@ class Oracle:
         """Whether an object with these `keys` so far (and one more at least) can be given the members it lacks."""
         lacking = [k for k in dict.fromkeys(k for schema in flat for k in schema.get("required", ())) if k not in keys]
         free = [k for k in named if k not in lacking and self._ordered([*keys, k], named)]
-        if not self._ordered([*keys, *sorted(lacking, key=lambda k: named.index(k) if k in named else len(named))], named):
+        if not self._ordered(
+            [*keys, *sorted(lacking, key=lambda k: named.index(k) if k in named else len(named))], named
+        ):
             return False
         if not all(self.satisfiable(self._of_key(flat, key)) for key in lacking):
             return False

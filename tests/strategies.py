@@ -12,8 +12,16 @@ from typing import Any, Protocol
 from hypothesis import strategies as st
 
 __all__ = [
-    "EVERY_BYTE", "Rolled", "Vocabulary", "build_schema", "finite_schemas", "patterns", "schemas", "texts_of",
-    "vocabularies", "vocabulary",
+    "EVERY_BYTE",
+    "Rolled",
+    "Vocabulary",
+    "build_schema",
+    "finite_schemas",
+    "patterns",
+    "schemas",
+    "texts_of",
+    "vocabularies",
+    "vocabulary",
 ]
 
 Schema = Any
@@ -133,7 +141,10 @@ class Builder:
     def object(self, depth: int) -> dict[str, Any]:
         schema: dict[str, Any] = {"type": "object"}
         keys = [*KEYS]
-        names = [keys.pop(self.choose.between(0, len(keys) - 1)) for _ in range(self.choose.between(0, 2 if self.finite else 3))]
+        names = [
+            keys.pop(self.choose.between(0, len(keys) - 1))
+            for _ in range(self.choose.between(0, 2 if self.finite else 3))
+        ]
         if names or self.finite:
             schema["properties"] = {name: self.schema(depth) for name in names}
         required = [name for name in names if self.perhaps()]
@@ -258,7 +269,9 @@ class Vocabulary:
         return {n: t for n, t in enumerate(self.tokens) if n not in self.eos and n not in self.special}
 
 
-def vocabulary(rng: random.Random, texts: Iterable[bytes] = (), *, every_byte: bool = False, longer: int = 40) -> Vocabulary:
+def vocabulary(
+    rng: random.Random, texts: Iterable[bytes] = (), *, every_byte: bool = False, longer: int = 40
+) -> Vocabulary:
     """A vocabulary that can write whatever a schema that mentions `texts` requires, in many ways."""
     singles = {bytes([b]) for text in (_BASE, *texts) for b in text}
     tokens = [*(EVERY_BYTE if every_byte else sorted(singles))]
@@ -269,7 +282,9 @@ def vocabulary(rng: random.Random, texts: Iterable[bytes] = (), *, every_byte: b
     rng.shuffle(tokens)
     marks = rng.choice(((b"</s>",), (b"</s>", b"<eot>"), (b"}", b"<eot>")))
     special = rng.choice(((), (b"<pad>",), (b"<s>", b'"', b"1")))
-    kinds: list[tuple[str, bytes]] = [("", t) for t in tokens] + [("eos", t) for t in marks] + [("special", t) for t in special]
+    kinds: list[tuple[str, bytes]] = (
+        [("", t) for t in tokens] + [("eos", t) for t in marks] + [("special", t) for t in special]
+    )
     rng.shuffle(kinds)
     return Vocabulary(
         tuple(token for _, token in kinds),

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import strategies
 
 import maskwright as mw
-import strategies
 
 THREADS = 8
 SEED = 11
@@ -68,7 +68,10 @@ def vocabulary() -> strategies.Vocabulary:
 @pytest.fixture(scope="module")
 def info(vocabulary: strategies.Vocabulary) -> mw.TokenizerInfo:
     return mw.TokenizerInfo(
-        vocabulary.tokens, eos_token_ids=vocabulary.eos, special_token_ids=vocabulary.special, vocab_size=vocabulary.size
+        vocabulary.tokens,
+        eos_token_ids=vocabulary.eos,
+        special_token_ids=vocabulary.special,
+        vocab_size=vocabulary.size,
     )
 
 

@@ -32,7 +32,9 @@ def records(shared: Path) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def tokenizer(shared: Path) -> Any:
     """The Llama-3 tokenizer."""
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed: pip install maskwright[hf]")
+    transformers = pytest.importorskip(
+        "transformers", reason="transformers is not installed: pip install maskwright[hf]"
+    )
     path = shared / "data" / "tokenizers" / "llama3"
     if not path.exists():
         pytest.skip("the Llama-3 tokenizer is not in the folder of measuring data")
@@ -72,7 +74,9 @@ def judge(compiler: mw.GrammarCompiler, record: dict[str, Any]) -> tuple[bool, l
         except REFUSALS:  # found where the text led to
             return False, faults
         if accepted != test["valid"]:
-            faults.append(f"{record['id']}: instance {number} is {'valid' if test['valid'] else 'invalid'}: {text[:200]}")
+            faults.append(
+                f"{record['id']}: instance {number} is {'valid' if test['valid'] else 'invalid'}: {text[:200]}"
+            )
     return True, faults
 
 
@@ -84,9 +88,7 @@ def test_instances_are_judged_as_labelled(byte_compiler: mw.GrammarCompiler, rec
 
 
 @pytest.mark.long
-def test_all_instances_are_judged_as_labelled(
-    byte_compiler: mw.GrammarCompiler, records: list[dict[str, Any]]
-) -> None:
+def test_all_instances_are_judged_as_labelled(byte_compiler: mw.GrammarCompiler, records: list[dict[str, Any]]) -> None:
     faults, taken = [], 0
     for number, record in enumerate(records, 1):
         was_taken, found = judge(byte_compiler, record)

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import strategies
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-
-import maskwright as mw
-import strategies
 from naive import Oracle, Policy
 from strategies import Vocabulary
+
+import maskwright as mw
 
 CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 STEPS = 14
@@ -123,7 +123,11 @@ def difference(
 ) -> str:
     def show(ids: set[int]) -> str:
         return ", ".join(
-            "EOS" if n in vocabulary.eos else "(special)" if n not in vocabulary.ordinary else repr(vocabulary.tokens[n])
+            "EOS"
+            if n in vocabulary.eos
+            else "(special)"
+            if n not in vocabulary.ordinary
+            else repr(vocabulary.tokens[n])
             for n in sorted(ids, key=lambda n: len(vocabulary.tokens[n]) if n < len(vocabulary.tokens) else 0)
         )
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import strategies
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from naive import Oracle, Policy, TextOracle
+from strategies import Vocabulary
+from test_masks_oracle import compile_schema, expected_mask, mask_of
 
 import maskwright as mw
-import strategies
-from naive import Oracle, Policy, TextOracle
-from test_masks_oracle import compile_schema, expected_mask, mask_of
-from strategies import Vocabulary
 
 SEED = 5
 PERSON = {
@@ -35,7 +35,10 @@ def vocabulary() -> Vocabulary:
 @pytest.fixture(scope="module")
 def compiler(vocabulary: Vocabulary) -> mw.GrammarCompiler:
     info = mw.TokenizerInfo(
-        vocabulary.tokens, eos_token_ids=vocabulary.eos, special_token_ids=vocabulary.special, vocab_size=vocabulary.size
+        vocabulary.tokens,
+        eos_token_ids=vocabulary.eos,
+        special_token_ids=vocabulary.special,
+        vocab_size=vocabulary.size,
     )
     return mw.GrammarCompiler(info)
 
@@ -460,7 +463,7 @@ class ChoiceOracle:
 
 
 @settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=CHECKS)
-@given(st.lists(st.text("ab1é😀\"\n", max_size=4), min_size=1, max_size=5), st.integers(0, 2**32 - 1))
+@given(st.lists(st.text('ab1é😀"\n', max_size=4), min_size=1, max_size=5), st.integers(0, 2**32 - 1))
 def test_masks_of_choices(choices: list[str], number: int) -> None:
     check_text(ChoiceOracle(choices), lambda compiler: compiler.compile_choices(choices), json.dumps(choices), number)
 
@@ -469,7 +472,10 @@ def check_text(oracle: TextOracle | ChoiceOracle, compile_with: Any, shown: str,
     rng = random.Random(number)
     vocabulary = strategies.vocabulary(rng, [], every_byte=True)
     info = mw.TokenizerInfo(
-        vocabulary.tokens, eos_token_ids=vocabulary.eos, special_token_ids=vocabulary.special, vocab_size=vocabulary.size
+        vocabulary.tokens,
+        eos_token_ids=vocabulary.eos,
+        special_token_ids=vocabulary.special,
+        vocab_size=vocabulary.size,
     )
     compiler = mw.GrammarCompiler(info)
     if not oracle.viable(b""):
@@ -492,7 +498,9 @@ def check_text(oracle: TextOracle | ChoiceOracle, compile_with: Any, shown: str,
         text += vocabulary.tokens[token]
 
 
-@pytest.mark.parametrize(("choices", "error"), [([], mw.GrammarError), ("abc", mw.GrammarError), ([1], mw.GrammarError)])
+@pytest.mark.parametrize(
+    ("choices", "error"), [([], mw.GrammarError), ("abc", mw.GrammarError), ([1], mw.GrammarError)]
+)
 def test_bad_choices(compiler: mw.GrammarCompiler, choices: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         compiler.compile_choices(choices)

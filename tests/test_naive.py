@@ -11,11 +11,10 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+import strategies
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-
-import strategies
 from naive import NumberRange, Oracle, Pattern, Policy, number_fits, parse_prefix
 
 CHECKS = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
@@ -25,7 +24,13 @@ CHECKS = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_to
 
 Schema = Any
 NUMBERS = [n if n != int(n) else int(n) for n in (Fraction(k, 10) for k in range(-25, 125))]
-SCALARS: list[Any] = [None, True, False, *map(float, NUMBERS), *map("".join, itertools.chain(*(itertools.product("ab", repeat=n) for n in range(3))))]
+SCALARS: list[Any] = [
+    None,
+    True,
+    False,
+    *map(float, NUMBERS),
+    *map("".join, itertools.chain(*(itertools.product("ab", repeat=n) for n in range(3)))),
+]
 MOST = 1500
 
 
@@ -113,7 +118,10 @@ def texts(value: Any, schemas: list[Schema]) -> list[str]:
     placed = sorted((k for k in value if k in order), key=order.index)
     found = []
     for others in itertools.permutations(k for k in value if k not in order):
-        members = [[f"{json.dumps(k, ensure_ascii=False)}:{t}" for t in texts(value[k], member_schemas(schemas, k))] for k in [*placed, *others]]
+        members = [
+            [f"{json.dumps(k, ensure_ascii=False)}:{t}" for t in texts(value[k], member_schemas(schemas, k))]
+            for k in [*placed, *others]
+        ]
         found += [f"{{{','.join(m)}}}" for m in product(members)]
     return found
 
@@ -155,7 +163,9 @@ def unlisted(prefix: bytes) -> bool:
 def check_finite(schema: Schema, rng: random.Random) -> int:
     judge = Draft202012Validator(schema)
     try:
-        language = {text.encode() for value in values([schema]) if judge.is_valid(value) for text in texts(value, [schema])}
+        language = {
+            text.encode() for value in values([schema]) if judge.is_valid(value) for text in texts(value, [schema])
+        }
     except TooMany:
         assume(False)
     oracle = Oracle(schema, Policy("compact", exponents=False))
@@ -206,7 +216,10 @@ def test_walks_of_the_oracle_end_in_valid_texts(schema: Schema, rng: random.Rand
 @given(strategies.patterns())
 def test_pattern_equals_re(pattern: str) -> None:
     ours = Pattern(pattern)
-    theirs = re.compile(pattern.replace("$", r"\Z").replace(".", r"[^\n\r\u2028\u2029]").replace(r"\[^\n\r\u2028\u2029]", r"\."), re.ASCII)
+    theirs = re.compile(
+        pattern.replace("$", r"\Z").replace(".", r"[^\n\r\u2028\u2029]").replace(r"\[^\n\r\u2028\u2029]", r"\."),
+        re.ASCII,
+    )
     for length in range(4):
         for text in map("".join, itertools.product("ab1é.\n", repeat=length)):
             assert ours.matches(text) == bool(theirs.search(text)), text
@@ -225,7 +238,9 @@ FRACTIONS = st.sampled_from([Fraction(n, 4) for n in (-50, -8, -5, -4, -1, 0, 1,
 
 @settings(max_examples=60, derandomize=True, deadline=None)
 @given(
-    st.builds(NumberRange, st.none() | FRACTIONS, st.booleans(), st.none() | FRACTIONS, st.booleans(), st.sampled_from(STEPS))
+    st.builds(
+        NumberRange, st.none() | FRACTIONS, st.booleans(), st.none() | FRACTIONS, st.booleans(), st.sampled_from(STEPS)
+    )
 )
 def test_number_fits_equals_a_list_of_numbers(allowed: NumberRange) -> None:
     """Among all numbers between -30 and 30 with two fraction digits: bounds and steps need no others."""
@@ -266,7 +281,9 @@ def test_numbers_with_exponents(allowed: NumberRange, members: str, viable: str,
         assert not number_fits(text, False, allowed), text
 
 
-@pytest.mark.parametrize("policy", [Policy("compact"), Policy("single"), Policy("flexible"), Policy(separators=(", ", ": "))])
+@pytest.mark.parametrize(
+    "policy", [Policy("compact"), Policy("single"), Policy("flexible"), Policy(separators=(", ", ": "))]
+)
 def test_every_prefix_of_a_text_parses(policy: Policy) -> None:
     gap = "" if policy.whitespace == "compact" else " "
     text = f'{{"a":{gap}[1,{gap}-2.5,{gap}"é\\n\\u001f😀"],{gap}"b":{gap}{{}},{gap}"":{gap}null}}'.encode()
