@@ -61,15 +61,15 @@ class Named(Published):
         return self.key
 
 
-def _classes(edges: Iterable[Edge], default: int) -> tuple[list[int], list[Edge]]:
-    """The row of transition values of some edges, and the edges with class numbers in place of values."""
-    row, numbers, shape = [default], {default: 0}, []
+def _classes(edges: Iterable[Edge], default: int) -> tuple[list[int], bytearray]:
+    """The row of transition values of some edges, and low, high, class number of each edge, one after the other."""
+    row, numbers, shape = [default], {default: 0}, bytearray()
     for low, high, value in edges:
         number = numbers.get(value)
         if number is None:
             number = numbers[value] = len(row)
             row.append(value)
-        shape.append((low, high, number))
+        shape += bytes((low, high, number))
     return row, shape
 
 
@@ -93,9 +93,9 @@ class Automaton:
         self._owners: list[Owner] = []
         self._failures: dict[int, MaskwrightError] = {}
         self._ends: dict[int, int] = {}
-        self._maps: dict[tuple[Edge, ...], int] = {}
+        self._maps: dict[bytes, int] = {}
         self._plans: dict[Spelling | None, Plans] = {}
-        self._inner: dict[tuple[int, int], int] = {}
+        self._inner: dict[int, int] = {}
         no_state, done, ended = (self.allocate(1, PUBLISHED) for _ in range(3))
         assert (no_state, done, ended) == (0, L.DONE, L.DONE + 1)
         for state in (no_state, done, ended):
@@ -164,8 +164,8 @@ class Automaton:
         tables = self.tables
         tables.set_state(
             state,
-            tables.add_transitions(tuple(row)),
-            self._map(tuple(shape)),
+            tables.add_transitions(row),
+            self._map(bytes(shape)),
             final,
             op,
             argument,
@@ -186,17 +186,18 @@ class Automaton:
         row, shape = _classes(edges, default)
         tables = self.tables
         after = self.allocate(1, PUBLISHED)
-        tables.set_state(after, tables.add_transitions(tuple(row)), self._map(tuple(shape)))
-        shape += [(low, high, len(row)) for low, high in extra]
+        tables.set_state(after, tables.add_transitions(row), self._map(bytes(shape)))
+        for low, high in extra:
+            shape += bytes((low, high, len(row)))
         row.append(call(after))
-        tables.set_state(state, tables.add_transitions(tuple(row)), self._map(tuple(shape)), -1, op, argument)
+        tables.set_state(state, tables.add_transitions(row), self._map(bytes(shape)), -1, op, argument)
 
-    def _map(self, shape: tuple[Edge, ...]) -> int:
-        """Offset of the map of byte classes of some edges, given with class numbers; few shapes recur."""
+    def _map(self, shape: bytes) -> int:
+        """Offset of the map of byte classes of some edges, given as in `_classes`; few shapes recur."""
         found = self._maps.get(shape)
         if found is None:
             classes = bytearray(256)
-            for low, high, number in shape:
+            for low, high, number in zip(shape[::3], shape[1::3], shape[2::3], strict=True):
                 classes[low : high + 1] = bytes((number,)) * (high - low + 1)
             found = self._maps[shape] = self.tables.add_map(bytes(classes))
         return found
@@ -214,11 +215,12 @@ class Automaton:
         laid: list[int] = []
         for classes, numbers in plan.nodes:
             row = (0, *[targets[number] if number >= 0 else laid[~number] for number in numbers])
-            key = (tables.add_map(classes), tables.add_transitions(row))
+            byte_map, offset = tables.add_map(classes), tables.add_transitions(row)
+            key = byte_map << 32 | offset
             state = self._inner.get(key)
             if state is None:
                 state = self._inner[key] = self.allocate(1, PUBLISHED)
-                tables.set_state(state, key[1], key[0])
+                tables.set_state(state, offset, byte_map)
             laid.append(state)
         return [(low, high, targets[number] if number >= 0 else laid[~number]) for low, high, number in plan.edges]
 

@@ -8,6 +8,7 @@ for kernels that still read it.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -46,9 +47,9 @@ class AutomatonTables:
         self.row_numbers = self._place(L.AUTOMATON_ROW_NUMBERS, np.zeros(128, np.int32))
         self.state_count, self.transition_count, self.map_count = 0, 1, len(_SINGLE_BYTE_MAPS)
         self.action_count, self.safe_count, self.row_count = 2, 1, 1
-        self._transition_rows: dict[tuple[int, ...], int] = {}
+        self._transition_rows: dict[bytes, int] = {}
         self._maps: dict[bytes, int] = {}
-        self._actions: dict[tuple[int, int, int], int] = {}
+        self._actions: dict[int, int] = {}
         self._safe_sets: dict[tuple[int, int, int], int] = {}
         self.header[L.AUTOMATON_ROW_MASK] = len(self.row_keys) - 1
         self.header[L.AUTOMATON_SLACK_CAP] = tokens.slack_cap
@@ -125,14 +126,16 @@ class AutomatonTables:
     def is_lowered(self, state: int) -> bool:
         return bool(self.states[state * L.STATE_SIZE + L.STATE_ALIAS] >= 0)
 
-    def add_transitions(self, key: tuple[int, ...]) -> int:
+    def add_transitions(self, values: Sequence[int]) -> int:
         """Offset of a row of transitions; equal rows are stored once."""
+        # Keys are bytes and integers where tuples would do: hundreds of thousands of tuples keep the garbage collector busy.
+        key = struct.pack(f"{len(values)}i", *values)
         offset = self._transition_rows.get(key)
         if offset is None:
             offset = self.transition_count
-            self.reserve(0, len(key), 0)
-            self.transitions[offset : offset + len(key)] = key
-            self.transition_count += len(key)
+            self.reserve(0, len(values), 0)
+            self.transitions[offset : offset + len(values)] = values
+            self.transition_count += len(values)
             self._transition_rows[key] = offset
         return offset
 
@@ -149,12 +152,12 @@ class AutomatonTables:
 
     def add_call(self, target: int, block: int, consume: bool) -> int:
         """The transition value of a call of `target` that returns to `block` + result."""
-        key = (target, block, int(consume))
+        key = target << 33 | block << 1 | consume
         number = self._actions.get(key)
         if number is None:
             number = self.action_count
             self.actions = self._grown(L.AUTOMATON_ACTIONS, self.actions, (number + 1) * L.ACTION_SIZE)
-            self.actions[number * L.ACTION_SIZE : number * L.ACTION_SIZE + 3] = key
+            self.actions[number * L.ACTION_SIZE : number * L.ACTION_SIZE + 3] = (target, block, consume)
             self.action_count += 1
             self._actions[key] = number
         return -number

@@ -332,7 +332,7 @@ class CharClass(NamedTuple):
     negated: bool
     chars: frozenset[str]
 
-    def __contains__(self, char: object) -> bool:
+    def has(self, char: str) -> bool:
         return (char in self.chars) != self.negated
 
 
@@ -374,7 +374,7 @@ class Pattern:
         after = self._steps.get((states, char))
         if after is None:
             edges = [edge for state in states for edge in self.edges[state]]
-            reached = [target for what, target in edges if isinstance(what, CharClass) and char in what]
+            reached = [target for what, target in edges if isinstance(what, CharClass) and what.has(char)]
             after = self._steps[states, char] = self._closure(reached, ("",))
         return after
 
@@ -741,9 +741,9 @@ class Oracle:
     """Decides the language of `schema` under `policy`.
 
     Objects: a key that `properties` or `required` (or a constant object) of any subschema names that applies to the
-    object has its place: a subschema's own keys first, `properties` before `required`, then those of `enum` and `const`,
-    `allOf`, `$ref` and `anyOf`, each where it first appears. Members come in that order, then all others in any order;
-    no key comes twice.
+    object has its place: a subschema's own keys first, `properties` before `required`, then those of `const` and
+    `enum`, `allOf`, `$ref` and `anyOf`, each where it first appears. (Branches in which some `type`, `enum` or `const`
+    admits no object at all name none.) Members come in that order, then all others in any order; no key comes twice.
     """
 
     schema: Schema
@@ -848,8 +848,11 @@ class Oracle:
         return [*parts, *schema.get("anyOf", ())]
 
     def _applying(self, schema: Schema) -> Iterator[dict[str, Any]]:
-        """Every dictionary that applies to the place of `schema` where an object stands, in whatever branch."""
-        if isinstance(schema, bool) or "object" not in _types_of(schema):
+        """Every dictionary that applies to the place of `schema` where an object stands, in whatever branch, but for
+        those in branches that admit no object for its type alone."""
+        if isinstance(schema, bool) or not any(
+            all("object" in _types_of(part) and _SCALAR not in part for part in flat) for flat in self._flatten(schema)
+        ):
             return
         yield schema
         for part in self._parts(schema):

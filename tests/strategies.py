@@ -304,7 +304,7 @@ def texts_of(schema: Schema) -> list[bytes]:
 
 
 @st.composite
-def vocabularies(draw: Draw, schema: Schema, every_byte: bool = False) -> Vocabulary:
+def vocabularies(draw: Any, schema: Schema, every_byte: bool = False) -> Vocabulary:
     """Small vocabularies for `schema`: all single bytes that it needs, and ambiguous longer tokens."""
     rng = random.Random(draw(st.integers(0, 2**32 - 1)))
     return vocabulary(rng, texts_of(schema), every_byte=every_byte)
