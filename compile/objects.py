@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["ObjectFrame", "Progress"]
 
 Alive = frozenset[ObjectShape]
+_NOTHING: frozenset[int] = frozenset()
 
 
 class Progress(NamedTuple):
@@ -62,7 +63,10 @@ class ObjectFrame:
         self.names = list(names)
         self.number = {key: number for number, key in enumerate(self.names)}
         self.classes = KeyClasses(tuple(shapes), self.names)
-        self.required = {shape: frozenset(self.number[key] for key in shape.required) for shape in shapes}
+        self.required = {
+            shape: frozenset(self.number[key] for key in shape.required) if shape.required else _NOTHING
+            for shape in shapes
+        }
         self.bounded = any(shape.max_properties is not None or shape.min_properties for shape in shapes)
         self.largest_bound = max((max(s.min_properties, s.max_properties or 0) for s in shapes), default=0)
         self._properties = {shape: dict(shape.properties) for shape in shapes}
@@ -132,7 +136,7 @@ class ObjectFrame:
 
     def possible(self) -> bool:
         """Whether any object satisfies the frame."""
-        return bool(self.viable(Progress(0, frozenset(), 0, self.shapes)))
+        return bool(self.viable(Progress(0, _NOTHING, 0, self.shapes)))
 
     def after(self, progress: Progress, key: int | KeyClass) -> Progress:
         """The progress after a member, as far as the key decides it (shapes that its value kills are still alive)."""
@@ -145,7 +149,7 @@ class ObjectFrame:
         alive = progress.alive
         if skipped:
             alive = frozenset(s for s in alive if not any(number in skipped for number in self.required[s]))
-        return Progress(position, frozenset(), members, alive)
+        return Progress(position, _NOTHING, members, alive)
 
     def ask(self, progress: Progress, key: int | KeyClass) -> Asked | None:
         """What the value of a key must be for the object to go on; None when the key cannot come now."""
@@ -210,7 +214,7 @@ class ObjectFrame:
 
     def opened(self) -> int:
         """The state after `{`."""
-        return self.states.automaton.allocate(1, _Opened(self, Progress(0, frozenset(), 0, self.shapes)))
+        return self.states.automaton.allocate(1, _Opened(self, Progress(0, _NOTHING, 0, self.shapes)))
 
     def member_end(self, progress: Progress) -> int:
         """The state after a member."""

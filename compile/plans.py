@@ -79,7 +79,6 @@ class Plans:
             writable = [(byte, byte) for byte in range(0x80) if tokens.writable[byte]]
             self.alphabet = tokens.characters if spelling is None else spelling.finishable(tokens.characters, writable)
         self._plans: dict[tuple[CharSet, ...], Plan] = {}
-        self._sequences: dict[CharSet, list[Sequence]] = {}
 
     def plan(self, partition: tuple[CharSet, ...]) -> Plan:
         """The plan of some disjoint sets of characters."""
@@ -87,7 +86,6 @@ class Plans:
         if found is None:
             if len(self._plans) >= _MAX_PLANS:
                 self._plans.clear()
-                self._sequences.clear()
             found = self._plans[partition] = self._make(partition)
         return found
 
@@ -99,12 +97,8 @@ class Plans:
         return Plan(tuple(edges), tuple(nodes), tuple(self._safe(members) for members in partition))
 
     def _spell(self, members: CharSet) -> list[Sequence]:
-        found = self._sequences.get(members)
-        if found is None:
-            kept = members if self._usable is None else members & (self._usable | _ASCII)
-            found = spell_utf8(kept) if self.spelling is None else self.spelling.sequences(kept)
-            self._sequences[members] = found
-        return found
+        kept = members if self._usable is None else members & (self._usable | _ASCII)
+        return spell_utf8(kept) if self.spelling is None else self.spelling.sequences(kept)
 
     def _edges(
         self, items: Sequence_[Item], nodes: list[Node], numbers: dict[tuple[Item, ...], int | None]
