@@ -31,7 +31,7 @@ _SCHEMA = {
 # string for a trie of remainders.
 _PAIRS = [bytes(pair) for pair in product(string.ascii_letters.encode(), repeat=2)]
 _CLOSING = [letter.encode() + ending for letter in string.ascii_letters for ending in (b'": ', b'", "', b'"}')]
-_TEXT = '{"name": "é", "code": "bad", "items": [1, 2.5], "other": null}'
+_TEXT = '{"name": "é", "code": "bad", "items": [1, 2.5], "names": null}'
 
 
 def warm_up() -> None:

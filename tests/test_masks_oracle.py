@@ -15,7 +15,8 @@ import strategies
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from naive import Oracle, Policy
+from naive import Oracle
+from naive_texts import Policy
 from strategies import Vocabulary
 
 import maskwright as mw

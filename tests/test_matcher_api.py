@@ -11,7 +11,9 @@ import pytest
 import strategies
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from naive import Oracle, Policy, TextOracle
+from naive import Oracle
+from naive_languages import TextOracle
+from naive_texts import Policy
 from strategies import Vocabulary
 from test_masks_oracle import compile_schema, expected_mask, mask_of
 

@@ -15,7 +15,9 @@ import strategies
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from naive import NumberRange, Oracle, Pattern, Policy, number_fits, parse_prefix
+from naive import Oracle
+from naive_languages import NumberRange, Pattern, number_fits
+from naive_texts import Policy, parse_prefix
 
 CHECKS = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large]
 
