@@ -1,8 +1,8 @@
 """The automaton's tables: flat arrays that kernels read and that lowering extends (layouts: kernels/layout.py).
 
-Written by one thread at a time (the grammar's lock), read by kernels without a lock. So: a state's record is written
-last, after its row, map and actions; a full array is replaced by a larger copy, and the old one is kept, unchanged,
-for kernels that still read it.
+Written by one thread at a time (the automaton's lock), read by kernels without one: a kernel holds the interpreter lock
+from its first load to its answer, so tables change only between kernels. A state's record is written last all the same,
+after its row, map and calls, so that a half-lowered state is never met.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ class AutomatonTables:
         self.tokens, self.max_states = tokens, max_states
         self.header = np.zeros(L.AUTOMATON_SIZE, np.int64)
         self.address = self.header.ctypes.data
-        self._retired: list[np.ndarray[Any, Any]] = []
         self.states = self._place(L.AUTOMATON_STATES, np.full(2048 * L.STATE_SIZE, -1, np.int32))
         self.transitions = self._place(L.AUTOMATON_TRANSITIONS, np.zeros(16384, np.int32))
         self.maps = self._place(L.AUTOMATON_MAPS, np.empty(len(_SINGLE_BYTE_MAPS) + 256 * 256, np.uint8))
@@ -73,7 +72,6 @@ class AutomatonTables:
             return array
         larger = np.full(max(2 * len(array), needed), fill, array.dtype)
         larger[: len(array)] = array
-        self._retired.append(array)
         return self._place(slot, larger)
 
     def reserve(self, states: int, transitions: int, maps: int) -> None:
@@ -192,9 +190,6 @@ class AutomatonTables:
         for key, number in zip(self.row_keys.tolist(), self.row_numbers.tolist(), strict=True):
             if key >= 0:
                 self._insert(keys, numbers, key, number)
-        # A kernel may read the three slots between these writes: the larger table is placed before the larger mask, so
-        # it finds a row or misses it, and a miss only asks Python, which looks again.
-        self._retired += [self.row_keys, self.row_numbers]
         self.row_numbers = self._place(L.AUTOMATON_ROW_NUMBERS, numbers)
         self.row_keys = self._place(L.AUTOMATON_ROW_KEYS, keys)
         self.header[L.AUTOMATON_ROW_MASK] = len(keys) - 1
@@ -210,7 +205,7 @@ class AutomatonTables:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held by the tables, retired copies included, rows' data not."""
+        """Bytes held by the tables, rows' data not."""
         arrays = [
             self.states,
             self.transitions,
@@ -220,7 +215,6 @@ class AutomatonTables:
             self.rows,
             self.row_keys,
             self.row_numbers,
-            *self._retired,
         ]
         return sum(array.nbytes for array in arrays)
 

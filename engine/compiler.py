@@ -47,7 +47,7 @@ class GrammarCompiler:
         max_grammars: int = 256,
         max_row_bytes: int = 256 << 20,
         max_states: int = 1 << 22,
-        max_automaton_bytes: int = 64 << 20,
+        max_automaton_bytes: int = 128 << 20,
     ) -> None:
         if not isinstance(tokenizer_info, TokenizerInfo):
             raise TokenizerError(
