@@ -106,6 +106,8 @@ class GrammarStates:
             return True
         if expression.kind == "false":
             return False
+        if expression.kind == "leaf" and expression.payload.certain:
+            return True
         known = self._satisfiable.get(expression)
         if known is not None:
             return known

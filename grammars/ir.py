@@ -47,6 +47,10 @@ class Schema(Protocol):
 
     pointer: str
 
+    @property
+    def certain(self) -> bool:
+        """Whether it admits some value for sure; False may only mean that expanding it would tell."""
+
     def expand(self) -> Value: ...
 
     def __hash__(self) -> int: ...

@@ -42,6 +42,11 @@ class Constant:
     def __repr__(self) -> str:
         return repr(self._contents)
 
+    @property
+    def certain(self) -> bool:
+        """See ir.Schema: the constant itself."""
+        return True
+
     def expand(self) -> Value:
         """See ir.Schema."""
         if self._value is None:

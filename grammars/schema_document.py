@@ -75,6 +75,14 @@ class Schema:
     def __repr__(self) -> str:
         return f"<{self.pointer or '#'}>"
 
+    @property
+    def certain(self) -> bool:
+        """Whether some value satisfies it for sure, seen without expanding it: the empty array or object, or any scalar."""
+        if not self.types or self.families & ~(ARRAYS | OBJECTS) or self.here:
+            return False
+        contents = self.contents
+        return not (contents.get("minItems") or contents.get("required") or contents.get("minProperties"))
+
     # What the checkers of schema_keywords call
 
     def check(self) -> None:
