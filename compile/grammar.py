@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 from maskwright.compile.automaton import Automaton
@@ -18,7 +21,22 @@ from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.regular import Regex
 from maskwright.kernels import layout as L
 
-__all__ = ["CompiledGrammar"]
+__all__ = ["CompiledGrammar", "Limits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one grammar may use; past it, LimitExceeded names the limit.
+
+    Attributes:
+        max_states: automaton states lowered on its behalf.
+        max_table_bytes: growth of the automaton's tables on its behalf.
+        max_lowering_ms: time spent on lowering states and computing rows, all matchers together.
+    """
+
+    max_states: int = 1 << 22
+    max_table_bytes: int = 1 << 30
+    max_lowering_ms: float = 60_000.0
 
 
 class CompiledGrammar:
@@ -31,21 +49,22 @@ class CompiledGrammar:
         warnings: what was read as an annotation although it looks like more (unknown formats), each with its place.
         python_type: the type that the schema was made from, or None.
         root, root_register: where a text starts.
-        state_count: states allocated on behalf of this grammar; at most max_states.
+        limits: what it may use.
+        state_count, table_bytes, lowering_ms: what it has used of them.
     """
 
     def __init__(
         self,
         automaton: Automaton,
         root: int,
-        state_count: int,
-        max_states: int,
+        limits: Limits,
         warnings: Sequence[str] = (),
         python_type: Any = None,
     ) -> None:
         self._automaton = automaton
         self.root, self.root_register = automaton.resolved(root)
-        self.state_count, self.max_states = state_count, max_states
+        self.limits = limits
+        self.state_count, self.table_bytes, self.lowering_ms = 0, 0, 0.0
         self.address = automaton.address
         self.tokens: TokenTables = automaton.tokens
         self.tokenizer_info: TokenizerInfo = automaton.tokens.info
@@ -60,7 +79,7 @@ class CompiledGrammar:
         options: SchemaOptions,
         root: Bool,
         value_of: Callable[[Bool], Value],
-        max_states: int,
+        limits: Limits,
         warnings: Sequence[str] = (),
         python_type: Any = None,
     ) -> CompiledGrammar:
@@ -71,14 +90,12 @@ class CompiledGrammar:
             value_of: the values that such an expression admits, memoised.
         """
         with automaton.lock:
-            before = automaton.tables.state_count
             start = GrammarStates(Lowering.of(automaton, options), value_of).start(root)
             automaton.lower(start)
-            used = automaton.tables.state_count - before
-        return cls(automaton, start, used, max_states, warnings, python_type)
+            return cls(automaton, start, limits, warnings, python_type)
 
     @classmethod
-    def of_text(cls, automaton: Automaton, language: Regex, max_states: int) -> CompiledGrammar:
+    def of_text(cls, automaton: Automaton, language: Regex, limits: Limits) -> CompiledGrammar:
         """The texts of a regular language, as they are."""
         if regular.is_empty(language):
             raise UnsatisfiableError("no text matches the pattern", hint="look for parts that contradict each other")
@@ -86,28 +103,36 @@ class CompiledGrammar:
             texts = Lowering.of(automaton, SchemaOptions()).numbers  # texts as they are, which end with result code 0
             root = texts.state((language,))
             automaton.lower(root)
-        return cls(automaton, root, 0, max_states)
+            return cls(automaton, root, limits)
 
     def lower(self, state: int) -> None:
         """Lower a state that a kernel has reached."""
-        automaton = self._automaton
-        with automaton.lock:
-            before = automaton.tables.state_count
-            automaton.lower(state)
-            self._charge(automaton.tables.state_count - before)
+        with self._charged():
+            self._automaton.lower(state)
 
     def add_row(self, key: int) -> None:
         """Compute the row of `key` (state << 16 | slack) that a kernel has missed."""
-        automaton = self._automaton
-        with automaton.lock:
-            before = automaton.tables.state_count
-            automaton.add_row(key)
-            self._charge(automaton.tables.state_count - before)
+        with self._charged():
+            self._automaton.add_row(key)
 
-    def _charge(self, states: int) -> None:
-        self.state_count += states
-        if self.state_count > self.max_states:
-            raise LimitExceeded("max_states", self.state_count, self.max_states, what="automaton states of one grammar")
+    @contextmanager
+    def _charged(self) -> Iterator[None]:
+        """Hold the automaton's lock, and charge what is done meanwhile to this grammar."""
+        automaton, limits = self._automaton, self.limits
+        with automaton.lock:
+            tables = automaton.tables
+            states, size, started = tables.state_count, tables.nbytes, perf_counter()
+            yield
+            self.state_count += tables.state_count - states
+            self.table_bytes += tables.nbytes - size
+            self.lowering_ms += 1e3 * (perf_counter() - started)
+            for name, used, most in (
+                ("max_states", self.state_count, limits.max_states),
+                ("max_table_bytes", self.table_bytes, limits.max_table_bytes),
+                ("max_lowering_ms", self.lowering_ms, limits.max_lowering_ms),
+            ):
+                if used > most:
+                    raise LimitExceeded(name, used, most, what="what one grammar may use")
 
     def describe_states(self) -> str:
         """The states lowered so far, one paragraph each; for people."""

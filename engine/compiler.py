@@ -9,7 +9,7 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from maskwright.compile.automaton import Automaton
-from maskwright.compile.grammar import CompiledGrammar
+from maskwright.compile.grammar import CompiledGrammar, Limits
 from maskwright.compile.rows import RowCache
 from maskwright.compile.token_tables import TokenTables
 from maskwright.compile.vocabulary import TokenizerInfo
@@ -35,7 +35,7 @@ class GrammarCompiler:
         cache_enabled: whether equal grammars are compiled once.
         max_grammars: compiled grammars kept by the cache, least recently used dropped first.
         max_row_bytes: memory for mask rows that outlive the automaton they were computed for.
-        max_states: automaton states that one grammar may reach.
+        max_states, max_table_bytes, max_lowering_ms: what one grammar may use (maskwright.compile.grammar.Limits).
         max_automaton_bytes: size past which new grammars start a new automaton; the old one goes with its grammars.
     """
 
@@ -46,7 +46,9 @@ class GrammarCompiler:
         *,
         max_grammars: int = 256,
         max_row_bytes: int = 256 << 20,
-        max_states: int = 1 << 22,
+        max_states: int = Limits().max_states,
+        max_table_bytes: int = Limits().max_table_bytes,
+        max_lowering_ms: float = Limits().max_lowering_ms,
         max_automaton_bytes: int = 128 << 20,
     ) -> None:
         if not isinstance(tokenizer_info, TokenizerInfo):
@@ -55,7 +57,7 @@ class GrammarCompiler:
                 "TokenizerInfo.from_huggingface(tokenizer) makes one"
             )
         self.tokenizer_info, self.cache_enabled = tokenizer_info, cache_enabled
-        self.max_grammars, self.max_states = max_grammars, max_states
+        self.max_grammars, self.limits = max_grammars, Limits(max_states, max_table_bytes, max_lowering_ms)
         self._tokens = TokenTables(tokenizer_info)
         self._rows = RowCache(max_row_bytes)
         self._grammars: OrderedDict[Hashable, CompiledGrammar] = OrderedDict()
@@ -71,7 +73,7 @@ class GrammarCompiler:
         policy = SchemaOptions()
         loaded = load_schema(_REHEARSAL, policy)
         matcher = GrammarMatcher(
-            CompiledGrammar.of_schema(automaton, policy, loaded.root, loaded.value_of, self.max_states)
+            CompiledGrammar.of_schema(automaton, policy, loaded.root, loaded.value_of, self.limits)
         )
         for character in _REHEARSAL_TEXT:
             matcher.allowed_token_ids()
@@ -96,7 +98,7 @@ class GrammarCompiler:
             return found
         loaded = load_schema(contents, policy)
         compiled = CompiledGrammar.of_schema(
-            self._room(), policy, loaded.root, loaded.value_of, self.max_states, loaded.warnings, python_type
+            self._room(), policy, loaded.root, loaded.value_of, self.limits, loaded.warnings, python_type
         )
         return self._keep(key, compiled)
 
@@ -115,7 +117,7 @@ class GrammarCompiler:
         key = ("regex", pattern) if self.cache_enabled else None
         if key is not None and (found := self._cached(key)) is not None:
             return found
-        return self._keep(key, CompiledGrammar.of_text(self._room(), regex.parse(pattern), self.max_states))
+        return self._keep(key, CompiledGrammar.of_text(self._room(), regex.parse(pattern), self.limits))
 
     def compile_choices(self, choices: Sequence[str]) -> CompiledGrammar:
         """Exactly one of some strings."""
@@ -126,7 +128,7 @@ class GrammarCompiler:
         key = ("choices", tuple(choices)) if self.cache_enabled else None
         if key is not None and (found := self._cached(key)) is not None:
             return found
-        return self._keep(key, CompiledGrammar.of_text(self._room(), regular.words(choices), self.max_states))
+        return self._keep(key, CompiledGrammar.of_text(self._room(), regular.words(choices), self.limits))
 
     def _room(self) -> Automaton:
         """The automaton for the next grammar."""

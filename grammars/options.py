@@ -14,6 +14,15 @@
 | numbers          | "canonical", "any"                   | "canonical"| canonical: what json.dumps writes of an int or a float |
 | format           | "assert", "annotate"                 | "assert"   | whether `format` is enforced |
 | on_unsupported   | "error", "warn"                      | "error"    | refuse a schema that cannot be enforced, or list what was left out in `warnings` |
+
+The order of members with `property_order="schema"`: the keys that the schema itself names, `properties` before
+`required`, then those of `allOf`, of `$ref` and of the branches of `anyOf` and `oneOf`, each where it first appears; then
+all other keys, in any order. With "any" a member may come anywhere; a named key comes at most once either way.
+
+Numbers under "canonical": integers of any length; decimals with any number of digits after the point (`5.50` too); and
+exponents where Python's repr writes them (`1e-05`, `1e+16` and beyond). `5.0` is an integer from draft 6 on.
+
+Not built yet: `indent`, and `numbers="any"` beside a constraint on numbers. Both raise UnsupportedError.
 """
 
 from __future__ import annotations
