@@ -7,11 +7,10 @@ serves, and the register counts down to the next cut. So `maxItems: 100000` cost
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from maskwright.compile.automaton import Edge
+from maskwright.compile.automaton import Edge, Private
 from maskwright.compile.goals import Asked, Labels, Term, ask
 from maskwright.grammars import boolean
 from maskwright.grammars.boolean import Bool
@@ -133,16 +132,13 @@ class ArrayFrame:
         return [(0x5D, 0x5D, self.states.automaton.end(self.labels.number(outcome)))]
 
 
-class _ArrayState:
+class _ArrayState(Private):
     """Owner of one state of an array frame (see ArrayFrame._state)."""
 
     __slots__ = ("alive", "cut", "frame", "kind")
 
     def __init__(self, frame: ArrayFrame, kind: str, cut: int, alive: Alive) -> None:
         self.frame, self.kind, self.cut, self.alive = frame, kind, cut, alive
-
-    def share_key(self, index: int) -> Hashable | None:
-        return None
 
     def lower(self, index: int, state: int) -> None:
         frame, cut, alive = self.frame, self.cut, self.alive
@@ -179,16 +175,13 @@ class _ArrayState:
         lowering.place(state, edges, op=op, argument=argument)
 
 
-class _AfterItem:
+class _AfterItem(Private):
     """Owner of the states after an item, one a label of the item."""
 
     __slots__ = ("asked", "cut", "frame", "labels")
 
     def __init__(self, frame: ArrayFrame, cut: int, asked: Asked, labels: Labels) -> None:
         self.frame, self.cut, self.asked, self.labels = frame, cut, asked, labels
-
-    def share_key(self, index: int) -> Hashable | None:
-        return None
 
     def lower(self, index: int, state: int) -> None:
         automaton = self.frame.states.automaton

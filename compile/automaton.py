@@ -20,7 +20,7 @@ from maskwright.compile.token_tables import TokenTables
 from maskwright.grammars.errors import MaskwrightError, TokenizerError
 from maskwright.kernels import layout as L
 
-__all__ = ["ALONGSIDE", "PUBLISHED", "Automaton", "Edge", "Named", "Owner", "Published"]
+__all__ = ["ALONGSIDE", "PUBLISHED", "Automaton", "Edge", "Named", "Owner", "Private", "Published"]
 
 Edge = tuple[int, int, int]  # bytes low..high, transition value (a state, a call, or layout.REJECT)
 
@@ -35,14 +35,20 @@ class Owner(Protocol):
         """What names the language of the state wherever it occurs, while its frame lasts; None when only here."""
 
 
-class Published:
+class Private:
+    """Base of owners whose states mean something in one grammar only."""
+
+    __slots__ = ()
+
+    def share_key(self, index: int) -> Hashable | None:
+        return None
+
+
+class Published(Private):
     """Owner of states that are published as they are allocated."""
 
     def lower(self, index: int, state: int) -> None:
         raise AssertionError(f"state {state} is published by whoever allocated it")
-
-    def share_key(self, index: int) -> Hashable | None:
-        return None
 
 
 PUBLISHED = Published()

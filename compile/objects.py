@@ -11,11 +11,11 @@ after keys are allocated as one block, and lowered key by key when one is first 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from maskwright.compile.automaton import Edge
+from maskwright.compile.automaton import Edge, Private
 from maskwright.compile.goals import Asked, Goal, Labels, Term, ask
 from maskwright.compile.keys import KeyClass, KeyClasses, question_of
 from maskwright.grammars import boolean
@@ -273,16 +273,13 @@ class ObjectFrame:
         return not missing and shape.min_properties <= progress.members
 
 
-class _Opened:
+class _Opened(Private):
     """Owner of the state after `{`."""
 
     __slots__ = ("frame", "progress")
 
     def __init__(self, frame: ObjectFrame, progress: Progress) -> None:
         self.frame, self.progress = frame, progress
-
-    def share_key(self, index: int) -> Hashable | None:
-        return None
 
     def lower(self, index: int, state: int) -> None:
         frame, lowering, automaton = self.frame, self.frame.states.lowering, self.frame.states.automaton
@@ -313,16 +310,13 @@ class _MemberEnd(_Opened):
         lowering.place(state, edges)
 
 
-class _AfterKey:
+class _AfterKey(Private):
     """Owner of the states after a key: first the classes of other keys, then the named keys."""
 
     __slots__ = ("frame", "origin")
 
     def __init__(self, frame: ObjectFrame, origin: Progress) -> None:
         self.frame, self.origin = frame, origin
-
-    def share_key(self, index: int) -> Hashable | None:
-        return None
 
     def lower(self, index: int, state: int) -> None:
         frame, lowering, automaton = self.frame, self.frame.states.lowering, self.frame.states.automaton
@@ -346,16 +340,13 @@ class _AfterKey:
         lowering.place(state, [(first, first, separated)])
 
 
-class _AfterMember:
+class _AfterMember(Private):
     """Owner of the states after a member's value, one a label of the value."""
 
     __slots__ = ("asked", "frame", "labels", "progress")
 
     def __init__(self, frame: ObjectFrame, progress: Progress, asked: Asked, labels: Labels) -> None:
         self.frame, self.progress, self.asked, self.labels = frame, progress, asked, labels
-
-    def share_key(self, index: int) -> Hashable | None:
-        return None
 
     def lower(self, index: int, state: int) -> None:
         automaton = self.frame.states.automaton

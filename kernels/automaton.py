@@ -660,6 +660,27 @@ def _direct(automaton, matcher, state, register, top):
 
 
 @njit(cache=True)
+def _walk_below(automaton, matcher, top, result, trie, low, high):
+    """Walk nodes [low, high) from where the frame above `top` leaves its caller when it ends with `result`: the ranges."""
+    status, state, register, below = _enter(
+        automaton,
+        matcher,
+        _node(matcher, top, L.NODE_BLOCK) + result,
+        _node(matcher, top, L.NODE_REGISTER),
+        _node(matcher, top, L.NODE_PARENT),
+    )
+    if status != L.OK:
+        store_i64(matcher, L.MATCHER_NEED, state)
+        return status
+    base = load_i64(matcher, L.MATCHER_NODE_COUNT)
+    store_i64(matcher, L.MATCHER_RANGE_COUNT, 0)
+    _start_walk(matcher, high, state, register, below)
+    status = _walk(automaton, matcher, trie, low, high, 0, _NO_BUDGET)
+    store_i64(matcher, L.MATCHER_NODE_COUNT, base)
+    return status
+
+
+@njit(cache=True)
 def _patch(automaton, matcher, row, top, alongside):
     """Append the patch of row `row` over the stack node `top`: (status, offset). NEED_* leaves the patches alone.
 
@@ -680,27 +701,13 @@ def _patch(automaton, matcher, row, top, alongside):
             store_i32(excluded, 2 * number, load_i32(firsts, node))
             store_i32(excluded, 2 * number + 1, load_i32(firsts, load_i32(load_i64(trie, L.TRIE_END), node)))
     ranks = load_i64(automaton, L.AUTOMATON_RANKS)
-    base = load_i64(matcher, L.MATCHER_NODE_COUNT)
     offset = load_i64(matcher, L.MATCHER_PATCH_LENGTH)
     length = 0
-    block = _node(matcher, top, L.NODE_BLOCK)
     for number in range(load_i64(record, L.ROW_SEGMENT_COUNT)):
         segment = segments + 8 * number * L.SEGMENT_SIZE
-        trie, high = load_i64(segment, L.SEGMENT_TRIE), load_i64(segment, L.SEGMENT_HIGH)
-        status, state, register, below = _enter(
-            automaton,
-            matcher,
-            block + load_i64(segment, L.SEGMENT_RESULT),
-            _node(matcher, top, L.NODE_REGISTER),
-            _node(matcher, top, L.NODE_PARENT),
-        )
-        if status != L.OK:
-            store_i64(matcher, L.MATCHER_NEED, state)
-            return status, 0
-        store_i64(matcher, L.MATCHER_RANGE_COUNT, 0)
-        _start_walk(matcher, high, state, register, below)
-        status = _walk(automaton, matcher, trie, load_i64(segment, L.SEGMENT_LOW), high, 0, _NO_BUDGET)
-        store_i64(matcher, L.MATCHER_NODE_COUNT, base)
+        trie = load_i64(segment, L.SEGMENT_TRIE)
+        low, high = load_i64(segment, L.SEGMENT_LOW), load_i64(segment, L.SEGMENT_HIGH)
+        status = _walk_below(automaton, matcher, top, load_i64(segment, L.SEGMENT_RESULT), trie, low, high)
         if status != L.OK:
             return status, 0
         shared = alongside == 1 or load_i64(segment, L.SEGMENT_SHARED) == 1
@@ -711,20 +718,7 @@ def _patch(automaton, matcher, row, top, alongside):
         trie = load_i64(automaton, L.AUTOMATON_TRIE)
         node = load_i32(exits, 3 * number)
         high = load_i32(load_i64(trie, L.TRIE_END), node)
-        status, state, register, below = _enter(
-            automaton,
-            matcher,
-            block + load_i32(exits, 3 * number + 1),
-            _node(matcher, top, L.NODE_REGISTER),
-            _node(matcher, top, L.NODE_PARENT),
-        )
-        if status != L.OK:
-            store_i64(matcher, L.MATCHER_NEED, state)
-            return status, 0
-        store_i64(matcher, L.MATCHER_RANGE_COUNT, 0)
-        _start_walk(matcher, high, state, register, below)
-        status = _walk(automaton, matcher, trie, node + 1, high, 0, _NO_BUDGET)
-        store_i64(matcher, L.MATCHER_NODE_COUNT, base)
+        status = _walk_below(automaton, matcher, top, load_i32(exits, 3 * number + 1), trie, node + 1, high)
         if status != L.OK:
             return status, 0
         length = _append(matcher, trie, offset, length, ranks, 0, 0)
