@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -107,32 +106,36 @@ class CompiledGrammar:
 
     def lower(self, state: int) -> None:
         """Lower a state that a kernel has reached."""
-        with self._charged():
-            self._automaton.lower(state)
+        automaton = self._automaton
+        with automaton.lock:
+            before = automaton.tables.state_count, automaton.tables.nbytes, perf_counter()
+            automaton.lower(state)
+            self._charge(*before)
 
     def add_row(self, key: int) -> None:
         """Compute the row of `key` (state << 16 | slack) that a kernel has missed."""
-        with self._charged():
-            self._automaton.add_row(key)
-
-    @contextmanager
-    def _charged(self) -> Iterator[None]:
-        """Hold the automaton's lock, and charge what is done meanwhile to this grammar."""
-        automaton, limits = self._automaton, self.limits
+        automaton = self._automaton
         with automaton.lock:
-            tables = automaton.tables
-            states, size, started = tables.state_count, tables.nbytes, perf_counter()
-            yield
-            self.state_count += tables.state_count - states
-            self.table_bytes += tables.nbytes - size
-            self.lowering_ms += 1e3 * (perf_counter() - started)
-            for name, used, most in (
-                ("max_states", self.state_count, limits.max_states),
-                ("max_table_bytes", self.table_bytes, limits.max_table_bytes),
-                ("max_lowering_ms", self.lowering_ms, limits.max_lowering_ms),
-            ):
-                if used > most:
-                    raise LimitExceeded(name, used, most, what="what one grammar may use")
+            before = automaton.tables.state_count, automaton.tables.nbytes, perf_counter()
+            automaton.add_row(key)
+            self._charge(*before)
+
+    def _charge(self, states: int, size: int, started: float) -> None:
+        """Charge this grammar with what has come since there were so many states and bytes."""
+        tables, limits = self._automaton.tables, self.limits
+        self.state_count += tables.state_count - states
+        self.table_bytes += tables.nbytes - size
+        self.lowering_ms += 1e3 * (perf_counter() - started)
+        if self.state_count > limits.max_states:
+            self._refuse("max_states", self.state_count, limits.max_states)
+        if self.table_bytes > limits.max_table_bytes:
+            self._refuse("max_table_bytes", self.table_bytes, limits.max_table_bytes)
+        if self.lowering_ms > limits.max_lowering_ms:
+            self._refuse("max_lowering_ms", self.lowering_ms, limits.max_lowering_ms)
+
+    @staticmethod
+    def _refuse(limit: str, used: float, most: float) -> None:
+        raise LimitExceeded(limit, used, most, what="what one grammar may use")
 
     def describe_states(self) -> str:
         """The states lowered so far, one paragraph each; for people."""

@@ -27,12 +27,14 @@ class AutomatonTables:
     """Tables of one grammar over one vocabulary.
 
     Attributes:
+        nbytes: bytes held, rows' data not counted.
         header: int64 [AUTOMATON_SIZE], see kernels/layout.py; `address` is where it lies.
         states: int32 [capacity * STATE_SIZE]; transitions: int32; maps: uint8; actions: int32; safe: uint64.
     """
 
     def __init__(self, tokens: TokenTables, max_states: int) -> None:
         self.tokens, self.max_states = tokens, max_states
+        self.nbytes = 0
         self.header = np.zeros(L.AUTOMATON_SIZE, np.int64)
         self.address = self.header.ctypes.data
         self.states = self._place(L.AUTOMATON_STATES, np.full(2048 * L.STATE_SIZE, -1, np.int32))
@@ -64,6 +66,7 @@ class AutomatonTables:
 
     def _place(self, slot: int, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         self.header[slot] = array.ctypes.data
+        self.nbytes += array.nbytes
         return array
 
     def _grown(self, slot: int, array: np.ndarray[Any, Any], needed: int, fill: int = 0) -> np.ndarray[Any, Any]:
@@ -72,6 +75,7 @@ class AutomatonTables:
             return array
         larger = np.full(max(2 * len(array), needed), fill, array.dtype)
         larger[: len(array)] = array
+        self.nbytes -= array.nbytes
         return self._place(slot, larger)
 
     def reserve(self, states: int, transitions: int, maps: int) -> None:
@@ -190,6 +194,7 @@ class AutomatonTables:
         for key, number in zip(self.row_keys.tolist(), self.row_numbers.tolist(), strict=True):
             if key >= 0:
                 self._insert(keys, numbers, key, number)
+        self.nbytes -= self.row_keys.nbytes + self.row_numbers.nbytes
         self.row_numbers = self._place(L.AUTOMATON_ROW_NUMBERS, numbers)
         self.row_keys = self._place(L.AUTOMATON_ROW_KEYS, keys)
         self.header[L.AUTOMATON_ROW_MASK] = len(keys) - 1
@@ -202,21 +207,6 @@ class AutomatonTables:
             slot = (slot + 1) & mask
         numbers[slot] = number
         keys[slot] = key
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held by the tables, rows' data not."""
-        arrays = [
-            self.states,
-            self.transitions,
-            self.maps,
-            self.actions,
-            self.safe,
-            self.rows,
-            self.row_keys,
-            self.row_numbers,
-        ]
-        return sum(array.nbytes for array in arrays)
 
     def validate(self) -> None:
         """Check every published record's offsets; raises AssertionError."""

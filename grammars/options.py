@@ -17,7 +17,8 @@
 
 The order of members with `property_order="schema"`: the keys that the schema itself names, `properties` before
 `required`, then those of `allOf`, of `$ref` and of the branches of `anyOf` and `oneOf`, each where it first appears; then
-all other keys, in any order. With "any" a member may come anywhere; a named key comes at most once either way.
+all other keys, in any order. (A branch that no object satisfies names no keys, and an `anyOf` with a branch that every
+object satisfies names none.) With "any" a member may come anywhere; a named key comes at most once either way.
 
 Numbers under "canonical": integers of any length; decimals with any number of digits after the point (`5.50` too); and
 exponents where Python's repr writes them (`1e-05`, `1e+16` and beyond). `5.0` is an integer from draft 6 on.

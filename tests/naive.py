@@ -54,6 +54,7 @@ Schema = Any  # a boolean or a dictionary
 Schemas = tuple[Schema, ...]  # their conjunction
 _SCALAR = "(scalar)"  # the keyword of a desugared `const` that is no container
 _TYPES = ("null", "boolean", "number", "string", "array", "object")
+_OF_OBJECTS = {"properties", "patternProperties", "additionalProperties", "required", "minProperties", "maxProperties"}
 _BLANK: tuple[Node, ...] = (
     Literal(""),
     Number("", False),
@@ -95,7 +96,8 @@ class Oracle:
     Objects: a key that `properties` or `required` (or a constant object) of any subschema names that applies to the
     object has its place: a subschema's own keys first, `properties` before `required`, then those of `const` and
     `enum`, `allOf`, `$ref` and `anyOf`, each where it first appears. (Branches in which some `type`, `enum` or `const`
-    admits no object at all name none.) Members come in that order, then all others in any order; no key comes twice.
+    admits no object at all name none, and neither does an `anyOf` with a branch that says nothing of objects.) Members
+    come in that order, then all others in any order; no key comes twice.
     """
 
     schema: Schema
@@ -197,7 +199,15 @@ class Oracle:
         parts = [value for values in self._constants(schema) for value in values]
         parts += schema.get("allOf", ())
         parts += [self._resolve(schema["$ref"])] if "$ref" in schema else []
-        return [*parts, *schema.get("anyOf", ())]
+        branches = schema.get("anyOf", ())
+        return parts if any(map(self._takes_any_object, branches)) else [*parts, *branches]
+
+    def _takes_any_object(self, schema: Schema) -> bool:
+        """Whether one alternative of `schema` says nothing of objects, so that an `anyOf` with it says nothing either."""
+        return any(
+            all(not _OF_OBJECTS & part.keys() and "object" in _types_of(part) and _SCALAR not in part for part in flat)
+            for flat in self._flatten(schema)
+        )
 
     def _applying(self, schema: Schema) -> Iterator[dict[str, Any]]:
         """Every dictionary that applies to the place of `schema` where an object stands, in whatever branch, but for
