@@ -33,6 +33,8 @@ class ArrayFrame:
         self.terms = states.terms(must)
         shapes = dict.fromkeys(shape for formula in (must, *observed) for shape in boolean.leaves(formula))
         self.shapes: Alive = frozenset(shapes)
+        self.ordered = tuple(shapes)
+        """The shapes in the order of the schema; sets of them have none."""
         self._longest: dict[Term, int | None] = {}
         self._states: dict[tuple[str, int, Alive], int] = {}
 
@@ -118,7 +120,8 @@ class ArrayFrame:
         terms = [
             term for term in self._viable(count, alive) if (longest := self.longest(term)) is None or count < longest
         ]
-        return ask(terms, {shape: _question(shape, count) for shape in alive}, self.states.satisfiable)
+        questions = {shape: _question(shape, count) for shape in self.ordered if shape in alive}
+        return ask(terms, questions, self.states.satisfiable)
 
     def closing(self, cut: int, alive: Alive) -> list[Edge]:
         """`]`, where the array may close."""

@@ -112,12 +112,13 @@ def ask(terms: Iterable[Term], questions: Mapping[Any, Bool], satisfiable: Calla
 
     Args:
         terms: the terms that could go on after one more child.
-        questions: for every shape that is alive, what it asks of the child.
+        questions: for every shape that is alive, what it asks of the child; in the order of the shapes, which is that of
+            the child's properties.
         satisfiable: whether some value satisfies an expression.
     """
     kept, demands = [], []
     for term in terms:
-        demand = boolean.all_of(questions[shape] for shape in term)
+        demand = boolean.all_of(question for shape, question in questions.items() if shape in term)
         if satisfiable(demand):
             kept.append(term)
             demands.append(demand)

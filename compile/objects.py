@@ -55,6 +55,8 @@ class ObjectFrame:
         self.terms = states.terms(must)
         shapes = dict.fromkeys(shape for formula in (must, *observed) for shape in boolean.leaves(formula))
         self.shapes: Alive = frozenset(shapes)
+        self.ordered = tuple(shapes)
+        """The shapes in the order of the schema; sets of them have none."""
         self.any_order = states.lowering.options.property_order == "any"
         names: dict[str, None] = {}
         for shape in shapes:
@@ -154,7 +156,7 @@ class ObjectFrame:
     def ask(self, progress: Progress, key: int | KeyClass) -> Asked | None:
         """What the value of a key must be for the object to go on; None when the key cannot come now."""
         if self._simple is not None:
-            demand = boolean.all_of(self.question(shape, key) for shape in self._simple)
+            demand = boolean.all_of(self.question(shape, key) for shape in self.ordered if shape in self._simple)
             return Asked(Goal(demand), self._simple, ())
         after = self.after(progress, key)
         terms = [term for term in self.terms if term <= after.alive and self._may_add(term, progress)]
@@ -162,7 +164,11 @@ class ObjectFrame:
         if not terms:
             return None
         full = {s for s in after.alive if s.max_properties is not None and progress.members >= s.max_properties}
-        questions = {s: boolean.FALSE if s in full else self.question(s, key) for s in after.alive}
+        questions = {
+            shape: boolean.FALSE if shape in full else self.question(shape, key)
+            for shape in self.ordered
+            if shape in after.alive
+        }
         return ask(terms, questions, self.states.satisfiable)
 
     def _may_add(self, term: Term, progress: Progress) -> bool:
