@@ -506,3 +506,22 @@ def check_text(oracle: TextOracle | ChoiceOracle, compile_with: Any, shown: str,
 def test_bad_choices(compiler: mw.GrammarCompiler, choices: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         compiler.compile_choices(choices)
+
+
+@pytest.mark.parametrize("count", [2, 6])
+def test_the_order_of_members_is_that_of_all_of(compiler: mw.GrammarCompiler, count: int) -> None:
+    """Of a child that several schemas describe too, whatever order a set of them would have."""
+    keys = ["ab", "b", "a", "ba", "aa", "bb"][:count]
+    parts = [
+        {
+            "type": "object",
+            "properties": {"a": {"properties": {key: {"type": "null"}}, "required": [key]}},
+            "required": ["a"],
+        }
+        for key in keys
+    ]
+    compiled = compiler.compile_json_schema({"allOf": parts}, whitespace="compact")
+    in_order = json.dumps({"a": dict.fromkeys(keys)}, separators=(",", ":"))
+    backwards = json.dumps({"a": dict.fromkeys(reversed(keys))}, separators=(",", ":"))
+    assert mw.GrammarMatcher(compiled).accept_string(in_order)
+    assert not mw.GrammarMatcher(compiled).accept_string(backwards)
