@@ -83,6 +83,18 @@ def _enter(automaton, matcher, state, register, top):
         top = _node(matcher, top, L.NODE_PARENT)
 
 
+@njit(cache=True)
+def _leave(automaton, matcher, top, result):
+    """Where the caller `top` goes on after its frame has ended with a result code; `top` is not a scratch's bottom."""
+    return _enter(
+        automaton,
+        matcher,
+        _node(matcher, top, L.NODE_BLOCK) + result,
+        _node(matcher, top, L.NODE_REGISTER),
+        _node(matcher, top, L.NODE_PARENT),
+    )
+
+
 @njit(cache=True, inline="always")
 def _transition(automaton, state, byte):
     """The transition value of a byte, ELSE states included."""
@@ -219,16 +231,13 @@ def _remember(matcher, state, register, top):
 
 
 @njit(cache=True)
-def _complete(automaton, matcher, state, register, top):
+def _complete(automaton, matcher, state, top):
     """OK when the text so far is a whole sentence, else REJECTED (or NEED_LOWER)."""
     while state != L.DONE:
         result = _state(automaton, state, L.STATE_FINAL)
         if result < 0 or state == ENDED:
             return L.REJECTED, state
-        block = _node(matcher, top, L.NODE_BLOCK)
-        register = _node(matcher, top, L.NODE_REGISTER)
-        top = _node(matcher, top, L.NODE_PARENT)
-        status, state, register, top = _enter(automaton, matcher, block + result, register, top)
+        status, state, _, top = _leave(automaton, matcher, top, result)
         if status != L.OK:
             return status, state
     return L.OK, state
@@ -237,13 +246,7 @@ def _complete(automaton, matcher, state, register, top):
 @njit(cache=True)
 def completed(automaton, matcher):
     """OK when the matcher's text is a whole sentence, REJECTED when not; NEED_LOWER."""
-    status, state = _complete(
-        automaton,
-        matcher,
-        load_i64(matcher, L.MATCHER_STATE),
-        load_i64(matcher, L.MATCHER_REGISTER),
-        load_i64(matcher, L.MATCHER_TOP),
-    )
+    status, state = _complete(automaton, matcher, load_i64(matcher, L.MATCHER_STATE), load_i64(matcher, L.MATCHER_TOP))
     store_i64(matcher, L.MATCHER_NEED, state)
     return status
 
@@ -323,7 +326,7 @@ def forced_bytes(automaton, matcher, out, limit):
     top = load_i64(matcher, L.MATCHER_TOP)
     length, result = 0, L.OK
     while length < limit:
-        status, need = _complete(automaton, matcher, state, register, top)
+        status, need = _complete(automaton, matcher, state, top)
         if status == L.NEED_LOWER:
             result = L.NEED_LOWER
             store_i64(matcher, L.MATCHER_NEED, need)
@@ -646,7 +649,7 @@ def _direct(automaton, matcher, state, register, top):
     eos, eos_count = load_i64(automaton, L.AUTOMATON_EOS), load_i64(automaton, L.AUTOMATON_EOS_COUNT)
     if length < 0 or length + eos_count >= load_i64(matcher, L.MATCHER_PATCH_CAP) - offset - 1:
         return L.NEED_PATCH, 0
-    status, need = _complete(automaton, matcher, state, register, top)
+    status, need = _complete(automaton, matcher, state, top)
     if status == L.NEED_LOWER:
         store_i64(matcher, L.MATCHER_NEED, need)
         return status, 0
@@ -662,13 +665,7 @@ def _direct(automaton, matcher, state, register, top):
 @njit(cache=True)
 def _walk_below(automaton, matcher, top, result, trie, low, high):
     """Walk nodes [low, high) from where the frame above `top` leaves its caller when it ends with `result`: the ranges."""
-    status, state, register, below = _enter(
-        automaton,
-        matcher,
-        _node(matcher, top, L.NODE_BLOCK) + result,
-        _node(matcher, top, L.NODE_REGISTER),
-        _node(matcher, top, L.NODE_PARENT),
-    )
+    status, state, register, below = _leave(automaton, matcher, top, result)
     if status != L.OK:
         store_i64(matcher, L.MATCHER_NEED, state)
         return status
@@ -781,13 +778,7 @@ def _memo(automaton, matcher, state, register, top):
         row = 0
     result = _state(automaton, state, L.STATE_FINAL)
     if row > 0 and result >= 0:
-        status, next_state, next_register, next_top = _enter(
-            automaton,
-            matcher,
-            _node(matcher, top, L.NODE_BLOCK) + result,
-            _node(matcher, top, L.NODE_REGISTER),
-            _node(matcher, top, L.NODE_PARENT),
-        )
+        status, next_state, next_register, next_top = _leave(automaton, matcher, top, result)
         if status != L.OK:
             store_i64(matcher, L.MATCHER_NEED, next_state)
             return status, 0
