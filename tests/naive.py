@@ -54,7 +54,10 @@ Schema = Any  # a boolean or a dictionary
 Schemas = tuple[Schema, ...]  # their conjunction
 _SCALAR = "(scalar)"  # the keyword of a desugared `const` that is no container
 _TYPES = ("null", "boolean", "number", "string", "array", "object")
-_OF_OBJECTS = {"properties", "patternProperties", "additionalProperties", "required", "minProperties", "maxProperties"}
+_OF_ARRAYS = frozenset({"items", "prefixItems", "minItems", "maxItems"})
+_OF_OBJECTS = frozenset(
+    {"properties", "patternProperties", "additionalProperties", "required", "minProperties", "maxProperties"}
+)
 _BLANK: tuple[Node, ...] = (
     Literal(""),
     Number("", False),
@@ -194,18 +197,18 @@ class Oracle:
             self._flat[id(schema)] = [sum(choice, ()) for choice in itertools.product(*choices)]
         return self._flat[id(schema)]
 
-    def _parts(self, schema: dict[str, Any]) -> list[Schema]:
-        """The schemas inside `schema` that apply to the same value, all branches."""
+    def _parts(self, schema: dict[str, Any], kind: str, keywords: frozenset[str]) -> list[Schema]:
+        """The schemas inside `schema` that apply to the same value of a kind, all branches; `keywords` constrain it."""
         parts = [value for values in self._constants(schema) for value in values]
         parts += schema.get("allOf", ())
         parts += [self._resolve(schema["$ref"])] if "$ref" in schema else []
         branches = schema.get("anyOf", ())
-        return parts if any(map(self._takes_any_object, branches)) else [*parts, *branches]
+        return parts if any(self._takes_any(part, kind, keywords) for part in branches) else [*parts, *branches]
 
-    def _takes_any_object(self, schema: Schema) -> bool:
-        """Whether one alternative of `schema` says nothing of objects, so that an `anyOf` with it says nothing either."""
+    def _takes_any(self, schema: Schema, kind: str, keywords: frozenset[str]) -> bool:
+        """Whether one alternative of `schema` says nothing of a kind, so that an `anyOf` with it says nothing either."""
         return any(
-            all(not _OF_OBJECTS & part.keys() and "object" in _types_of(part) and _SCALAR not in part for part in flat)
+            all(not keywords & part.keys() and kind in _types_of(part) and _SCALAR not in part for part in flat)
             for flat in self._flatten(schema)
         )
 
@@ -217,7 +220,7 @@ class Oracle:
         ):
             return
         yield schema
-        for part in self._parts(schema):
+        for part in self._parts(schema, "object", _OF_OBJECTS):
             yield from self._applying(part)
 
     def order(self, place: Schemas) -> list[str]:
@@ -254,7 +257,7 @@ class Oracle:
             if isinstance(schema, bool) or "array" not in _types_of(schema):
                 continue
             found.append(schema)
-            found += self._applying_to_items(tuple(self._parts(schema)))
+            found += self._applying_to_items(tuple(self._parts(schema, "array", _OF_ARRAYS)))
         return found
 
     # Nodes
