@@ -1,6 +1,7 @@
-"""Judge a text byte by byte: is it a sentence of the grammar, and if not, where does it leave it and what was allowed?
+"""Judge a text: is it a sentence of the grammar, and if not, where does it leave it and what was allowed?
 
-No tokenizer is needed: a vocabulary of the 256 single bytes makes the matcher walk byte by byte.
+No tokenizer is needed: a vocabulary of the 256 single bytes makes the matcher walk byte by byte. With one, the text is
+cut into its tokens, and the first that the grammar does not allow is named.
 """
 
 from __future__ import annotations
@@ -8,12 +9,17 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.vocabulary import TokenizerInfo
+from maskwright.grammars.errors import TokenizerError
 from maskwright.runtime.matcher import GrammarMatcher
 
-__all__ = ["Verdict", "byte_vocabulary", "caret", "describe_bytes", "judge", "position"]
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["Verdict", "byte_vocabulary", "caret", "describe_bytes", "judge", "position", "tokens_of"]
 
 END = 256  # the id of the byte vocabulary's end-of-sequence token
 
@@ -27,6 +33,19 @@ def byte_vocabulary() -> TokenizerInfo:
     return TokenizerInfo([bytes([byte]) for byte in range(256)] + [b""], eos_token_ids=[END], special_token_ids=[END])
 
 
+def tokens_of(text: bytes, tokenizer: Tokenizer, info: TokenizerInfo) -> list[int]:
+    """The token ids of a text; special tokens are never among them.
+
+    Raises:
+        TokenizerError: the tokenizer cannot write just this text (it is not UTF-8, or is normalised).
+    """
+    tokenizer.encode_special_tokens = True  # what looks like a special token is text
+    ids: list[int] = tokenizer.encode(text.decode(errors="replace"), add_special_tokens=False).ids
+    if (written := info.decode(ids)) != text:
+        raise TokenizerError(f"the tokenizer writes {written[:40]!r} where the text is {text[:40]!r}")
+    return ids
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What `judge` found.
@@ -36,31 +55,48 @@ class Verdict:
         offset: bytes of the text that the grammar allows; all of them when it is accepted or ends too early.
         ended: the text ends too early.
         allowed: what could have stood at `offset`, in words; "" when it is accepted.
+        token: which token (0-based) the grammar does not allow; None where tokens were not asked for.
+        token_id: its id.
     """
 
     accepted: bool
     offset: int
     ended: bool = False
     allowed: str = ""
+    token: int | None = None
+    token_id: int | None = None
 
 
-def judge(compiled: CompiledGrammar, text: bytes) -> Verdict:
-    """The verdict on `text` under a grammar compiled for `byte_vocabulary()`."""
+def judge(compiled: CompiledGrammar, text: bytes, token_ids: Collection[int] | None = None) -> Verdict:
+    """The verdict on `text`, walked by `token_ids` (as `tokens_of` gives them), or byte by byte."""
     matcher = GrammarMatcher(compiled)
-    for offset, byte in enumerate(text):
-        if not matcher.accept_token(byte):
-            return Verdict(False, offset, allowed=describe_next(matcher))
+    offset = 0
+    for number, token in enumerate(token_ids or ()):
+        if not matcher.accept_token(token):
+            return _rejected(matcher, text, offset, number, token)
+        offset += len(compiled.tokenizer_info.tokens[token] or b"")
+    if token_ids is None and not matcher.accept_string(text):
+        return _rejected(matcher, text, 0)
     if matcher.is_completed():
         return Verdict(True, len(text))
-    return Verdict(False, len(text), ended=True, allowed=describe_next(matcher))
+    return Verdict(False, len(text), ended=True, allowed=_describe_next(matcher))
 
 
-def describe_next(matcher: GrammarMatcher) -> str:
-    """What may come next, in words, for a matcher over `byte_vocabulary()`."""
+def _rejected(
+    matcher: GrammarMatcher, text: bytes, offset: int, token: int | None = None, token_id: int | None = None
+) -> Verdict:
+    """The verdict where something from `offset` on is not allowed: which byte is the first?"""
+    while offset < len(text) and matcher.accept_string(text[offset : offset + 1]):
+        offset += 1
+    return Verdict(False, offset, allowed=_describe_next(matcher), token=token, token_id=token_id)
+
+
+def _describe_next(matcher: GrammarMatcher) -> str:
+    """What may come next, in words."""
     forced = matcher.find_jump_forward_string()
     if len(forced) > 1:
         return f"only {forced!r}"
-    return describe_bytes([int(token) for token in matcher.allowed_token_ids()])
+    return describe_bytes([*matcher.allowed_bytes(), *([END] if matcher.is_completed() else [])])
 
 
 def describe_bytes(allowed: Collection[int]) -> str:

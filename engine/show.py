@@ -1,14 +1,17 @@
 """What each stage makes of a schema, as text: `maskwright show ir|automaton|mask|tokens`.
 
-Every `show_*` function takes the parsed command line and yields lines.
+Every `show_*` function takes the parsed command line and yields lines; `run` prints them.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
+from maskwright.cli_dot import dot_lines
+from maskwright.cli_tables import states_of
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.grammars import boolean, ir, regular
@@ -21,7 +24,7 @@ from maskwright.judge import byte_vocabulary, describe_bytes
 from maskwright.runtime.matcher import GrammarMatcher
 from maskwright.sources import compile_schema, load_tokenizer, read_schema, text_policy
 
-__all__ = ["show_automaton", "show_ir", "show_mask", "show_tokens", "value_lines"]
+__all__ = ["run", "show_automaton", "show_ir", "show_mask", "show_tokens", "value_lines"]
 
 _WIDTH = 100  # columns that a regular expression may take
 
@@ -115,10 +118,17 @@ def _indented(lines: Iterable[str]) -> Iterator[str]:
 
 
 def show_automaton(options: argparse.Namespace) -> Iterator[str]:
-    """The states that are lowered once the prefix is read."""
+    """The states that are lowered once the prefix is read; with `--dot`, as a drawing."""
     compiled = compile_schema(options, byte_vocabulary())
     _matcher_after(compiled, options.prefix)
-    yield from compiled.describe_states().splitlines()
+    if options.dot is None:
+        yield from compiled.describe_states().splitlines()
+        return
+    drawing = dot_lines(states_of(compiled), compiled.root)
+    if options.dot == "-":
+        yield from drawing
+    else:
+        Path(options.dot).write_text("".join(f"{line}\n" for line in drawing))
 
 
 def show_mask(options: argparse.Namespace) -> Iterator[str]:
@@ -175,3 +185,13 @@ def show_tokens(options: argparse.Namespace) -> Iterator[str]:
         yield _token_line(info, token)
     if info.decode(ids) != options.text.encode():
         yield f"the tokens write {_readable(info.decode(ids))}, not the text"
+
+
+_STAGES = {"ir": show_ir, "automaton": show_automaton, "mask": show_mask, "tokens": show_tokens}
+
+
+def run(options: argparse.Namespace) -> int:
+    """`maskwright show STAGE`; the exit code."""
+    for line in _STAGES[options.stage](options):
+        print(line)
+    return 0

@@ -1,12 +1,26 @@
-"""What a command line names: schemas, texts and tokenizers, read from where they are."""
+"""What a command line names: schemas, texts and tokenizers, read from where they are.
+
+| name | what it stands for |
+|---|---|
+| a file | its content |
+| FILE.jsonl | one text a line, called FILE.jsonl:1, FILE.jsonl:2, ...; empty lines are skipped |
+| a folder | all .json files in it and below |
+| a glob (`*`, `?`, `[...]`, `**`) | the files that match; the shell may expand it as well |
+| - | standard input |
+"""
 
 from __future__ import annotations
 
 import argparse
+import glob
 import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from maskwright.cli_failures import CommandError
+from maskwright.cli_output import print_warnings
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
@@ -15,7 +29,77 @@ from maskwright.grammars.errors import InvalidError, TokenizerError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["compile_schema", "load_tokenizer", "read_bytes", "read_schema", "text_policy"]
+__all__ = [
+    "Source",
+    "compile_schema",
+    "expand",
+    "load_tokenizer",
+    "read_bytes",
+    "read_instances",
+    "read_schema",
+    "text_policy",
+]
+
+_ENCODINGS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One text of the command line.
+
+    Attributes:
+        name: what messages call it.
+        content: its bytes, where they had to be read to find it; None: still to be read.
+    """
+
+    name: str
+    content: bytes | None = None
+
+    def read(self) -> bytes:
+        """The bytes.
+
+        Raises:
+            OSError: they cannot be read.
+        """
+        return read_bytes(self.name) if self.content is None else self.content
+
+
+def expand(names: Iterable[str]) -> list[Source]:
+    """Everything that `names` stand for (see the table of the module), each once, in order.
+
+    Raises:
+        CommandError: a glob or a folder without files; standard input named twice.
+        OSError: a .jsonl file cannot be read.
+    """
+    found: dict[str, Source] = {}
+    for name in names:
+        if name == "-" and name in found:
+            raise CommandError("standard input (-) can be read only once")
+        for file in [name] if name == "-" else _files(name):
+            for source in _lines(file) if file.endswith(".jsonl") else [Source(file)]:
+                found.setdefault(source.name, source)
+    return list(found.values())
+
+
+def _files(name: str) -> list[str]:
+    path = Path(name)
+    if path.is_dir():
+        files = sorted(str(file) for file in path.rglob("*.json") if file.is_file())
+        if not files:
+            raise CommandError(f"the folder {name} has no .json file", kind="unreadable")
+        return files
+    if glob.has_magic(name) and not path.exists():
+        files = sorted(file for file in glob.glob(name, recursive=True) if Path(file).is_file())
+        if not files:
+            raise CommandError(f"no file matches {name}", kind="unreadable")
+        return files
+    return [name]
+
+
+def _lines(name: str) -> Iterator[Source]:
+    for number, line in enumerate(read_bytes(name).split(b"\n"), 1):
+        if line.strip():
+            yield Source(f"{name}:{number}", line.removesuffix(b"\r"))
 
 
 def read_bytes(name: str) -> bytes:
@@ -23,12 +107,30 @@ def read_bytes(name: str) -> bytes:
     return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
 
 
+def decode(content: bytes) -> str:
+    """The text that some bytes spell in UTF-8, a byte order mark left out.
+
+    Raises:
+        InvalidError: they spell none.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        other = _ENCODINGS.get(content[:2])
+        hint = f"this looks like {other}: save it as UTF-8" if other else "save it as UTF-8"
+        raise InvalidError(f"not UTF-8 text: {error.reason} at byte {error.start}", hint=hint) from error
+
+
 def read_schema(name: str) -> str:
     """The text of a schema."""
-    try:
-        return read_bytes(name).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidError(f"not UTF-8 text: {error.reason} at byte {error.start}") from error
+    if name != "-" and Path(name).is_dir():
+        raise CommandError(f"{name} is a folder: name one file", kind="unreadable")
+    return decode(read_bytes(name))
+
+
+def read_instances(names: Iterable[str]) -> list[tuple[str, bytes]]:
+    """Name and text of every instance; a newline at the end of one is not part of it."""
+    return [(source.name, source.read().removesuffix(b"\n")) for source in expand(names)]
 
 
 def text_policy(options: argparse.Namespace) -> dict[str, Any]:
@@ -40,8 +142,7 @@ def text_policy(options: argparse.Namespace) -> dict[str, Any]:
 def compile_schema(options: argparse.Namespace, info: TokenizerInfo) -> CompiledGrammar:
     """The schema that the command line names, compiled under its text policy; warnings go to standard error."""
     compiled = GrammarCompiler(info).compile_json_schema(read_schema(options.schema), **text_policy(options))
-    for warning in compiled.warnings:
-        print(f"maskwright: warning: {options.schema}: {warning}", file=sys.stderr)
+    print_warnings(options.schema, compiled.warnings)
     return compiled
 
 

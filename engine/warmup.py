@@ -5,18 +5,21 @@ The grammar and the texts below are chosen to make the matcher enter each kernel
 
 from __future__ import annotations
 
+import argparse
 import string
+import time
 from itertools import product
 
 import numpy as np
 
+from maskwright.cli_output import print_json
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
 from maskwright.judge import byte_vocabulary
 from maskwright.kernels.bitmask import allocate_token_bitmask, apply_token_bitmask_inplace
 from maskwright.runtime.matcher import GrammarMatcher
 
-__all__ = ["warm_up"]
+__all__ = ["run", "warm_up"]
 
 _SCHEMA = {
     "type": "object",
@@ -51,3 +54,17 @@ def warm_up() -> None:
     matcher.allowed_bytes()
     matcher.is_completed()
     apply_token_bitmask_inplace(np.zeros((1, info.vocab_size), np.float32), bitmask)
+
+
+def run(options: argparse.Namespace) -> int:
+    """`maskwright warmup`; the exit code."""
+    start = time.perf_counter()
+    if not options.json:
+        print("compiling the kernels ...", flush=True)
+    warm_up()
+    seconds = time.perf_counter() - start
+    if options.json:
+        print_json({"status": "ready", "seconds": round(seconds, 3)})
+    else:
+        print(f"the kernels are ready ({seconds:.1f} s)")
+    return 0

@@ -98,9 +98,10 @@ def test_a_refused_schema_is_one_line_and_exit_code_2(
     assert main(["validate", written(tmp_path, "bad.json", text)]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith("maskwright: error: ")
-    assert captured.err.count("\n") == 1
-    assert message in captured.err
+    first, *caret_lines = captured.err.splitlines()
+    assert first.startswith("maskwright: error: ")
+    assert message in first
+    assert not caret_lines or caret_lines[1].strip() == "^"
 
 
 def test_files_that_cannot_be_read_are_exit_code_2(schema: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -172,12 +173,34 @@ for found in pkgutil.iter_modules(maskwright.kernels.__path__):
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("arguments", [[], ["validate"], ["show"], ["show", "mask"], ["paint"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["validate"],
+        ["show"],
+        ["show", "mask"],
+        ["paint"],
+        ["generate", "a prompt"],
+        ["generate", "a prompt", "--regex", "a", "--choices", "b"],
+        ["generate", "a prompt", "--regex", "a", "--n", "0"],
+        ["generate", "a prompt", "--regex", "a", "--top-p", "1.5"],
+        ["generate", "a prompt", "--regex", "a", "--temperature", "nan"],
+        ["bench", "schema.json", "--repeat", "x"],
+    ],
+)
 def test_a_wrong_command_line_is_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert caught.value.code == 2
-    assert "usage: maskwright" in capsys.readouterr().err
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("usage: maskwright")
+    assert main([*arguments, "--json"]) == 2
+    record = json.loads(capsys.readouterr().out)
+    assert (record["status"], record["error"]["kind"]) == ("error", "usage")
+
+
+def test_no_command_at_all_prints_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "examples:" in capsys.readouterr().out
 
 
 def test_help_is_light() -> None:

@@ -1,0 +1,126 @@
+"""`maskwright generate`: a prompt and a form in, an answer out; on standard output nothing but the answer."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from maskwright.cli_failures import CommandError, Failure
+from maskwright.cli_output import print_failure, print_json
+from maskwright.grammars import regex
+from maskwright.grammars.errors import TruncatedError
+from maskwright.grammars.json_schema import load_schema
+from maskwright.sources import decode, read_bytes, read_schema
+
+if TYPE_CHECKING:
+    from maskwright.results import GenerationResult, StreamChunk
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace) -> int:
+    """`maskwright generate`; the exit code."""
+    if options.stream and options.n > 1 and not options.json:
+        raise CommandError("--stream prints one answer: leave out --n, or add --json")
+    if options.prompt == "-" and options.schema == "-":
+        raise CommandError("standard input (-) can be the prompt or the schema, not both")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its warnings are for programs that load models
+    try:
+        results = list(_streamed(options) if options.stream else _answered(options))
+    except TruncatedError as error:
+        print_failure(Failure.of(error), as_json=options.json)
+        return 1
+    except ImportError as error:
+        message = f'models need torch and transformers ({error.name} is missing): pip install "maskwright[hf]"'
+        raise CommandError(message, kind="missing") from error
+    if options.stats:
+        for result in results:
+            print(_account(result), file=sys.stderr)
+    return 0
+
+
+def _answered(options: argparse.Namespace) -> Iterator[GenerationResult]:
+    """The answers, printed when all are there."""
+    with _waiting():
+        results = _generate(options, return_result=True)
+    for sample, result in enumerate(results if isinstance(results, list) else [results]):
+        if options.json:
+            print_json({"status": "answered", "sample": sample, **_record(result)})
+        else:
+            print(result.text)
+        yield result
+
+
+def _streamed(options: argparse.Namespace) -> Iterator[GenerationResult]:
+    """The answers, printed while they grow."""
+    chunk: StreamChunk
+    for chunk in _generate(options, stream=True):
+        if options.json:
+            piece = {"sample": chunk.sample, "delta": chunk.delta, "text": chunk.text}
+            status = "answering" if chunk.result is None else "answered"
+            print_json({"status": status, **piece, **({} if chunk.result is None else _record(chunk.result))})
+        else:
+            print(chunk.delta, end="\n" if chunk.done else "", flush=True)
+        if chunk.result is not None:
+            yield chunk.result
+
+
+def _generate(options: argparse.Namespace, **how: bool) -> Any:
+    """What `maskwright.generate` gives for a command line."""
+    import maskwright
+
+    names = ("regex", "choices", "max_new_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "n")
+    given: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    # What is wrong with a schema or pattern is said before a model is loaded.
+    if options.schema is not None:
+        given["schema"] = read_schema(options.schema)
+        load_schema(given["schema"])
+    elif options.regex is not None:
+        regex.parse(options.regex)
+    prompt = decode(read_bytes("-")).removesuffix("\n") if options.prompt == "-" else options.prompt
+    try:
+        return maskwright.generate(options.model, prompt, **given, **how)
+    except ValueError as error:  # options that do not go together
+        raise CommandError(str(error)) from error
+
+
+@contextmanager
+def _waiting() -> Iterator[None]:
+    """A sign of life on a terminal while the model is loaded and answers."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("the model answers ..."):
+        yield
+
+
+def _record(result: GenerationResult) -> dict[str, Any]:
+    """The fields of docs/cli.md; times in seconds."""
+    return {
+        "text": result.text,
+        "value": result.value,
+        "logprob": result.logprob,
+        "tokens": len(result.tokens),
+        "prompt_tokens": result.prompt_tokens,
+        "finish_reason": result.finish_reason,
+        "timings": asdict(result.timings),
+        "statistics": asdict(result.statistics),
+    }
+
+
+def _account(result: GenerationResult) -> str:
+    """One line about an answer."""
+    timings, statistics = result.timings, result.statistics
+    return (
+        f"{len(result.tokens)} tokens ({statistics.jump_forward_tokens} of them forced), log-probability "
+        f"{result.logprob:.2f}; compile {timings.compile:.2f} s, prompt of {result.prompt_tokens} tokens "
+        f"{timings.prefill:.2f} s, answer {timings.decode:.2f} s, of it masks {timings.masks:.3f} s; "
+        f"{statistics.mean_allowed_tokens:,.0f} tokens allowed on average"
+    )
