@@ -19,6 +19,7 @@ from maskwright.grammars.boolean import Bool
 from maskwright.grammars.errors import MatcherError
 from maskwright.grammars.ir import ArrayShape, ObjectShape, Value
 from maskwright.grammars.json_schema import load_schema
+from maskwright.grammars.number_descriptions import describe_numbers
 from maskwright.grammars.options import SchemaOptions
 from maskwright.judge import byte_vocabulary, describe_bytes
 from maskwright.runtime.matcher import GrammarMatcher
@@ -48,9 +49,10 @@ def value_lines(value: Value, depth: int) -> Iterator[str]:
     ]
     if literals:
         yield " or ".join(literals)
-    for name, language in (("number", value.number), ("string", value.string)):
-        if language != regular.EMPTY:
-            yield f"{name}: {_shortened(language)}"
+    if value.number != regular.EMPTY:
+        yield describe_numbers(value.number) or f"number: {_shortened(value.number)}"
+    if value.string != regular.EMPTY:
+        yield f"string: {'any' if value.string == regular.ANY_STRING else _shortened(value.string)}"
     for name, shapes in (("array", value.array), ("object", value.object)):
         if shapes != boolean.FALSE:
             yield from _expression(f"{name}: ", shapes, depth)

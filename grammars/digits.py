@@ -20,13 +20,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import Enum
 from itertools import pairwise
 
 from maskwright.grammars.charset import CharSet
 from maskwright.grammars.regular import EMPTY, EPSILON, Regex, chars, concat, repeat
 
-__all__ = ["DIGIT", "Grid", "Tail", "decimals"]
+__all__ = ["DIGIT", "Grid", "Tail", "decimals", "grid_of"]
 
 _BETWEEN = {(first, stop): CharSet([(48 + first, 47 + stop)]) for stop in range(1, 11) for first in range(stop)}
 _DIGITS = _BETWEEN[0, 10]
@@ -91,6 +92,27 @@ class Grid:
             object.__setattr__(self, name, value)
         self.validate()
 
+    @property
+    def bounds(self) -> tuple[Decimal, bool, Decimal | None, bool]:
+        """The interval of values: its lower end, whether that is open, its upper end (None: unbounded), likewise."""
+        beyond = self.tail is Tail.DIGITS and not self.within
+        high = None if self.high is None else self._value(self.high + beyond)
+        return self._value(self.low), self.above, high, beyond
+
+    @property
+    def step(self) -> Decimal | None:
+        """What the values are multiples of; None where any digits may follow."""
+        return None if self.tail is Tail.DIGITS else self._value(self.modulus)
+
+    def _value(self, units: int) -> Decimal:
+        return Decimal((0, tuple(map(int, str(units))), -self.scale))
+
+    def __str__(self) -> str:
+        """In the notation of intervals: `[1, 99] by 3`."""
+        low, low_open, high, high_open = self.bounds
+        upper = ")" if high is None else f"{high}{')' if high_open else ']'}"
+        return f"{'(' if low_open else '['}{low}, {upper}{'' if self.step is None else f' by {self.step}'}"
+
     def validate(self) -> None:
         """Raise AssertionError unless the attributes are as the class promises."""
         assert self.low >= 0 and self.scale >= 0 and self.modulus >= 1
@@ -107,6 +129,11 @@ def decimals(grid: Grid) -> Regex:
     on_low = grid.low > 0 or grid.above
     on_high = grid.high is not None
     return _Whole(grid, -1, 1, grid.high_length if on_high else None, on_low, on_high, 0)
+
+
+def grid_of(node: Regex) -> Grid | None:
+    """The grid whose texts `node` is, as `decimals` makes it; None for any other language."""
+    return node.grid if isinstance(node, _Digits) and node == decimals(node.grid) else None
 
 
 class _Digits(Regex):
@@ -165,7 +192,7 @@ class _Digits(Regex):
         raise NotImplementedError
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}{self.state}"
+        return f"<{self.grid}>" if self == decimals(self.grid) else f"<{self.grid} in {self.state}>"
 
 
 class _Whole(_Digits):
