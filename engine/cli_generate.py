@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,8 @@ from maskwright.cli_output import print_failure, print_json
 from maskwright.grammars import regex
 from maskwright.grammars.errors import TruncatedError
 from maskwright.grammars.json_schema import load_schema
-from maskwright.sources import decode, read_bytes, read_schema
+from maskwright.grammars.options import SchemaOptions
+from maskwright.sources import decode, read_bytes, read_schema, text_policy
 
 if TYPE_CHECKING:
     from maskwright.results import GenerationResult, StreamChunk
@@ -29,8 +29,8 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError("--stream prints one answer: leave out --n, or add --json")
     if options.prompt == "-" and options.schema == "-":
         raise CommandError("standard input (-) can be the prompt or the schema, not both")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its warnings are for programs that load models
     try:
+        _quiet_transformers()
         results = list(_streamed(options) if options.stream else _answered(options))
     except TruncatedError as error:
         print_failure(Failure.of(error), as_json=options.json)
@@ -78,8 +78,9 @@ def _generate(options: argparse.Namespace, **how: bool) -> Any:
     given: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     # What is wrong with a schema or pattern is said before a model is loaded.
     if options.schema is not None:
-        given["schema"] = read_schema(options.schema)
-        load_schema(given["schema"])
+        policy = text_policy(options)
+        given |= {"schema": read_schema(options.schema), **policy}
+        load_schema(given["schema"], SchemaOptions(**policy))
     elif options.regex is not None:
         regex.parse(options.regex)
     prompt = decode(read_bytes("-")).removesuffix("\n") if options.prompt == "-" else options.prompt
@@ -87,6 +88,14 @@ def _generate(options: argparse.Namespace, **how: bool) -> Any:
         return maskwright.generate(options.model, prompt, **given, **how)
     except ValueError as error:  # options that do not go together
         raise CommandError(str(error)) from error
+
+
+def _quiet_transformers() -> None:
+    """Leave the terminal to the answer: no progress bars for weights, no advice to who writes programs."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
 
 
 @contextmanager

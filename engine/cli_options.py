@@ -165,7 +165,7 @@ def _add_generate(commands: Any) -> None:
     parser.add_argument("--n", type=_positive, default=1, metavar="N", help="answers to print (default: 1)")
     parser.add_argument("--stream", action="store_true", help="print the text as it is generated")
     parser.add_argument(
-        "--max-new-tokens", type=_positive, default=256, metavar="N", help="tokens of an answer (default: %(default)s)"
+        "--max-new-tokens", type=_positive, metavar="N", help="tokens of an answer at most (default: 512)"
     )
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument(
@@ -180,6 +180,7 @@ def _add_generate(commands: Any) -> None:
     sampling.add_argument("--seed", type=int, metavar="S", help="makes sampling repeatable")
     parser.add_argument("--stats", action="store_true", help="times and counts, on standard error")
     _add_json(parser, "one JSON object per answer; with --stream, one per piece")
+    _add_policy(parser)
 
 
 def _add_bench(commands: Any) -> None:
