@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from maskwright.compile.grammar import CompiledGrammar
     from maskwright.compile.vocabulary import TokenizerInfo
     from maskwright.compiler import GrammarCompiler
-    from maskwright.generation import generate
+    from maskwright.generation import agenerate, generate
     from maskwright.grammars.errors import (
         GrammarError,
         InvalidError,
         LimitExceeded,
         MaskwrightError,
         MatcherError,
+        ModelError,
         TokenizerError,
         TruncatedError,
         UnsatisfiableError,
@@ -38,12 +39,14 @@ if TYPE_CHECKING:
     )
     from maskwright.kernels.bitmask import allocate_token_bitmask, apply_token_bitmask_inplace
     from maskwright.processor import MaskLogitsProcessor
+    from maskwright.results import GenerationResult, StreamChunk
     from maskwright.runtime.matcher import GrammarMatcher
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CompiledGrammar",
+    "GenerationResult",
     "GrammarCompiler",
     "GrammarError",
     "GrammarMatcher",
@@ -52,12 +55,15 @@ __all__ = [
     "MaskLogitsProcessor",
     "MaskwrightError",
     "MatcherError",
+    "ModelError",
+    "StreamChunk",
     "TokenizerError",
     "TokenizerInfo",
     "TruncatedError",
     "UnsatisfiableError",
     "UnsupportedError",
     "__version__",
+    "agenerate",
     "allocate_token_bitmask",
     "apply_token_bitmask_inplace",
     "generate",
@@ -66,10 +72,13 @@ __all__ = [
 # Where each name lives: an immutable table, held equal to `__all__` and to the imports above by tests.
 _HOME = {
     "CompiledGrammar": "maskwright.compile.grammar",
+    "GenerationResult": "maskwright.results",
     "GrammarCompiler": "maskwright.compiler",
     "GrammarMatcher": "maskwright.runtime.matcher",
     "MaskLogitsProcessor": "maskwright.processor",
+    "StreamChunk": "maskwright.results",
     "TokenizerInfo": "maskwright.compile.vocabulary",
+    "agenerate": "maskwright.generation",
     "allocate_token_bitmask": "maskwright.kernels.bitmask",
     "apply_token_bitmask_inplace": "maskwright.kernels.bitmask",
     "generate": "maskwright.generation",

@@ -1,197 +1,280 @@
 """`generate`: a model and a schema in, a validated object out.
 
-The loop is the plain one (forward, mask, sample, accept), with the key-value cache of transformers and the grammar's
-mask over the logits in float32:
+    generate(model, "Extract the order: ...", schema=Order)                 an Order
+    generate(model, ["...", "..."], schema=[Order, Invoice])                a batch: an Order and an Invoice
+    for chunk in generate(prompt="...", schema=Order, stream=True): ...     as it grows, from the embedded model
+    await agenerate(model, "...", choices=["yes", "no"])                    beside other work
 
-    prompt -> ids --model--> logits [V] --mask--> allowed logits --temperature, top-p--> token --accept--> matcher
-                     ^                                                                      |
-                     +------------------------ one token a step ----------------------------+
-
-Generation ends when the model takes an end-of-sequence token, which the mask allows only where the text is a whole
-sentence, or as soon as nothing else could follow.
+This module reads the arguments and arranges the answers. The loop is in decoding.py; loading.py finds the model,
+prompts.py makes token ids, sampling.py draws, budget.py sees to it that answers are complete.
 """
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import functools
-import inspect
-import json
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+import operator
+import secrets
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import Any
 
+from maskwright.answers import Meaning, chunks_of, collected
 from maskwright.compile.grammar import CompiledGrammar
-from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
-from maskwright.grammars.errors import MatcherError, TokenizerError, TruncatedError
-from maskwright.kernels.bitmask import allocate_token_bitmask, apply_token_bitmask_inplace, bitmask_allowing
-from maskwright.runtime.matcher import GrammarMatcher
+from maskwright.decoding import Decoder, Request
+from maskwright.grammars.errors import InvalidError, TokenizerError, UnsupportedError
+from maskwright.grammars.options import SchemaOptions
+from maskwright.grammars.python_types import schema_from
+from maskwright.loading import compiler_of, context_size, resolve
+from maskwright.prompts import as_batch, prompt_ids
+from maskwright.results import StreamChunk
+from maskwright.sampling import Sampling
 
-if TYPE_CHECKING:
-    import torch
-
-__all__ = ["generate"]
+__all__ = ["agenerate", "generate"]
 
 
 def generate(
-    model: Any,
-    prompt: str = "",
+    model: Any = None,
+    prompt: Any = "",
     *,
     schema: Any = None,
-    regex: str | None = None,
-    choices: Sequence[str] | None = None,
+    regex: Any = None,
+    choices: Any = None,
+    grammar: Any = None,
     tokenizer: Any = None,
-    max_new_tokens: int = 256,
+    max_new_tokens: int = 512,
     temperature: float = 0.0,
     top_p: float = 1.0,
+    top_k: int | None = None,
+    min_p: float = 0.0,
     seed: int | None = None,
+    n: int = 1,
+    stream: bool = False,
+    return_result: bool = False,
+    progress: bool = False,
+    jump_forward: bool = True,
+    **policy: Any,
 ) -> Any:
-    """Let `model` answer `prompt` inside a schema, a pattern or a list of choices; exactly one of the three.
+    """Let a model answer inside a schema, a pattern, a list of choices or a grammar; exactly one of the four.
 
     Args:
-        model: a causal language model of transformers.
-        prompt: text before the answer.
+        model: a causal language model of transformers; the folder or hub name of one; None for the embedded model,
+            which extracts what `schema` describes from the prompt.
+        prompt: text; or messages, a list of {"role": ..., "content": ...} for the tokenizer's chat template; or a list
+            of either, a batch.
         schema: a pydantic model, dataclass, TypedDict or other type that pydantic understands; or a JSON Schema as a
-            dict, a bool or JSON text.
+            dict, a bool or JSON text. For a batch also a list of these, one for each prompt; so are the next three.
         regex: a pattern that the whole answer matches.
         choices: the texts that the answer may be.
-        tokenizer: the model's tokenizer; None takes `model.tokenizer`.
-        max_new_tokens: tokens of the answer at most; an end-of-sequence token does not count.
+        grammar: a CompiledGrammar over the model's vocabulary.
+        tokenizer: the model's tokenizer; None takes the one beside the model.
+        max_new_tokens: tokens of an answer at most, the end-of-sequence token not counted. Every answer is completed
+            within them: a token is taken only if the shortest completion behind it still fits. An answer that ends by
+            itself costs no more for a generous limit.
         temperature: 0 takes the likeliest allowed token at each step; 1 samples from the model's distribution over
             the allowed tokens.
         top_p: sample among the likeliest allowed tokens that together have this probability.
-        seed: makes sampling repeatable; None draws a fresh one.
+        top_k: sample among this many likeliest allowed tokens; None or 0: among all.
+        min_p: sample among the tokens at least this many times as likely as the likeliest.
+        seed: makes sampling repeatable, whatever else is in the batch; None draws a fresh one.
+        n: answers for each prompt, which is read once.
+        stream: give an iterator of StreamChunk instead; each chunk is a step of one answer.
+        return_result: give GenerationResult instead of values: text, tokens, log-probabilities, timings, statistics.
+        progress: show a progress bar on standard error.
+        jump_forward: append text that the grammar forces without asking the model for each token.
+        policy: with `schema`, options of the text policy (maskwright.grammars.options), such as whitespace="compact".
 
     Returns:
         An instance of `schema` where it is a type, the parsed JSON where it is a JSON Schema, and the text as str for
-        `regex` and `choices`.
+        `regex` and `choices` (and for `grammar`, unless it was compiled from a type). With n > 1 a list of n of them;
+        for a batch a list with one entry for each prompt, in order.
 
     Raises:
         GrammarError: the schema or pattern is invalid, unsupported, unsatisfiable or beyond a limit.
-        TokenizerError: there is no tokenizer, or it cannot write what the grammar requires.
-        TruncatedError: `max_new_tokens` were not enough; it carries the text so far.
-        ValueError: arguments out of range.
+        ModelError: the model cannot be loaded or decoded.
+        TokenizerError: there is no tokenizer, it cannot write what the grammar requires, or has no chat template.
+        TruncatedError: `max_new_tokens` are fewer than the shortest answer takes; raised before the model is asked.
+        ValueError: arguments out of range, or lists of different lengths.
         pydantic.ValidationError: a validator of `schema` that JSON Schema cannot express refused the object.
     """
-    if sum(source is not None for source in (schema, regex, choices)) != 1:
-        raise ValueError("give exactly one of schema=, regex= and choices=")
-    if max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens={max_new_tokens}: at least 1 is needed")
-    if temperature < 0:
-        raise ValueError(f"temperature={temperature}: choose 0 (greedy) or more")
-    if not 0 < top_p <= 1:
-        raise ValueError(f"top_p={top_p}: choose more than 0 and at most 1")
-    tokenizer = tokenizer if tokenizer is not None else getattr(model, "tokenizer", None)
-    if tokenizer is None:
-        raise TokenizerError("this model carries no tokenizer: pass tokenizer=AutoTokenizer.from_pretrained(...)")
+    sampling = Sampling(temperature, top_k, top_p, min_p)
+    limit, samples = _at_least_one("max_new_tokens", max_new_tokens), _at_least_one("n", n)
+    entropy = _entropy(seed)
+    prompts, is_batch = as_batch(prompt)
+    given = {"schema": schema, "regex": regex, "choices": choices, "grammar": grammar}
+    kind, sources = _sources(given, policy, len(prompts), is_batch)
 
-    compiler = _compiler(tokenizer, len(tokenizer), _vocab_size(model))
-    if schema is not None:
-        compiled = compiler.compile_json_schema(schema)
-    elif regex is not None:
-        compiled = compiler.compile_regex(regex)
-    else:
-        compiled = compiler.compile_choices(list(choices or ()))
-    choose = _Sampler(temperature, top_p, seed, model.device)
-    text = _decode(model, _prompt_ids(tokenizer, prompt), compiled, max_new_tokens, choose)
-    if schema is None:
-        return text
-    return json.loads(text) if compiled.python_type is None else _instance(compiled.python_type, text)
+    embedded = model is None
+    model, tokenizer = resolve(model, tokenizer)
+    compiled = _compiled(compiler_of(model, tokenizer), kind, sources, policy)
+    requests = list[Request]()
+    for entry, source, (language, _) in zip(prompts, sources, compiled, strict=True):
+        if embedded and kind == "schema" and isinstance(entry, str):
+            entry = _extraction_prompt(entry, source)
+        ids = prompt_ids(tokenizer, entry)
+        requests.append(Request(ids, language, min(limit, _room(model, len(ids)))))
+    decoder = Decoder(
+        model, tokenizer, requests, samples=samples, sampling=sampling, entropy=entropy, jump_forward=jump_forward
+    )
+    meanings = [Meaning(kind == "schema", language.python_type, seconds) for language, seconds in compiled]
+    chunks = chunks_of(decoder, meanings, progress)
+    return chunks if stream else collected(chunks, is_batch, samples, return_result)
 
 
-@functools.lru_cache(maxsize=8)
-def _compiler(tokenizer: Any, tokens: int, vocab_size: int) -> GrammarCompiler:
-    """The compiler for a tokenizer, kept for the next call; `tokens` is in the key because tokenizers can grow."""
-    return GrammarCompiler(TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocab_size))
+def agenerate(
+    model: Any = None, prompt: Any = "", *, stream: bool = False, return_result: bool = False, **options: Any
+) -> Any:
+    """`generate` for asyncio: the same arguments, and the work is done in a thread of its own.
+
+        order = await agenerate(model, "...", schema=Order)
+        async for chunk in agenerate(model, "...", schema=Order, stream=True): ...
+
+    Cancelling the task, or leaving the iteration, ends the decoding at its next step. Errors are raised where the
+    result is awaited.
+
+    Returns:
+        An awaitable of what generate() returns; with `stream` an async iterator of StreamChunk.
+    """
+    start = functools.partial(generate, model, prompt, stream=True, **options)
+    if stream:
+        return _streamed_from_thread(start)
+    return _collected_in_thread(
+        lambda stopped: collected(start(), as_batch(prompt)[1], options.get("n", 1), return_result, stopped)
+    )
 
 
-def _vocab_size(model: Any) -> int:
-    """Columns of the model's logits; models of several modalities keep it in the part that writes text."""
-    config = model.config
-    return int((config.get_text_config() if hasattr(config, "get_text_config") else config).vocab_size)
+# ----------------------------------------------------------------------------------------------------------- arguments
 
 
-def _prompt_ids(tokenizer: Any, prompt: str) -> list[int]:
-    """The prompt's token ids: at least one, since a model needs something to start from."""
-    ids = list(tokenizer(prompt)["input_ids"])
-    if not ids:
-        start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-        if start is None:
-            raise TokenizerError("an empty prompt needs a beginning-of-sequence token, and this tokenizer has none")
-        ids.append(start)
-    return ids
+def _at_least_one(name: str, value: Any) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"{name}={value!r}: choose a whole number, at least 1")
+    return number
 
 
-def _decode(
-    model: Any, prompt: list[int], compiled: CompiledGrammar, max_new_tokens: int, choose: Callable[[torch.Tensor], int]
-) -> str:
-    """The answer's text: a whole sentence of the grammar."""
-    import torch
-
-    matcher, info = GrammarMatcher(compiled), compiled.tokenizer_info
-    bitmask = allocate_token_bitmask(1, info.vocab_size, backend="numpy")
-    ends = bitmask_allowing(info.eos_token_ids, info.vocab_size)
-    # Only the last position's logits matter; most models can leave the others (prompt x vocabulary) uncomputed.
-    options = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
-    cache, ids, tokens = None, prompt, list[int]()
-    with torch.inference_mode():
-        while True:
-            matcher.fill_next_token_bitmask(bitmask)
-            nothing_follows = not (bitmask[0] & ~ends).any()
-            if matcher.is_completed() and (nothing_follows or len(tokens) == max_new_tokens):
-                break
-            if len(tokens) == max_new_tokens:
-                so_far = info.decode(tokens).decode(errors="replace")
-                raise TruncatedError(text=so_far, max_tokens=max_new_tokens)
-            output = model(
-                input_ids=torch.tensor([ids], device=model.device), past_key_values=cache, use_cache=True, **options
-            )
-            cache = output.past_key_values
-            logits = output.logits[0, -1].float()  # [V]
-            apply_token_bitmask_inplace(logits, bitmask)
-            token = choose(logits)
-            if not matcher.accept_token(token):
-                raise MatcherError(f"token {token} was sampled although the mask disallows it")
-            if matcher.is_terminated():
-                break
-            tokens.append(token)
-            ids = [token]
-    return info.decode(tokens).decode()
+def _entropy(seed: int | None) -> int:
+    """What the random numbers of all rows come from."""
+    if seed is None:
+        return secrets.randbits(128)
+    try:
+        entropy = operator.index(seed)
+    except TypeError:
+        entropy = -1
+    if entropy < 0:
+        raise ValueError(f"seed={seed!r}: choose a whole number, at least 0, or None")
+    return entropy
 
 
-class _Sampler:
-    """Draws a token from masked logits: temperature, then top-p, in float32 on the logits' device."""
-
-    def __init__(self, temperature: float, top_p: float, seed: int | None, device: torch.device) -> None:
-        import torch
-
-        self._temperature, self._top_p = temperature, top_p
-        self._generator = torch.Generator(device)
-        if seed is None:
-            self._generator.seed()
-        else:
-            self._generator.manual_seed(seed)
-
-    def __call__(self, logits: torch.Tensor) -> int:
-        """logits float32 [V], disallowed ones -inf; the id of an allowed token."""
-        import torch
-
-        best = logits.max()
-        if not torch.isfinite(best):
-            raise MatcherError(f"the model gives the allowed tokens no finite logit (the largest is {best.item()})")
-        if self._temperature == 0:
-            return int(logits.argmax())
-        # Less the maximum first, so that a small temperature cannot overflow.
-        probabilities = torch.softmax((logits - best) / self._temperature, dim=-1)
-        if self._top_p < 1:
-            ordered, order = probabilities.sort(descending=True)
-            likelier = ordered.cumsum(0) - ordered  # [V], how much probability the tokens before this one have
-            probabilities[order[likelier >= self._top_p]] = 0
-        return int(torch.multinomial(probabilities, 1, generator=self._generator))
+def _sources(given: dict[str, Any], policy: dict[str, Any], count: int, is_batch: bool) -> tuple[str, list[Any]]:
+    """Which of the four kinds of source was given, and the source of each prompt."""
+    named = [(kind, source) for kind, source in given.items() if source is not None]
+    if len(named) != 1:
+        raise ValueError("give exactly one of schema=, regex=, choices= and grammar=")
+    ((kind, source),) = named
+    for name in policy:
+        if name not in _POLICY:
+            raise TypeError(f"generate() got an unexpected keyword argument {name!r}")
+        if kind != "schema":
+            raise ValueError(f"{name}= is about the texts of JSON values: it goes with schema=, not with {kind}=")
+    several = is_batch and isinstance(source, list | tuple)
+    if several and kind == "choices":
+        several = not all(isinstance(choice, str) for choice in source)
+    if not several:
+        return kind, [source] * count
+    if len(source) != count:
+        raise ValueError(f"{kind}= has {len(source)} entries for {count} prompts: give one for each, or one for all")
+    return kind, list(source)
 
 
-def _instance(python_type: Any, text: str) -> Any:
-    """The JSON text as an instance of a type that pydantic understands, or of what a TypeAdapter adapts."""
-    from pydantic import TypeAdapter
+_POLICY = frozenset(field.name for field in dataclasses.fields(SchemaOptions))
 
-    adapter = python_type if isinstance(python_type, TypeAdapter) else TypeAdapter(python_type)
-    return adapter.validate_json(text)
+
+def _compiled(
+    compiler: GrammarCompiler, kind: str, sources: list[Any], policy: dict[str, Any]
+) -> list[tuple[CompiledGrammar, float]]:
+    """The language of each prompt's answers, and the seconds it took to compile; a source given twice is compiled once."""
+    found: dict[int, tuple[CompiledGrammar, float]] = {}
+    for source in sources:
+        if id(source) not in found:
+            started = perf_counter()
+            compiled = _compile(compiler, kind, source, policy)
+            found[id(source)] = compiled, perf_counter() - started
+    return [found[id(source)] for source in sources]
+
+
+def _compile(compiler: GrammarCompiler, kind: str, source: Any, policy: dict[str, Any]) -> CompiledGrammar:
+    if kind == "schema":
+        return compiler.compile_json_schema(source, **policy)
+    if kind == "regex":
+        return compiler.compile_regex(source)
+    if kind == "choices":
+        if isinstance(source, str) or not isinstance(source, Iterable):
+            raise InvalidError("choices are a sequence of strings")
+        return compiler.compile_choices(list(source))
+    if isinstance(source, str):
+        raise UnsupportedError(
+            "grammars as text are not built yet",
+            keyword="grammar",
+            hint="give a CompiledGrammar, or say it with schema=, regex= or choices=",
+        )
+    if not isinstance(source, CompiledGrammar):
+        raise InvalidError(f"grammar= takes a CompiledGrammar, not {type(source).__name__}")
+    tokens = source.tokenizer_info.tokens
+    if compiler.tokenizer_info.tokens[: len(tokens)] != tokens:
+        raise TokenizerError("grammar= was compiled for another vocabulary than this model's tokenizer has")
+    return source
+
+
+def _room(model: Any, prompt_tokens: int) -> int:
+    """Tokens that the model can still see behind a prompt."""
+    size = context_size(model)
+    if size is None:
+        return sys.maxsize
+    if prompt_tokens >= size:
+        raise ValueError(f"the prompt has {prompt_tokens} tokens, and this model sees {size}, the answer's included")
+    return size - prompt_tokens
+
+
+def _extraction_prompt(text: str, schema: Any) -> str:
+    """How the embedded model is asked for the object in `text`."""
+    from maskwright.embedded import extraction_prompt
+
+    return extraction_prompt(text, schema_from(schema)[0])
+
+
+# ------------------------------------------------------------------------------------------------------------- asyncio
+
+
+async def _collected_in_thread(work: Callable[[threading.Event], Any]) -> Any:
+    """What `work` returns, done in a thread; cancelled, it is told to stop and not waited for."""
+    stopped = threading.Event()
+    pool = ThreadPoolExecutor(1, "maskwright")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(pool, work, stopped)
+    finally:
+        stopped.set()
+        pool.shutdown(wait=False)
+
+
+async def _streamed_from_thread(start: Callable[[], Generator[StreamChunk]]) -> AsyncIterator[StreamChunk]:
+    """The chunks of a generator that lives in a thread; each is made when it is asked for."""
+    loop = asyncio.get_running_loop()
+    pool = ThreadPoolExecutor(1, "maskwright")  # one thread: closing waits for the step at hand
+    try:
+        chunks = await loop.run_in_executor(pool, start)
+        try:
+            while (chunk := await loop.run_in_executor(pool, next, chunks, None)) is not None:
+                yield chunk
+        finally:
+            pool.submit(chunks.close)
+    finally:
+        pool.shutdown(wait=False)

@@ -8,7 +8,8 @@
     │   └── LimitExceeded          enforcing it needs more than a documented budget
     ├── TokenizerError         a vocabulary that cannot be read, or cannot write what the grammar requires
     ├── MatcherError           a matcher was used wrongly (token id out of range, accept after the end, ...)
-    └── TruncatedError         the tokens ran out before the text was a whole sentence: carries the text so far
+    ├── ModelError             a language model cannot be loaded, or is of a kind that cannot be decoded here
+    └── TruncatedError         too few tokens for a whole sentence: carries the text so far, and how many are needed
 
 Each carries what a program needs as attributes and says in its message what a person can do.
 """
@@ -21,6 +22,7 @@ __all__ = [
     "LimitExceeded",
     "MaskwrightError",
     "MatcherError",
+    "ModelError",
     "TokenizerError",
     "TruncatedError",
     "UnsatisfiableError",
@@ -111,18 +113,28 @@ class MatcherError(MaskwrightError):
     """A matcher was used wrongly; it is left as it was."""
 
 
+class ModelError(MaskwrightError):
+    """A language model cannot be loaded, or is of a kind that cannot be decoded here."""
+
+
 class TruncatedError(MaskwrightError):
-    """The tokens ran out before the text was a whole sentence of the grammar.
+    """The tokens do not suffice for a whole sentence of the grammar.
 
     Attributes:
-        text: what was generated so far; a character cut in half by the last token is shown as U+FFFD.
+        text: what was generated so far; a character cut in half by the last token is shown as U+FFFD. "" where it was
+            clear before the model was asked.
         max_tokens: how many tokens were allowed.
+        needed: tokens that the shortest sentence takes, or None where the tokens ran out on the way.
     """
 
-    def __init__(self, *, text: str, max_tokens: int) -> None:
-        self.text, self.max_tokens = text, max_tokens
-        tail = text if len(text) <= 60 else "..." + text[-60:]
-        super().__init__(
-            f"{max_tokens} tokens were not enough to complete the text, which ends in {tail!r}. "
-            "Raise max_new_tokens, or bound the schema's strings and arrays (maxLength, maxItems)"
-        )
+    def __init__(self, *, text: str, max_tokens: int, needed: int | None = None) -> None:
+        self.text, self.max_tokens, self.needed = text, max_tokens, needed
+        if needed is not None:
+            message = f"max_new_tokens={max_tokens}: the shortest answer takes {needed} tokens. Allow at least {needed}"
+        else:
+            tail = text if len(text) <= 60 else "..." + text[-60:]
+            message = (
+                f"{max_tokens} tokens were not enough to complete the text, which ends in {tail!r}. "
+                "Raise max_new_tokens, or bound the schema's strings and arrays (maxLength, maxItems)"
+            )
+        super().__init__(message)

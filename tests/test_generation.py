@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic.dataclasses
@@ -11,13 +12,19 @@ from pydantic import BaseModel, Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from maskwright import (
+    GrammarCompiler,
+    GrammarMatcher,
+    InvalidError,
     MatcherError,
+    ModelError,
     TokenizerError,
+    TokenizerInfo,
     TruncatedError,
     UnsatisfiableError,
     UnsupportedError,
     generate,
 )
+from maskwright.loading import load
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -115,11 +122,16 @@ def test_sampling_follows_the_models_distribution_over_what_is_allowed(
         assert abs(drawn.count(letter) / draws - probability) < 5 * deviation + 1e-3
 
 
-def test_running_out_of_tokens_carries_the_text_so_far(ask: Any) -> None:
-    with pytest.raises(TruncatedError, match=r"3 tokens were not enough.*max_new_tokens") as caught:
-        ask(regex="[a-z]{40}", max_new_tokens=3)
-    assert re.fullmatch("[a-z]{3,}", caught.value.text)
-    assert caught.value.max_tokens == 3
+def test_too_few_tokens_are_refused_before_the_model_is_asked(
+    tiny_model: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forward(*_: Any, **__: Any) -> None:
+        raise AssertionError("the model was asked")
+
+    monkeypatch.setattr(tiny_model, "forward", forward)
+    with pytest.raises(TruncatedError, match=r"max_new_tokens=3: the shortest answer takes 40 tokens") as caught:
+        generate(tiny_model, "x", regex="[b-d]{40}", max_new_tokens=3, tokenizer=tiny_tokenizer)
+    assert (caught.value.text, caught.value.max_tokens, caught.value.needed) == ("", 3, 40)
 
 
 def test_a_whole_sentence_at_the_last_token_is_returned(ask: Any) -> None:
@@ -160,6 +172,13 @@ def test_a_padded_models_extra_logits_are_never_chosen(tiny_tokenizer: PreTraine
         ({"regex": "a", "max_new_tokens": 0}, "max_new_tokens=0"),
         ({"regex": "a", "temperature": -1.0}, "temperature=-1.0"),
         ({"regex": "a", "top_p": 0.0}, "top_p=0.0"),
+        ({"regex": "a", "temperature": float("nan")}, "temperature=nan"),
+        ({"regex": "a", "top_k": -1}, "top_k=-1"),
+        ({"regex": "a", "min_p": 1.5}, "min_p=1.5"),
+        ({"regex": "a", "seed": -1}, "seed=-1"),
+        ({"regex": "a", "seed": "x"}, "seed='x'"),
+        ({"regex": "a", "whitespace": "single"}, "whitespace= .* goes with schema="),
+        ({"schema": True, "whitespace": "none"}, "whitespace='none': choose one of"),
     ],
 )
 def test_arguments_out_of_range_are_refused(ask: Any, options: dict[str, Any], message: str) -> None:
@@ -187,3 +206,135 @@ def test_logits_that_are_no_numbers_raise(
 
     with pytest.raises(MatcherError, match="no finite logit"):
         generate(Broken(), "x", regex="[ab]", tokenizer=tiny_tokenizer)
+
+
+def test_policy_options_reach_the_compiler_and_unknown_ones_are_refused(ask: Any) -> None:
+    schema = {"type": "array", "items": {"type": "boolean"}, "minItems": 3, "maxItems": 3}
+    assert ask(schema=schema, whitespace="compact", return_result=True).text.count(" ") == 0
+    assert ask(schema=schema, separators=("  ,", ":"), return_result=True).text.count("  ,") == 2
+    with pytest.raises(TypeError, match="unexpected keyword argument 'white_space'"):
+        ask(schema=schema, white_space="compact")
+
+
+def test_a_type_without_extra_keys_gets_none(ask: Any) -> None:
+    class Open(BaseModel):
+        pass
+
+    class Allowing(BaseModel, extra="allow"):
+        pass
+
+    assert ask(schema=Open, temperature=1.0, seed=0, return_result=True).text.split() in (["{}"], ["{", "}"])
+    extras = [
+        ask(schema=Allowing, temperature=1.0, seed=seed, max_new_tokens=30, return_result=True).text
+        for seed in range(8)
+    ]
+    assert any('"' in text for text in extras)
+
+
+def test_a_compiled_grammar_is_taken(
+    ask: Any, tiny_model: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    info = TokenizerInfo.from_huggingface(tiny_tokenizer, vocab_size=tiny_model.config.vocab_size)
+    compiler = GrammarCompiler(info)
+    assert re.fullmatch("[ab]{5}", ask(grammar=compiler.compile_regex("[ab]{5}")))
+    assert isinstance(ask(grammar=compiler.compile_json_schema(Point)), Point)
+    with pytest.raises(UnsupportedError, match="grammars as text"):
+        ask(grammar="root ::= [a-z]+")
+    with pytest.raises(InvalidError, match="takes a CompiledGrammar, not int"):
+        ask(grammar=3)
+    other = GrammarCompiler(TokenizerInfo([b"a", b"b"], eos_token_ids=[])).compile_regex("a")
+    with pytest.raises(TokenizerError, match="another vocabulary"):
+        ask(grammar=other)
+
+
+def test_messages_go_through_the_chat_template(
+    ask: Any, tiny_tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = [{"role": "user", "content": "An order, please."}]
+    with pytest.raises(TokenizerError, match="no chat template"):
+        ask(messages, regex="[ab]")
+    template = (
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    monkeypatch.setattr(tiny_tokenizer, "chat_template", template)
+    plain = ask("user: An order, please.\nassistant: ", regex="[a-z]{12}", return_result=True)
+    chat = ask(messages, regex="[a-z]{12}", return_result=True)
+    assert (chat.tokens, chat.prompt_tokens) == (plain.tokens, plain.prompt_tokens)
+    assert ask([messages, messages], regex="[a-z]{12}") == [plain.text] * 2
+    monkeypatch.setattr(tiny_tokenizer, "chat_template", "{{ raise_exception('only one turn') }}")
+    with pytest.raises(TokenizerError, match="refuses these messages: only one turn"):
+        ask(messages, regex="[ab]")
+
+
+def test_a_result_accounts_for_every_token(
+    ask: Any, tiny_model: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """The log-probabilities are those of the masked distribution, found anew from one forward over the whole text."""
+    result = ask(schema=Box, temperature=1.5, seed=4, return_result=True, whitespace="compact")
+    assert result.value == Box.model_validate_json(result.text)
+    info = TokenizerInfo.from_huggingface(tiny_tokenizer, vocab_size=tiny_model.config.vocab_size)
+    assert info.decode(result.tokens).decode() == result.text
+    matcher = GrammarMatcher(GrammarCompiler(info).compile_json_schema(Box, whitespace="compact"))
+    prompt = tiny_tokenizer("An order:")["input_ids"]
+    assert result.prompt_tokens == len(prompt)
+    with torch.inference_mode():
+        logits = tiny_model(torch.tensor([[*prompt, *result.tokens]])).logits[0, len(prompt) - 1 :].float()
+    for token, logprob, forced, row in zip(result.tokens, result.logprobs, result.forced, logits, strict=False):
+        allowed = matcher.allowed_token_ids()
+        expected = 0.0 if forced else float(row[token] - row[allowed].logsumexp(0))
+        assert logprob == pytest.approx(expected, abs=1e-3)
+        assert matcher.accept_token(token)
+    assert matcher.is_completed()
+    statistics, timings = result.statistics, result.timings
+    assert result.finish_reason == "stop"
+    assert statistics.jump_forward_tokens == sum(result.forced) > 0
+    assert statistics.masks == statistics.forwards == len(result.tokens) - statistics.jump_forward_tokens
+    assert 0 < statistics.mean_allowed_fraction < 1
+    assert 0 < timings.masks < timings.decode
+    assert timings.prefill > 0
+    assert result.logprob == pytest.approx(sum(result.logprobs))
+    assert "tokens jumped over" in repr(result)
+
+
+def test_progress_is_shown_on_standard_error(ask: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask(choices=["a", "b"], progress=True) in "ab"
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "1/1" in captured.err
+
+
+def test_models_are_loaded_by_name_and_kept(
+    tiny_model: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    tiny_model.save_pretrained(tmp_path / "model")
+    tiny_tokenizer.save_pretrained(tmp_path / "model")
+    answers = [
+        generate(place, "An order:", regex="[a-z]{9}") for place in (tmp_path / "model", str(tmp_path / "model"))
+    ]
+    assert answers == [generate(tiny_model, "An order:", regex="[a-z]{9}", tokenizer=tiny_tokenizer)] * 2
+    assert load(str(tmp_path / "model")) is load(str(tmp_path / "model"))
+
+
+def test_what_is_no_model_is_refused(tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    with pytest.raises(ModelError, match="is no causal language model that transformers can load"):
+        generate(tmp_path, "x", regex="a")
+    (tmp_path / "config.json").write_text('{"model_type": "vit"}')
+    with pytest.raises(ModelError, match="is no causal language model"):
+        generate(str(tmp_path), "x", regex="a")
+    with pytest.raises(ModelError, match="model= is int"):
+        generate(3, "x", regex="a", tokenizer=tiny_tokenizer)
+    with pytest.raises(TokenizerError, match="tokenizer= is str"):
+        generate(3, "x", regex="a", tokenizer="gpt2")
+
+
+def test_a_prompt_beyond_the_models_context_is_refused(
+    tiny_model: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt = "An order:"
+    size = len(tiny_tokenizer(prompt)["input_ids"])
+    monkeypatch.setattr(tiny_model.config, "max_position_embeddings", size + 5)
+    assert len(generate(tiny_model, prompt, regex="a+", tokenizer=tiny_tokenizer, return_result=True).tokens) <= 5
+    monkeypatch.setattr(tiny_model.config, "max_position_embeddings", size)
+    with pytest.raises(ValueError, match=f"the prompt has {size} tokens, and this model sees {size}"):
+        generate(tiny_model, prompt, regex="a+", tokenizer=tiny_tokenizer)

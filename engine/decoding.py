@@ -1,0 +1,318 @@
+"""The decoding loop: a batch of rows, one forward for all of them a step.
+
+    row.pending --model--> logits [B, V] --mask, draw--> token --accept, budget--> matcher --jump--> row.pending
+         ^                                                                                               |
+         +------------------- the token, and what the grammar forces behind it ---------------------------+
+
+A row is one answer: its matcher, its budget, its random numbers, and the tokens that the model has not seen yet. The
+prompts are seen once and their cache is repeated for the samples; a row that is finished leaves the batch.
+
+Jump-forward: where the grammar leaves no choice, the text is tokenized and goes through the next forward at once. The
+last of its tokens is left to the model, since it may merge with what follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from maskwright.budget import Budget, Covers
+from maskwright.cached_model import CachedModel
+from maskwright.compile.grammar import CompiledGrammar
+from maskwright.compile.vocabulary import TokenizerInfo
+from maskwright.grammars.errors import MatcherError, TokenizerError, TruncatedError
+from maskwright.kernels.bitmask import allocate_token_bitmask, apply_token_bitmask_inplace
+from maskwright.results import FinishReason, GenerationResult, MaskStatistics, Timings
+from maskwright.runtime.matcher import GrammarMatcher
+from maskwright.sampling import Sampling, choose, generator_of, log_probabilities
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Decoder", "Request", "Row"]
+
+_MAX_BANS = 64
+"""Draws that may be put back at one place before the known completion is taken instead; at the end of the budget a
+vocabulary may hold many thousand tokens that no longer fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt.
+
+    Attributes:
+        ids: its tokens, at least one.
+        compiled: the language of its answers.
+        limit: tokens of an answer at most.
+    """
+
+    ids: Sequence[int]
+    compiled: CompiledGrammar
+    limit: int
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """One answer in the making."""
+
+    request: Request
+    prompt: int
+    sample: int
+    matcher: GrammarMatcher
+    budget: Budget
+    random: np.random.Generator
+    mask: npt.NDArray[np.int32]  # [words]
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    forced: list[bool] = field(default_factory=list)
+    pending: list[int] = field(default_factory=list)  # the last of `tokens`, which the model has not seen yet
+    finish_reason: FinishReason | None = None
+    steered: bool = False  # whether the budget has kept it from going its own way
+    masks: int = 0
+    allowed: int = 0  # tokens that the masks allowed, added up
+    jumped: int = 0
+    banned: int = 0
+    forwards: int = 0
+    mask_seconds: float = 0.0
+    finished_at: float = 0.0
+
+    @property
+    def written(self) -> bytes:
+        """The text so far; it may end inside a character."""
+        return self.request.compiled.tokenizer_info.decode(self.tokens)
+
+    def append(self, token: int, logprob: float, forced: bool) -> None:
+        self.tokens.append(token)
+        self.logprobs.append(logprob)
+        self.forced.append(forced)
+        self.pending.append(token)
+
+    def finish(self, reason: FinishReason) -> None:
+        self.finish_reason, self.finished_at = reason, perf_counter()
+        self.pending.clear()
+
+    def fill_mask(self) -> None:
+        """Fill the row's mask with what may come next.
+
+        Raises:
+            TokenizerError: no token of the vocabulary writes that.
+        """
+        started = perf_counter()
+        self.matcher.fill_next_token_bitmask(self.mask)
+        self.mask_seconds += perf_counter() - started
+        allowed = int(np.bitwise_count(self.mask.view(np.uint32)).sum())
+        if not allowed:
+            wanted = self.matcher.allowed_bytes()
+            raise TokenizerError(f"no token of this vocabulary writes what must come next: one of the bytes {wanted!r}")
+        self.masks += 1
+        self.allowed += allowed
+
+
+class Decoder:
+    """Decodes a batch: `step()` until `live` is empty.
+
+    Attributes:
+        rows: every answer, prompt by prompt, sample by sample.
+        live: those that are not finished.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        requests: Sequence[Request],
+        *,
+        samples: int,
+        sampling: Sampling,
+        entropy: int,
+        jump_forward: bool,
+    ) -> None:
+        """Everything up to the first forward.
+
+        Args:
+            model: a causal language model of transformers.
+            tokenizer: its tokenizer.
+            requests: the prompts.
+            samples: answers for each prompt.
+            sampling: how tokens are drawn.
+            entropy: where the random numbers of all rows come from.
+            jump_forward: whether forced text is appended without asking the model.
+
+        Raises:
+            TruncatedError: the limit of a request is below its shortest sentence.
+        """
+        self._tokenizer, self._samples, self._sampling, self._jumping = tokenizer, samples, sampling, jump_forward
+        self._spellings: dict[str, list[int]] = {}
+        covers: dict[TokenizerInfo, Covers] = {}
+        self.rows = list[Row]()
+        for prompt, request in enumerate(requests):
+            info = request.compiled.tokenizer_info
+            if info not in covers:
+                covers[info] = Covers(info)
+            for sample in range(samples):
+                matcher = GrammarMatcher(request.compiled)
+                mask = allocate_token_bitmask(1, info.vocab_size, backend="numpy")[0]
+                budget = Budget(covers[info], matcher, request.limit)
+                random = generator_of(entropy, prompt, sample)
+                self.rows.append(Row(request, prompt, sample, matcher, budget, random, mask))
+        self._started, self._prefilled_at = perf_counter(), 0.0
+        for row in self.rows:
+            self._settle(row)
+        self.live = [row for row in self.rows if row.finish_reason is None]
+        # All samples of a prompt start alike, so that either all of them are finished before they begin, or none.
+        self._model = CachedModel(model, len(self.live) // samples)
+
+    def step(self) -> list[Row]:
+        """One forward, and a token for each row that has no more to show the model; the rows that went on."""
+        import torch
+
+        with torch.inference_mode():
+            logits = self._forward()  # [B, V]
+            ready = [index for index, row in enumerate(self.live) if not row.pending]
+            moved = [self.live[index] for index in ready]
+            for row in moved:
+                row.fill_mask()
+            logits = self._masked(logits[ready], moved)
+            uniforms = np.array([row.random.random() for row in moved])
+            tokens = choose(logits, self._sampling, uniforms)
+            logprobs = log_probabilities(logits, tokens.clamp(min=0))
+            for row, scores, token, logprob in zip(moved, logits, tokens.tolist(), logprobs.tolist(), strict=True):
+                self._take(row, scores, token, logprob)
+                self._settle(row)
+            going = [index for index, row in enumerate(self.live) if row.finish_reason is None]
+            if len(going) < len(self.live):
+                self.live = [self.live[index] for index in going]
+                self._model.select(going)
+        return moved
+
+    def result(self, row: Row, value: Any, compile_seconds: float) -> GenerationResult:
+        """The account of a finished row whose text means `value`."""
+        assert row.finish_reason is not None, "the row is not finished"
+        begun = self._prefilled_at or row.finished_at
+        masks = max(row.masks, 1)
+        mean = row.allowed / masks
+        return GenerationResult(
+            value=value,
+            text=row.written.decode(),
+            tokens=tuple(row.tokens),
+            logprobs=tuple(row.logprobs),
+            forced=tuple(row.forced),
+            prompt_tokens=len(row.request.ids),
+            finish_reason=row.finish_reason,
+            timings=Timings(compile_seconds, begun - self._started, row.finished_at - begun, row.mask_seconds),
+            statistics=MaskStatistics(
+                masks=row.masks,
+                mean_allowed_tokens=mean,
+                mean_allowed_fraction=mean / row.request.compiled.tokenizer_info.vocab_size,
+                jump_forward_tokens=row.jumped,
+                banned_draws=row.banned,
+                forwards=row.forwards,
+            ),
+        )
+
+    def _forward(self) -> torch.Tensor:
+        """Show the model what is pending; logits [B, V], which count for the rows that have no more."""
+        for row in self.live:
+            row.forwards += 1
+        if not self._prefilled_at:
+            firsts = self.live[:: self._samples]
+            logits = self._model.forward([[*row.request.ids, *row.pending] for row in firsts])
+            for row in self.live:
+                row.pending.clear()
+            repeated = [prompt for prompt in range(len(firsts)) for _ in range(self._samples)]
+            self._model.select(repeated)
+            self._prefilled_at = perf_counter()
+            return logits[repeated]
+        lengths = [len(row.pending) for row in self.live]
+        width = max(lengths) if self._model.ragged else min(lengths)
+        logits = self._model.forward([row.pending[:width] for row in self.live])
+        for row in self.live:
+            del row.pending[:width]
+        return logits
+
+    @staticmethod
+    def _masked(logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
+        """logits [R, V] with what the rows' masks disallow at -inf, in place."""
+        bitmask = np.zeros((len(rows), max(len(row.mask) for row in rows)), np.int32)
+        for index, row in enumerate(rows):
+            bitmask[index, : len(row.mask)] = row.mask
+        apply_token_bitmask_inplace(logits, bitmask)
+        return logits
+
+    def _take(self, row: Row, logits: torch.Tensor, token: int, logprob: float) -> None:
+        """Append a drawn token, or, where the text could not be completed behind it, another one.
+
+        Args:
+            logits: [V], masked; draws that are put back are set to -inf.
+            token: the first draw.
+            logprob: its log-probability.
+        """
+        if token < 0:
+            raise MatcherError(
+                f"the model gives the allowed tokens no finite logit (the largest is {logits.max().item()})"
+            )
+        normaliser = float(logits[token]) - logprob
+        for _ in range(_MAX_BANS):
+            self._accept(row, token)
+            if row.matcher.is_terminated():
+                return row.finish("budget" if row.steered else "stop")
+            if row.budget.admit([token]):
+                return row.append(token, float(logits[token]) - normaliser, forced=False)
+            row.matcher.rollback()
+            row.steered = True
+            row.banned += 1
+            logits[token] = -np.inf
+            token = int(choose(logits[None], self._sampling, np.array([row.random.random()])))
+            if token < 0:
+                break
+        planned = row.budget.next_token()
+        if planned is None:  # the text is complete, and whatever else could follow does not fit
+            return row.finish("budget")
+        self._accept(row, planned)
+        if not row.budget.admit([planned]):
+            raise MatcherError("the text that should complete the answer within its budget does not")
+        row.append(planned, 0.0, forced=True)
+
+    @staticmethod
+    def _accept(row: Row, token: int) -> None:
+        if not row.matcher.accept_token(token):
+            raise MatcherError(f"token {token} was chosen although the mask disallows it")
+
+    def _settle(self, row: Row) -> None:
+        """After a token: jump over what is forced, and finish the row where nothing can follow or no tokens are left."""
+        if row.finish_reason is not None:
+            return
+        if self._jumping:
+            self._jump(row)
+        completed = row.matcher.is_completed()
+        if completed and not row.matcher.allowed_bytes():
+            row.finish("budget" if row.steered else "stop")
+        elif row.budget.left == 0:
+            if not completed:
+                raise TruncatedError(text=row.written.decode(errors="replace"), max_tokens=row.request.limit)
+            row.finish("budget")
+
+    def _jump(self, row: Row) -> None:
+        """Append the tokens of the text that must come next, but for the last, where they fit the budget."""
+        tokens = self._spelling(row.matcher.find_jump_forward_string(), row.request.compiled.tokenizer_info)[:-1]
+        before = row.matcher.step_count
+        if tokens and all(row.matcher.accept_token(token) for token in tokens) and row.budget.admit(tokens):
+            for token in tokens:
+                row.append(token, 0.0, forced=True)
+            row.jumped += len(tokens)
+        else:
+            row.matcher.rollback(row.matcher.step_count - before)
+
+    def _spelling(self, text: str, info: TokenizerInfo) -> list[int]:
+        """The tokenizer's tokens of `text`; none where they write anything else (a space before it, say)."""
+        if len(text) < 2:
+            return []
+        if text not in self._spellings:
+            tokens = list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+            self._spellings[text] = tokens if info.decode(tokens) == text.encode() else []
+        return self._spellings[text]
