@@ -15,8 +15,8 @@ from maskwright.cli_failures import CommandError
 __all__ = ["argument_parser"]
 
 _EXIT_CODES = """\
-exit codes: 0 accepted, 1 an instance was rejected, 2 a schema was refused, a file could not be read, or the command
-line is wrong; 130 after Ctrl-C"""
+exit codes: 0 accepted, 1 an instance was rejected, 2 a schema was refused, a
+file could not be read, or the command line is wrong; 130 after Ctrl-C"""
 
 _EXAMPLES = f"""\
 examples:
@@ -30,9 +30,11 @@ examples:
 {_EXIT_CODES}"""
 
 _VALIDATE = f"""\
-Compile every SCHEMA and judge instances by it. The text of an instance counts, not only its value: it has to be one
-that the schema lets a model write, so the options below (the order of members, white space) matter. A newline at the
-end of an instance is not part of it. With several schemas, each judges every instance, and the refused ones are listed.
+Compile every SCHEMA and judge instances by it. The text of an instance counts,
+not only its value: it has to be one that the schema lets a model write, so the
+options below (the order of members, white space) matter. A newline at the end
+of an instance is not part of it. With several schemas, each judges every
+instance, and the refused ones are listed.
 
 {_EXIT_CODES}"""
 
@@ -46,11 +48,13 @@ examples:
 """
 
 _GENERATE = """\
-Let a model answer PROMPT inside a schema, a pattern or a list of choices, and print the answer. Without --model the
-small model that comes with Maskwright is used.
+Let a model answer PROMPT inside a schema, a pattern or a list of choices, and
+print the answer. Without --model the small model that comes with Maskwright is
+used.
 
-exit codes: 0 answered, 1 the tokens were not enough for a whole answer, 2 the schema was refused, a file or model could
-not be read, or the command line is wrong; 130 after Ctrl-C"""
+exit codes: 0 answered, 1 the tokens were not enough for a whole answer, 2 the
+schema was refused, a file or model could not be read, or the command line is
+wrong; 130 after Ctrl-C"""
 
 _GENERATE_EXAMPLES = """\
 examples:
@@ -62,12 +66,14 @@ examples:
 """
 
 _BENCH = """\
-Measure masks for your schemas on your vocabulary: the time to compile, the time to the first mask (compile and one
-mask), the time between masks (one mask and one token accepted), and memory. The masks are those along the given
-instances, or along texts drawn at random: each token uniformly among those that the mask allows.
+Measure masks for your schemas on your vocabulary: the time to compile, the time
+to the first mask (compile and one mask), the time between masks (one mask and
+one token accepted), and memory. The masks are those along the given instances,
+or along texts drawn at random: each token uniformly among those that the mask
+allows.
 
-exit codes: 0 measured, 1 an instance was rejected, 2 a schema was refused, a file could not be read, or the command line
-is wrong; 130 after Ctrl-C"""
+exit codes: 0 measured, 1 an instance was rejected, 2 a schema was refused, a
+file could not be read, or the command line is wrong; 130 after Ctrl-C"""
 
 _BENCH_EXAMPLES = """\
 examples:

@@ -86,7 +86,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[tuple[str, Se
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
     table.add_column("")
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
@@ -97,5 +97,5 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[tuple[str, Se
 
 def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.1f}" if abs(value) >= 10 else f"{value:,.3g}"
+        return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
