@@ -33,7 +33,7 @@ class Covers:
     def __init__(self, info: TokenizerInfo) -> None:
         self._trie, self._alone = info.trie, info.single_byte_tokens
         self._found: dict[bytes, list[int] | None] = {}
-        self._children: dict[int, dict[int, int]] = {}  # of the trie's nodes visited so far, by byte
+        self._children: dict[int, dict[int, tuple[int, int]]] = {}  # of the trie's nodes visited so far
 
     def fits(self, text: bytes, tokens: int) -> bool:
         """Whether at most `tokens` tokens write `text`."""
@@ -58,11 +58,13 @@ class Covers:
         count = [unreachable] * len(text) + [0]  # fewest tokens from each position to the end
         first = [(-1, 0)] * len(text)  # the token to begin with there, and its length
         for start in range(len(text) - 1, -1, -1):
-            node, end = 0, start
-            while end < len(text) and (node := self._below(node).get(text[end], 0)):
-                end += 1
-                if count[end] + 1 < count[start] and (tokens := self._trie.tokens_at(node)):
-                    count[start], first[start] = count[end] + 1, (tokens[0], end - start)
+            node = 0
+            for end in range(start + 1, len(text) + 1):
+                node, token = self._below(node).get(text[end - 1], (-1, -1))
+                if node < 0:
+                    break
+                if token >= 0 and count[end] + 1 < count[start]:
+                    count[start], first[start] = count[end] + 1, (token, end - start)
         if count[0] > len(text):
             return None
         cover, place = [], 0
@@ -72,15 +74,22 @@ class Covers:
             place += length
         return cover
 
-    def _below(self, node: int) -> dict[int, int]:
-        """The children of a node of the trie, by byte."""
-        if node not in self._children:
-            self._children[node] = {int(self._trie.byte[child]): child for child in self._trie.children(node)}
-        return self._children[node]
+    def _below(self, node: int) -> dict[int, tuple[int, int]]:
+        """The children of a node of the trie by their bytes, each with a token that ends there (or -1)."""
+        found = self._children.get(node)
+        if found is None:
+            found = self._children[node] = {
+                int(self._trie.byte[child]): (child, next(iter(self._trie.tokens_at(child)), -1))
+                for child in self._trie.children(node)
+            }
+        return found
 
 
 class Budget:
     """The tokens that a row may still write.
+
+    The matcher is asked behind every token, however many are left: one token can make any number of others necessary (the
+    bracket of an array of a thousand items). It remembers, so that the question costs some ten microseconds.
 
     Attributes:
         left: how many.
