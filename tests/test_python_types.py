@@ -83,6 +83,60 @@ def test_types_that_pydantic_knows(source: Any, inside: list[Any], outside: list
     assert not any(evaluate(value, instance, loaded.value_of) for instance in outside)
 
 
+class Loose(pydantic.BaseModel, extra="allow"):
+    name: str
+
+
+class Nested(pydantic.BaseModel):
+    point: Point
+    circle: Circle
+    loose: Loose
+    counts: dict[str, int] = {}
+    anything: pydantic.RootModel[dict[str, Any]] | None = None
+    checked: Checked | None = None
+
+
+class Checked(pydantic.BaseModel):
+    size: int
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def unwrapped(cls, value: Any) -> Any:
+        return value
+
+    @pydantic.model_validator(mode="after")
+    def positive(self) -> Checked:
+        return self
+
+
+@pytest.mark.parametrize("source", [Nested, pydantic.TypeAdapter(Nested)])
+def test_objects_have_the_keys_of_their_type_and_no_others(source: Any) -> None:
+    """At every depth, unless the configuration allows extra keys or the type is a mapping."""
+    loaded = load_schema(schema_from(source)[0])
+    value = loaded.value_of(loaded.root)
+    point, loose = {"x": 1, "y": 2}, {"name": "n"}
+    circle = {"centre": point}
+    good = {"point": point, "circle": circle, "loose": loose}
+    invented = {"invented": 1}
+    for inside in (
+        good,
+        good | {"loose": loose | invented},
+        good | {"counts": {"invented": 1}},
+        good | {"anything": invented},
+        good | {"checked": {"size": 1}},
+    ):
+        pydantic.TypeAdapter(Nested).validate_python(inside)
+        assert evaluate(value, inside, loaded.value_of)
+    for outside in (
+        good | invented,
+        good | {"point": point | invented},
+        good | {"circle": circle | invented},
+        good | {"circle": {"centre": point | invented}},
+        good | {"checked": {"size": 1} | invented},
+    ):
+        assert not evaluate(value, outside, loaded.value_of)
+
+
 def test_schemas_pass_through() -> None:
     schema = {"type": "string"}
     assert schema_from(schema) == (schema, None)
