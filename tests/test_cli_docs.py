@@ -1,9 +1,11 @@
-"""docs/cli.md is true: its examples are run, and it names every option and every field."""
+"""docs/cli.md and docs/json-schema.md are true: their examples are run, and nothing that there is is missing."""
 
 from __future__ import annotations
 
 import argparse
+import ast
 import io
+import json
 import re
 import shlex
 import sys
@@ -16,6 +18,13 @@ import pytest
 from maskwright.cli import main
 from maskwright.cli_failures import Failure
 from maskwright.cli_options import argument_parser
+from maskwright.compile.vocabulary import TokenizerInfo
+from maskwright.compiler import GrammarCompiler
+from maskwright.grammars.errors import GrammarError, UnsupportedError
+from maskwright.grammars.formats import FORMATS
+from maskwright.grammars.options import SchemaOptions
+from maskwright.grammars.schema_keywords import DEFAULT_DIALECT, dialect_named
+from maskwright.judge import judge
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -71,3 +80,82 @@ def test_every_option_and_field_is_on_the_page(root: Path) -> None:
     assert [name for name in options_of(argument_parser()) if f"`{name}" not in page] == []
     named = [field.name for field in fields(Failure) if field.name not in ("source", "text", "offset")]
     assert [name for name in named if f"`{name}`" not in page] == []
+
+
+# docs/json-schema.md
+
+
+@pytest.fixture(scope="module")
+def page(root: Path) -> str:
+    return (root / "docs" / "json-schema.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def compiler(byte_info: TokenizerInfo) -> GrammarCompiler:
+    return GrammarCompiler(byte_info)
+
+
+def rows(page: str, header: str) -> list[list[str]]:
+    """The cells of the table whose first line is `header`, without the backquotes around a whole cell."""
+    table = page.partition(f"{header}\n")[2].partition("\n\n")[0].splitlines()[1:]
+    return [[re.sub(r"^`(.*)`$", r"\1", cell.strip()) for cell in row.strip("|").split(" | ")] for row in table]
+
+
+def test_every_keyword_and_format_is_on_the_page(page: str) -> None:
+    keywords = set(DEFAULT_DIALECT.keywords)
+    for name in ("2020-12", "2019-09", "7", "6", "4"):
+        dialect = dialect_named(name)
+        assert dialect is not None
+        keywords |= set(dialect.keywords)
+    assert sorted(keyword for keyword in keywords if f"`{keyword}`" not in page) == []
+    formats = [name for name, *_ in rows(page, "| format | a string that it has | one that it does not have |")]
+    assert sorted(formats) == sorted(FORMATS)
+
+
+def test_the_examples_of_formats_are_true(page: str, compiler: GrammarCompiler) -> None:
+    for name, inside, outside in rows(page, "| format | a string that it has | one that it does not have |"):
+        compiled = compiler.compile_json_schema({"type": "string", "format": name})
+        assert judge(compiled, f'"{inside}"'.encode()).accepted, name
+        assert not judge(compiled, f'"{outside}"'.encode()).accepted, name
+
+
+def test_the_examples_of_the_text_policy_are_true(page: str, compiler: GrammarCompiler) -> None:
+    table = rows(page, "| option | value | schema | allowed | not allowed |")
+    for option, value, schema, inside, outside in table:
+        chosen = json.loads(value.strip("`").partition("`")[0])  # what follows the value is the default
+        policy = {option: tuple(chosen) if isinstance(chosen, list) else chosen}
+        compiled = compiler.compile_json_schema(json.loads(schema), **policy)
+        assert judge(compiled, inside.encode()).accepted, (option, value)
+        assert not judge(compiled, outside.encode()).accepted, (option, value)
+    explained = {option for option, *_ in table} | {"registry", "indent"}
+    assert explained == {field.name for field in fields(SchemaOptions)}
+
+
+def test_the_examples_of_errors_are_true(page: str, compiler: GrammarCompiler) -> None:
+    examples = re.findall(r">>> compiler\.compile_json_schema\((.*)\)\n(\w+): (.*)", page)
+    assert len(examples) > 3
+    for schema, kind, message in examples:
+        with pytest.raises(GrammarError) as caught:
+            compiler.compile_json_schema(ast.literal_eval(schema))
+        assert (type(caught.value).__name__, str(caught.value)) == (kind, message)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "array", "uniqueItems": True},
+        {"contains": {}},
+        {"unevaluatedItems": False},
+        {"unevaluatedProperties": False},
+        {"$dynamicRef": "#a"},
+        {"not": {"items": {"type": "string"}}},
+        {"format": "regex"},
+        {"format": "idn-hostname"},
+        {"pattern": "(?<!a)b"},
+        {"pattern": r"(a)\1"},
+    ],
+)
+def test_what_the_page_says_is_refused_is_refused(schema: dict[str, object], compiler: GrammarCompiler) -> None:
+    """When one of these is built, the page has to say so."""
+    with pytest.raises(UnsupportedError):
+        compiler.compile_json_schema(schema)
