@@ -20,7 +20,7 @@ from importlib import import_module
 
 from maskwright.cli_failures import CommandError, Failure
 from maskwright.cli_options import argument_parser
-from maskwright.cli_output import print_failure
+from maskwright.cli_output import print_failure, write_anything
 from maskwright.grammars.errors import MaskwrightError
 
 __all__ = ["main"]
@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (None: `sys.argv[1:]`); its exit code. `--help` and `--version` raise SystemExit(0)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser, source, pattern = argument_parser(), None, None
+    write_anything()
     try:
         if not words:
             parser.print_help()

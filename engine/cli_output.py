@@ -6,6 +6,7 @@ something needs it.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -14,7 +15,16 @@ from typing import Any, TextIO, TypeVar
 
 from maskwright.cli_failures import Failure
 
-__all__ = ["paint", "print_failure", "print_json", "print_table", "print_warnings", "spread", "tracked"]
+__all__ = [
+    "paint",
+    "print_failure",
+    "print_json",
+    "print_table",
+    "print_warnings",
+    "spread",
+    "tracked",
+    "write_anything",
+]
 
 _COLOURS = {"good": "32", "bad": "31", "odd": "33", "dim": "2"}
 _MANY = 3  # things to do before a progress bar is worth its lines
@@ -22,17 +32,25 @@ _MANY = 3  # things to do before a progress bar is worth its lines
 Item = TypeVar("Item")
 
 
+def write_anything() -> None:
+    """Have both streams escape what their encoding lacks, instead of raising UnicodeEncodeError."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def paint(text: str, colour: str, stream: TextIO | None = None) -> str:
     """`text` in a colour ("good", "bad", "odd", "dim"), if `stream` (None: standard output) shows colours to a person."""
     stream = stream or sys.stdout
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():
+    terminal = getattr(stream, "rich_proxied_file", stream).isatty()  # while a progress bar is there
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not terminal:
         return text
     return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
 
 
 def print_json(record: dict[str, Any]) -> None:
     """One object on one line of standard output."""
-    print(json.dumps(record, ensure_ascii=False), flush=True)
+    print(json.dumps(record, ensure_ascii="utf" not in sys.stdout.encoding.lower()), flush=True)
 
 
 def print_failure(failure: Failure, *, as_json: bool = False) -> None:

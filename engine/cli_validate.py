@@ -51,14 +51,14 @@ class Instance:
 
     def as_json(self) -> dict[str, Any]:
         """The fields of docs/cli.md."""
-        found = {"instance": self.name, "status": "accepted" if self.verdict.accepted else "rejected"}
+        found: dict[str, Any] = {"instance": self.name, "status": "accepted" if self.verdict.accepted else "rejected"}
         if self.verdict.accepted:
             return found
         line, column = position(self.text, self.verdict.offset)
-        place = {"offset": self.verdict.offset, "line": line, "column": column}
+        found |= {"offset": self.verdict.offset, "line": line, "column": column}
         if self.verdict.token is not None:
-            place |= {"token": self.verdict.token, "token_id": self.verdict.token_id or 0}
-        return {**found, **place, "ended": self.verdict.ended, "allowed": self.verdict.allowed}
+            found |= {"token": self.verdict.token, "token_id": self.verdict.token_id}
+        return found | {"ended": self.verdict.ended, "allowed": self.verdict.allowed}
 
 
 @dataclass(slots=True)

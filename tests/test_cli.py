@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import maskwright
 from maskwright.cli import main
 from maskwright.judge import END, caret, describe_bytes, position
 
@@ -153,6 +154,10 @@ def test_show_ir_and_automaton(schema: str, capsys: pytest.CaptureFixture[str]) 
 def test_warmup_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["warmup"]) == 0
     assert "the kernels are ready" in capsys.readouterr().out
+    assert main(["warmup", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["status"] == "ready"
+    assert record["seconds"] >= 0
 
 
 def test_warmup_enters_every_kernel() -> None:
@@ -203,9 +208,25 @@ def test_no_command_at_all_prints_the_help(capsys: pytest.CaptureFixture[str]) -
     assert "examples:" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", [["validate"], ["generate"], ["bench"], ["show"], ["show", "ir"], ["warmup"]])
+def test_every_help_has_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "--help"])
+    assert caught.value.code == 0
+    assert f"examples:\n  maskwright {command[0]}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("option", ["-v", "--version"])
+def test_the_version(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([option])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"maskwright {maskwright.__version__}\n"
+
+
 def test_help_is_light() -> None:
     code = "import sys; from maskwright.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
-    code += "print(sorted({'torch', 'numba', 'numpy', 'pydantic'} & set(sys.modules)))"
+    code += "print(sorted({'torch', 'numba', 'numpy', 'pydantic', 'rich'} & set(sys.modules)))"
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], cwd="/", check=True, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]"
