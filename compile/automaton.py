@@ -132,6 +132,11 @@ class Automaton:
         self._starts.append(first)
         self._owners.append(owner)
 
+    def room_from(self, state: int) -> int:
+        """How many states from `state` on were allocated with it: what a return block has room for."""
+        block = bisect_right(self._starts, state)
+        return (self._starts[block] if block < len(self._starts) else self.tables.state_count) - state
+
     def _find(self, state: int) -> tuple[Owner, int]:
         block = bisect_right(self._starts, state) - 1
         return self._owners[block], state - self._starts[block]

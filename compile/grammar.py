@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 from maskwright.compile.automaton import Automaton
+from maskwright.compile.endings import Endings
 from maskwright.compile.lowering import Lowering
 from maskwright.compile.token_tables import TokenTables
 from maskwright.compile.values import GrammarStates
@@ -68,6 +71,7 @@ class CompiledGrammar:
         self.tokens: TokenTables = automaton.tokens
         self.tokenizer_info: TokenizerInfo = automaton.tokens.info
         self.warnings, self.python_type = list(warnings), python_type
+        self._endings, self._endings_lock = Endings(automaton), threading.Lock()
         self.spare_arenas: list[Any] = []
         """Arenas of matchers that are gone, warm with memos: for the next matchers of this grammar (runtime/arena.py)."""
 
@@ -119,6 +123,17 @@ class CompiledGrammar:
             before = automaton.tables.state_count, automaton.tables.nbytes, perf_counter()
             automaton.add_row(key)
             self._charge(*before)
+
+    @contextmanager
+    def endings(self) -> Iterator[Endings]:
+        """The shortest ends of this grammar's frames (compile/endings.py), for one thread at a time."""
+        with self._endings_lock:
+            try:
+                self._endings.begin(self.lower)
+                yield self._endings
+            except BaseException:
+                self._endings.forget()
+                raise
 
     def _charge(self, states: int, size: int, started: float) -> None:
         """Charge this grammar with what has come since there were so many states and bytes."""

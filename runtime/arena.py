@@ -157,6 +157,11 @@ class Arena:
         return self._arrays[L.MATCHER_HISTORY]
 
     @property
+    def nodes(self) -> np.ndarray[Any, Any]:
+        """int32 [capacity * NODE_SIZE]: the stack nodes."""
+        return self._arrays[L.MATCHER_NODES]
+
+    @property
     def nbytes(self) -> int:
         """Bytes held."""
         return sum(array.nbytes for array in self._arrays.values())

@@ -15,6 +15,7 @@ from maskwright.grammars.errors import MatcherError
 from maskwright.kernels import automaton as kernels
 from maskwright.kernels import layout as L
 from maskwright.runtime.arena import Arena
+from maskwright.runtime.completion import StackCompletions
 
 __all__ = ["GrammarMatcher"]
 
@@ -40,6 +41,7 @@ class GrammarMatcher:
             self._arena = Arena(compiled.tokens)
         self._address = self._arena.address
         self._header = self._arena.header
+        self._completions = StackCompletions()
         self._target: Any = None
         self._target_address = self._target_stride = self._target_rows = 0
         self._arena.restart(compiled.root, compiled.root_register)
@@ -123,7 +125,7 @@ class GrammarMatcher:
         """An independent matcher at the same place, with the same history."""
         twin = object.__new__(GrammarMatcher)
         twin.__dict__.update(self.__dict__)
-        twin._arena = self._arena.copy()
+        twin._arena, twin._completions = self._arena.copy(), self._completions.copy()
         twin._address, twin._header, twin._target = twin._arena.address, twin._arena.header, None
         return twin
 
@@ -215,3 +217,19 @@ class GrammarMatcher:
         self.rollback(self.step_count - steps)
         # A forced character is given whole: bytes of one that could go on differently are left to the model.
         return found.decode("utf-8", errors="ignore") if found else ""
+
+    def shortest_completion(self) -> bytes:
+        """A text with the fewest bytes that makes the text so far a whole sentence; b"" where it is one already.
+
+        `accept_string` takes it, and the text is completed then. Its length bounds the tokens that are still needed, for
+        a vocabulary with a token for every byte. The same text so far has the same completion, of equally short ones one
+        that is easy to read. What is found is kept with the compiled grammar, so that asking after every token is cheap.
+
+        Raises:
+            LimitExceeded: the grammar asks for so much (millions of items) that the search was given up.
+        """
+        state, register, top = self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1].tolist()
+        if state in (L.DONE, _ENDED):
+            return b""
+        with self.compiled.endings() as endings:
+            return self._completions.shortest(endings, self._arena.nodes, state, register, top)
