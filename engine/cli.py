@@ -18,10 +18,9 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from maskwright.cli_failures import CommandError, Failure
+from maskwright.cli_failures import REPORTED, Failure
 from maskwright.cli_options import argument_parser
 from maskwright.cli_output import print_failure, write_anything
-from maskwright.grammars.errors import MaskwrightError
 
 __all__ = ["main"]
 
@@ -45,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has seen enough (`| head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return CLOSED
-    except (MaskwrightError, CommandError, OSError) as error:
+    except REPORTED as error:
         sys.stderr.write(getattr(error, "usage", ""))
         print_failure(Failure.of(error, source, pattern), as_json="--json" in words)
         return REFUSED

@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from maskwright.cli_failures import CommandError, Failure
+from maskwright.cli_failures import REPORTED, CommandError, Failure
 from maskwright.cli_output import paint, print_failure, print_json, print_table, print_warnings, spread, tracked
 from maskwright.cli_plot import check_plot, draw_masks
 from maskwright.cli_tables import Meter, matcher_bytes
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
-from maskwright.grammars.errors import GrammarError, MaskwrightError
 from maskwright.judge import byte_vocabulary, tokens_of
 from maskwright.kernels.bitmask import allocate_token_bitmask
 from maskwright.runtime.matcher import GrammarMatcher
@@ -149,8 +148,8 @@ class _Bench:
             else:
                 for _ in range(self._options.samples):
                     self._draw(compiled, randomness, figures)
-        except MaskwrightError as error:
-            figures.failure, figures.refused = Failure.of(error, figures.schema), isinstance(error, GrammarError)
+        except REPORTED as error:
+            figures.failure, figures.refused = Failure.of(error, figures.schema), not isinstance(error, OSError)
             return
         cost = self._meter.cost()
         figures.warnings = compiled.warnings

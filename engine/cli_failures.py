@@ -21,9 +21,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from maskwright.grammars.errors import GrammarError
+from maskwright.grammars.errors import GrammarError, MaskwrightError
 
-__all__ = ["CommandError", "Failure"]
+__all__ = ["REPORTED", "CommandError", "Failure"]
 
 
 class CommandError(Exception):
@@ -37,6 +37,10 @@ class CommandError(Exception):
     def __init__(self, message: str, *, kind: str = "usage", usage: str = "") -> None:
         self.kind, self.usage = kind, usage
         super().__init__(message)
+
+
+# The errors that commands report; any other one is a mistake of ours, and shows where.
+REPORTED = (MaskwrightError, CommandError, OSError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,8 @@ class Failure:
             return cls("unreadable", error.strerror or str(error), name)
         if isinstance(error, CommandError):
             return cls(error.kind, str(error))
+        if isinstance(error, RecursionError):
+            return cls("limit", "nested too deeply for Python's stack", source)
         kind = type(error).__name__.removesuffix("Error").removesuffix("Exceeded").lower()  # UnsupportedError, ...
         if not isinstance(error, GrammarError):
             return cls(kind, str(error))

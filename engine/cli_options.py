@@ -160,12 +160,19 @@ def _add_generate(commands: Any) -> None:
         "generate", help="let a model answer in a given form", description=_GENERATE, epilog=_GENERATE_EXAMPLES
     )
     parser.set_defaults(module="maskwright.cli_generate")
-    parser.add_argument("prompt", metavar="PROMPT", help="the text before the answer, - for standard input")
+    parser.add_argument("prompt", metavar="PROMPT", type=_text, help="the text before the answer, - for standard input")
     form = parser.add_mutually_exclusive_group(required=True)
     form.add_argument("--schema", metavar="FILE", help="answer with JSON that this JSON Schema admits")
-    form.add_argument("--regex", metavar="PATTERN", help="answer with a text that the whole pattern matches")
     form.add_argument(
-        "--choices", metavar="TEXT", nargs="+", action="extend", help="answer with one of these; PROMPT stands before"
+        "--regex", metavar="PATTERN", type=_text, help="answer with a text that the whole pattern matches"
+    )
+    form.add_argument(
+        "--choices",
+        metavar="TEXT",
+        type=_text,
+        nargs="+",
+        action="extend",
+        help="answer with one of these; PROMPT stands before",
     )
     parser.add_argument("--model", metavar="M", help="a folder or hub name of transformers (default: the small model)")
     parser.add_argument("--n", type=_positive, default=1, metavar="N", help="answers to print (default: 1)")
@@ -236,19 +243,19 @@ def _add_show(commands: Any) -> None:
     automaton = add("automaton", "its states", "Print the automaton's states, as far as they are lowered.")
     _add_schema(automaton)
     automaton.add_argument(
-        "--prefix", default="", metavar="TEXT", help="read this text first: it lowers what it reaches"
+        "--prefix", default="", metavar="TEXT", type=_text, help="read this text first: it lowers what it reaches"
     )
     automaton.add_argument("--dot", metavar="FILE", help="write a drawing for Graphviz instead, - to standard output")
     mask = add("mask", "which tokens may come next", "Print which tokens may come next.")
     _add_schema(mask)
-    mask.add_argument("--prefix", default="", metavar="TEXT", help="the text so far (default: nothing)")
+    mask.add_argument("--prefix", default="", metavar="TEXT", type=_text, help="the text so far (default: nothing)")
     _add_tokenizer(mask, "the vocabulary")
     mask.add_argument(
         "--limit", type=int, default=40, metavar="N", help="how many tokens to list (default: %(default)s)"
     )
     tokens = add("tokens", "a text's tokens", "Print a text's tokens and their bytes.")
     tokens.add_argument("--tokenizer", metavar="DIR", required=True, help=_TOKENIZER_HELP)
-    tokens.add_argument("text", metavar="TEXT")
+    tokens.add_argument("text", metavar="TEXT", type=_text)
 
 
 def _add_warmup(commands: Any) -> None:
@@ -290,6 +297,12 @@ def _add_json(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 # Values of options
+
+
+def _text(text: str) -> str:
+    if not text.isprintable() and any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8 text")
+    return text
 
 
 def _positive(text: str) -> int:

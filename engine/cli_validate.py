@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from maskwright.cli_failures import CommandError, Failure
+from maskwright.cli_failures import REPORTED, CommandError, Failure
 from maskwright.cli_output import (
     indented,
     paint,
@@ -25,7 +25,6 @@ from maskwright.cli_output import (
 from maskwright.cli_tables import Cost, Meter, subschema_count
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
-from maskwright.grammars.errors import GrammarError, MaskwrightError
 from maskwright.judge import Verdict, byte_vocabulary, caret, judge, position, tokens_of
 from maskwright.sources import Source, decode, expand, load_tokenizer, read_instances, text_policy
 
@@ -145,8 +144,8 @@ class _Judge:
                 report.instances.append(Instance(name, instance, judge(compiled, instance, token_ids)))
             if self._stats:
                 report.cost, report.subschemas = self._meter.cost(), subschema_count(text, self._policy)
-        except (MaskwrightError, OSError) as error:
-            report.failure, report.refused = Failure.of(error, schema.name), isinstance(error, GrammarError)
+        except REPORTED as error:
+            report.failure, report.refused = Failure.of(error, schema.name), not isinstance(error, OSError)
         return report
 
 

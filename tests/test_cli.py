@@ -190,6 +190,7 @@ for found in pkgutil.iter_modules(maskwright.kernels.__path__):
         ["generate", "a prompt", "--regex", "a", "--n", "0"],
         ["generate", "a prompt", "--regex", "a", "--top-p", "1.5"],
         ["generate", "a prompt", "--regex", "a", "--temperature", "nan"],
+        ["generate", "\udcff", "--regex", "a"],
         ["bench", "schema.json", "--repeat", "x"],
     ],
 )

@@ -168,6 +168,8 @@ def test_over_a_vocabulary_the_first_wrong_token_is_named(
         (b"\xff\xfe{\x00}\x00", "this looks like UTF-16"),
         (b'{"title": "\xe9"}', "not UTF-8 text"),
         (b"", "not JSON"),
+        (b"9" * 5000, "not a schema"),
+        (b"[" * 5000, "nest"),
     ],
 )
 def test_what_is_no_text_of_a_schema(
@@ -180,7 +182,7 @@ def test_what_is_no_text_of_a_schema(
     assert err.startswith("maskwright: error: wrong.json: ")
     assert message in err
     assert main(["validate", name, "--json"]) == 2
-    assert records(capsys)[0]["error"]["kind"] == "invalid"
+    assert records(capsys)[0]["error"]["kind"] == ("limit" if message == "nest" else "invalid")
 
 
 def test_json_that_does_not_parse_is_shown_with_a_caret(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
