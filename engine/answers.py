@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
@@ -30,7 +31,7 @@ class Meaning:
     def value(self, text: str) -> Any:
         """The finished answer: an instance, parsed JSON, or the text."""
         if self.python_type is not None:
-            return self._adapter.validate_json(text)
+            return self._adapter.validate_json(_with_plain_integers(text))
         return json.loads(text) if self.is_json else text
 
     @cached_property
@@ -45,6 +46,17 @@ class Meaning:
 
         known = self.python_type is None or isinstance(self.python_type, TypeAdapter)
         return self.python_type if known else TypeAdapter(self.python_type)
+
+
+def _with_plain_integers(text: str) -> str:
+    """JSON text with 1e+20 written in digits: JSON Schema calls that an integer, and so does the mask; pydantic does not."""
+    if "e+" not in text:
+        return text
+
+    def number(literal: str) -> int | float:
+        return int(Decimal(literal)) if "e+" in literal else float(literal)
+
+    return json.dumps(json.loads(text, parse_float=number))
 
 
 def chunks_of(decoder: Decoder, meanings: Sequence[Meaning], progress: bool) -> Generator[StreamChunk]:

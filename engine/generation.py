@@ -121,8 +121,8 @@ def generate(
     decoder = Decoder(
         model, tokenizer, requests, samples=samples, sampling=sampling, entropy=entropy, jump_forward=jump_forward
     )
-    meanings = [Meaning(kind == "schema", language.python_type, seconds) for language, seconds in compiled]
-    chunks = chunks_of(decoder, meanings, progress)
+    meanings = {entry: Meaning(kind == "schema", entry[0].python_type, entry[1]) for entry in compiled}
+    chunks = chunks_of(decoder, [meanings[entry] for entry in compiled], progress)
     return chunks if stream else collected(chunks, is_batch, samples, return_result)
 
 

@@ -52,11 +52,12 @@ def resolve(model: Any, tokenizer: Any) -> tuple[Any, Any]:
 
 
 def _embedded() -> tuple[Any, Any]:
+    from maskwright.embedded import load as load_embedded
+
     try:
-        from maskwright.embedded import load as load_embedded
-    except ImportError as error:
-        raise _extra_missing(error) from error
-    return load_embedded()
+        return load_embedded()
+    except OSError as error:
+        raise ModelError(f"this installation lacks the embedded model's files, so name a model: {error}") from error
 
 
 @functools.lru_cache(maxsize=2)
@@ -72,17 +73,13 @@ def load(name: str, with_tokenizer: bool = True) -> tuple[Any, Any]:
         model = AutoModelForCausalLM.from_pretrained(name, dtype="auto")
         return model.eval(), AutoTokenizer.from_pretrained(name) if with_tokenizer else None
     except ImportError as error:
-        raise _extra_missing(error) from error
+        raise ModelError(f'models need torch and transformers, and {error}: pip install "maskwright[hf]"') from error
     except Exception as error:  # transformers, safetensors and the hub share no class of errors
         reason = str(error).strip().partition("\n")[0]
         raise ModelError(
             f"{name!r} is no causal language model that transformers can load: {reason}. "
             "Name a folder as save_pretrained() writes it, or a model on the hub"
         ) from error
-
-
-def _extra_missing(error: ImportError) -> ModelError:
-    return ModelError(f"models need torch and transformers, and {error}: pip install 'maskwright[hf]'")
 
 
 def compiler_of(model: Any, tokenizer: Any) -> GrammarCompiler:

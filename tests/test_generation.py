@@ -22,6 +22,7 @@ from maskwright import (
     TruncatedError,
     UnsatisfiableError,
     UnsupportedError,
+    embedded,
     generate,
 )
 from maskwright.loading import load
@@ -314,6 +315,26 @@ def test_models_are_loaded_by_name_and_kept(
     ]
     assert answers == [generate(tiny_model, "An order:", regex="[a-z]{9}", tokenizer=tiny_tokenizer)] * 2
     assert load(str(tmp_path / "model")) is load(str(tmp_path / "model"))
+
+
+def test_without_a_model_the_embedded_one_is_asked_in_its_own_form(
+    tiny_model: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "load", lambda: (tiny_model, tiny_tokenizer))
+    schema = Point.model_json_schema()
+    asked = generate(prompt="Point a is at 3.", schema=Point, return_result=True)
+    written = embedded.extraction_prompt("Point a is at 3.", schema)
+    assert asked.text == generate(tiny_model, written, schema=Point, tokenizer=tiny_tokenizer, return_result=True).text
+    assert asked.prompt_tokens == len(tiny_tokenizer(written)["input_ids"])
+    plain = generate(prompt="An order:", regex="[a-z]{9}")
+    assert plain == generate(tiny_model, "An order:", regex="[a-z]{9}", tokenizer=tiny_tokenizer)
+
+    def missing() -> Any:
+        raise OSError("no file named model.safetensors")
+
+    monkeypatch.setattr(embedded, "load", missing)
+    with pytest.raises(ModelError, match=r"lacks the embedded model's files.*model\.safetensors"):
+        generate(prompt="x", regex="a")
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast) -> None:

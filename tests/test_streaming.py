@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from maskwright import StreamChunk, TruncatedError, agenerate, generate
+from maskwright.answers import Meaning
 from maskwright.partial import grower
 
 if TYPE_CHECKING:
@@ -126,6 +127,13 @@ def test_plain_json_grows_as_it_is() -> None:
     grow = grower(None)
     growth = [grow(text) for text in ("", "[", '["a', '["a\\u00', '["a", tr', '["a", true, {"b": 1', "[1.")]
     assert growth == [None, [], ["a"], ["a"], ["a"], ["a", True, {"b": 1}], []]
+
+
+def test_integers_with_an_exponent_are_integers() -> None:
+    """To JSON Schema and to the mask; pydantic reads them as floats."""
+    meaning = Meaning(True, dict[str, int | str], 0.0)
+    assert meaning.value('{"a": -8e+20, "b": "x 1e+20"}') == {"a": -8 * 10**20, "b": "x 1e+20"}
+    assert Meaning(True, list[float], 0.0).value("[1.5e+16, 2.5, 1e-07]") == [1.5e16, 2.5, 1e-07]
 
 
 @pytest.fixture(scope="module")
