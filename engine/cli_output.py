@@ -16,6 +16,7 @@ from typing import Any, TextIO, TypeVar
 from maskwright.cli_failures import Failure
 
 __all__ = [
+    "indented",
     "paint",
     "print_failure",
     "print_json",
@@ -26,7 +27,7 @@ __all__ = [
     "write_anything",
 ]
 
-_COLOURS = {"good": "32", "bad": "31", "odd": "33", "dim": "2"}
+_COLOURS = {"good": "32", "bad": "31", "odd": "33"}
 _MANY = 3  # things to do before a progress bar is worth its lines
 
 Item = TypeVar("Item")
@@ -40,7 +41,7 @@ def write_anything() -> None:
 
 
 def paint(text: str, colour: str, stream: TextIO | None = None) -> str:
-    """`text` in a colour ("good", "bad", "odd", "dim"), if `stream` (None: standard output) shows colours to a person."""
+    """`text` in a colour ("good", "bad", "odd"), if `stream` (None: standard output) shows colours to a person."""
     stream = stream or sys.stdout
     terminal = getattr(stream, "rich_proxied_file", stream).isatty()  # while a progress bar is there
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not terminal:
@@ -102,6 +103,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[tuple[str, Se
     """A table on standard output: a label and right-aligned cells a row."""
     from rich import box
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False)
@@ -109,7 +111,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[tuple[str, Se
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     for label, cells in rows:
-        table.add_row(label, *map(_cell, cells))
+        table.add_row(escape(label), *map(_cell, cells))
     Console(highlight=False).print(table)
 
 

@@ -79,6 +79,9 @@ def test_tables_for_people(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
     ):
         assert re.search(rf"{label}( +[\d.,]+){{6}}", out), label
     assert "memory: " in out
+    (folder / "[b]odd.json").write_text("true")
+    assert main(["bench", "[b]odd.json", "two.json", "--samples", "1", "--max-tokens", "3"]) == 0
+    assert "[b]odd.json " in capsys.readouterr().out
 
 
 def test_what_cannot_be_measured_is_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
