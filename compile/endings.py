@@ -37,7 +37,8 @@ NO_END = (1 << 62, -1)
 _EVERY = NO_END[0]  # more results, or more cost, than there can be
 _MAX_STEPS = 1 << 18  # places that one question may visit
 _MAX_BYTES = 1 << 24  # of one frame's text
-_MAX_PLACES = 1 << 18  # places kept; past it the next question starts anew
+_MAX_PLACES = 1 << 18  # places kept, and
+_MAX_KEPT_BYTES = 1 << 26  # bytes of texts kept; past one of them the next question starts anew
 _MAX_CLOSURE = 256  # states of a loop that is taken as one
 # Numbers of links that are no move of a state: the frame ends; an earlier answer goes on; nothing is written; a loop.
 _END, _TAIL, _SAME, _TURNS = -3, -2, -1, 1 << 30
@@ -115,7 +116,7 @@ class Endings:
         self._tails: dict[int, _Tail] = {}
         self._loops: dict[int, bool] = {}
         self._failures: dict[int, MaskwrightError] = {}
-        self._places = self._arrivals = self._questions = self._steps = 0
+        self._places = self._bytes = self._arrivals = self._questions = self._steps = 0
         self._agenda: list[tuple[int, int, _Frame]] = []
 
     # Questions
@@ -123,12 +124,12 @@ class Endings:
     def begin(self, lower: Callable[[int], None]) -> None:
         """Start a question, which may need several answers: they share one limit. `lower` lowers states on its behalf."""
         self._lower, self._steps = lower, 0
-        if self._places > _MAX_PLACES:
+        if self._places > _MAX_PLACES or self._bytes > _MAX_KEPT_BYTES:
             self.forget()
 
     def forget(self) -> None:
         """Drop everything found; also after an error, which leaves a search without the place it was at."""
-        self._frames, self._bounds, self._tails, self._places = {}, {}, {}, 0
+        self._frames, self._bounds, self._tails, self._places, self._bytes = {}, {}, {}, 0, 0
 
     def nearest(self, start: int) -> tuple[int, int]:
         """(cost in bytes, result code) of the shortest text from a place to an end of its frame."""
@@ -456,6 +457,7 @@ class Endings:
         text = frame.texts[result] = b"".join(pieces)
         cost = frame.exits[result]
         assert len(text) == cost, "a text is not as long as its way"
+        self._bytes += cost
         exits = list(frame.exits)
         if exits[0] != result:
             return

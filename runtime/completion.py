@@ -19,7 +19,8 @@ from maskwright.kernels import layout as L
 
 __all__ = ["StackCompletions"]
 
-_MAX_SEGMENTS = 1 << 16
+_MAX_SEGMENTS = 1 << 16  # segments kept, and
+_MAX_KEPT_BYTES = 1 << 26  # bytes of their texts
 
 _FOUND = -1
 
@@ -46,13 +47,14 @@ class StackCompletions:
     """What completes a text once a frame has ended, by the stack node of its caller; for the nodes of one arena."""
 
     def __init__(self) -> None:
+        self._bytes = 0
         self._after: dict[int, tuple[bytes, int]] = {0: (b"", 0)}
         """Caller with room for one result: the text of the segment below it, and the caller that ends that segment."""
 
     def copy(self) -> StackCompletions:
         """The same, for a copy of the arena."""
         twin = StackCompletions()
-        twin._after = dict(self._after)
+        twin._after, twin._bytes = dict(self._after), self._bytes
         return twin
 
     def shortest(self, endings: Endings, nodes: Nodes, state: int, register: int, top: int) -> bytes:
@@ -62,8 +64,8 @@ class StackCompletions:
             nodes: int32 [capacity * NODE_SIZE], the arena's stack nodes.
             state: entered already; neither DONE nor the state after an end-of-sequence token.
         """
-        if len(self._after) > _MAX_SEGMENTS:
-            self._after = {0: (b"", 0)}
+        if len(self._after) > _MAX_SEGMENTS or self._bytes > _MAX_KEPT_BYTES:
+            self._after, self._bytes = {0: (b"", 0)}, 0
         after = self._after
         unknown, node = [], top
         while node not in after:
@@ -74,6 +76,7 @@ class StackCompletions:
         for node in reversed(unknown):
             block, count, parent = _read(nodes, node)
             after[node] = _segment(endings, nodes, endings.moves.enter(block, count), parent)
+            self._bytes += len(after[node][0])
         text, node = _segment(endings, nodes, place(state, register), top)
         pieces = [text]
         while node:

@@ -275,6 +275,16 @@ def test_a_completion_beyond_reason_is_refused(compiler: mw.GrammarCompiler) -> 
     assert matcher.accept_string('["a')
 
 
+def test_what_is_kept_is_bounded(compiler: mw.GrammarCompiler) -> None:
+    """Every place of a long string has a long completion of its own."""
+    grammar = compiler.compile_json_schema({"type": "string", "minLength": 1_000_000})
+    matcher = at(grammar, '"')
+    for count in range(200):
+        assert len(matcher.shortest_completion()) == 1_000_001 - count
+        assert matcher.accept_string("b")
+        assert sum(len(text) for frame in grammar._endings._frames.values() for text in frame.texts.values()) < 70 << 20
+
+
 def test_deep_stacks(compiler: mw.GrammarCompiler) -> None:
     matcher = at(compiler.compile_json_schema(True), '{"a":[' * 3000)
     assert completed(matcher) == b"]}" * 3000
