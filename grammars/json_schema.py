@@ -78,8 +78,7 @@ def load_schema(schema: dict[str, Any] | bool | str, options: SchemaOptions | No
         document = Document(contents, options)
         root = document.load(contents)
     except RecursionError as error:
-        hint = "nest the schema less deeply"
-        raise LimitExceeded("nesting", MAX_NESTING, MAX_NESTING, what="schema", pointer="", hint=hint) from error
+        raise _nested_too_deeply() from error
     return LoadedSchema(root, document.warnings, document.numbers, document)
 
 
@@ -88,14 +87,21 @@ def read_schema(text: str) -> Any:
 
     Raises:
         InvalidError: it is not JSON.
-        LimitExceeded: a number in it is larger or smaller than any schema needs.
+        LimitExceeded: nested too deeply; a number in it is larger or smaller than any schema needs.
     """
     try:
         return json.loads(text, parse_float=_fraction, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise _nested_too_deeply() from error
     except json.JSONDecodeError as error:
         raise InvalidError(f"not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
     except ValueError as error:  # an integer of more digits than Python converts
         raise InvalidError(f"not a schema: {error}") from error
+
+
+def _nested_too_deeply() -> LimitExceeded:
+    hint = "nest the schema less deeply"
+    return LimitExceeded("nesting", MAX_NESTING, MAX_NESTING, what="schema", pointer="", hint=hint)
 
 
 def _fraction(text: str) -> Decimal:
