@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from maskwright.grammars.errors import TokenizerError
 
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["choice_prompt", "describe_fields", "extraction_prompt", "load", "load_draft"]
 
 MODELS = Path(__file__).parent / "models"
-_MAX_DEPTH = 4  # of nested fields that a description spells out
+_MAX_DEPTH = 8  # levels of a schema that its description spells out
+_MAX_WORDS = 120  # names and values that it spells out; the model was trained on some thirty
+
+_Part = TypeVar("_Part")
 
 
 def load() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
@@ -65,7 +68,7 @@ def extraction_prompt(text: str, schema: Any, *, style: str = "fields") -> str:
 
     Args:
         text: what to read; line breaks become spaces, since the model has only read single paragraphs.
-        schema: a JSON Schema as a dict or a bool.
+        schema: a JSON Schema as a dict or a bool, valid.
         style: "fields" describes it as a list of fields, "schema" gives it as JSON.
     """
     if style not in ("fields", "schema"):
@@ -82,45 +85,58 @@ def choice_prompt(text: str, choices: Sequence[str]) -> str:
 def describe_fields(schema: Any) -> str:
     """A JSON Schema in few words: `name: string, tags: [string], mood: happy|sad, phone: string?`.
 
-    What it leaves out (bounds, patterns, formats) the mask enforces all the same.
+    What it leaves out (bounds, patterns, formats; whatever is nested deeper or named later than the model reads) the
+    mask enforces all the same.
     """
-    described = _describe(schema, schema, _MAX_DEPTH)
+    described = _Description(schema).of(schema, _MAX_DEPTH)
     return described[1:-1] if described.startswith("{") and described.endswith("}") else described
 
 
-def _describe(schema: Any, root: Any, depth: int) -> str:
-    if not isinstance(schema, Mapping):
-        return "any"
-    if "$ref" in schema:
-        return _describe(_resolve(schema["$ref"], root), root, depth - 1) if depth else "any"
-    for keyword in ("anyOf", "oneOf"):
-        if keyword in schema:
-            branches = [branch for branch in schema[keyword] if branch != {"type": "null"}]
-            described = "|".join(dict.fromkeys(_describe(branch, root, depth) for branch in branches))
-            return described + "?" * (len(branches) < len(schema[keyword]))
-    if "allOf" in schema and len(schema["allOf"]) == 1 and "properties" not in schema:
-        return _describe(schema["allOf"][0], root, depth)
-    if "const" in schema or "enum" in schema:
-        values = [schema["const"]] if "const" in schema else schema["enum"]
-        words = [value if isinstance(value, str) else json.dumps(value) for value in values if value is not None]
-        return "|".join(words) + "?" * (None in values)
-    types = schema.get("type", "object" if "properties" in schema else "array" if "items" in schema else "any")
-    names = [types] if isinstance(types, str) else list(types)
-    described = "|".join(_describe_type(name, schema, root, depth) for name in names if name != "null") or "null"
-    return described + "?" * ("null" in names and len(names) > 1)
+class _Description:
+    """Puts the parts of one schema into words, as many as the model may read."""
 
+    def __init__(self, root: Any) -> None:
+        self._root, self._words = root, _MAX_WORDS
 
-def _describe_type(name: str, schema: Mapping[str, Any], root: Any, depth: int) -> str:
-    if name == "array" and "prefixItems" in schema:
-        return (
-            f"[{', '.join(_describe(item, root, depth - 1) for item in schema['prefixItems'])}]" if depth else "array"
-        )
-    if name == "array":
-        return f"[{_describe(schema.get('items'), root, depth - 1)}]" if depth else "array"
-    if name == "object" and schema.get("properties") and depth:
-        fields = (f"{key}: {_describe(value, root, depth - 1)}" for key, value in schema["properties"].items())
-        return f"{{{', '.join(fields)}}}"
-    return name
+    def of(self, schema: Any, depth: int) -> str:
+        if not isinstance(schema, Mapping) or depth == 0:
+            return "any"
+        if "$ref" in schema:
+            return self.of(_resolve(schema["$ref"], self._root), depth - 1)
+        for keyword in ("anyOf", "oneOf"):
+            if keyword in schema:
+                branches = [branch for branch in schema[keyword] if branch != {"type": "null"}]
+                described = dict.fromkeys(self.of(branch, depth - 1) for branch in self._first(branches))
+                return "|".join(described) + "?" * (len(branches) < len(schema[keyword]))
+        if "allOf" in schema and "properties" not in schema:
+            return self.of(schema["allOf"][0], depth - 1)
+        if "const" in schema or "enum" in schema:
+            values = [schema["const"]] if "const" in schema else schema["enum"]
+            words = (value if isinstance(value, str) else json.dumps(value) for value in values if value is not None)
+            return "|".join(self._first(words)) + "?" * (None in values)
+        types = schema.get("type", "object" if "properties" in schema else "array" if "items" in schema else "any")
+        names = [types] if isinstance(types, str) else list(types)
+        described = dict.fromkeys(self._of_type(name, schema, depth - 1) for name in names if name != "null")
+        return ("|".join(described) or "null") + "?" * ("null" in names and len(names) > 1)
+
+    def _of_type(self, name: str, schema: Mapping[str, Any], depth: int) -> str:
+        if name == "array" and "prefixItems" in schema:
+            return f"[{', '.join(self.of(item, depth) for item in self._first(schema['prefixItems']))}]"
+        if name == "array":
+            items = schema.get("items")
+            return f"[{', '.join(self.of(item, depth) for item in (items if isinstance(items, list) else [items]))}]"
+        if name == "object" and schema.get("properties") and depth:
+            fields = (f"{key}: {self.of(value, depth)}" for key, value in self._first(schema["properties"].items()))
+            return f"{{{', '.join(fields)}}}"
+        return name
+
+    def _first(self, parts: Iterable[_Part]) -> Iterator[_Part]:
+        """The parts that there are words left for."""
+        for part in parts:
+            if self._words == 0:
+                return
+            self._words -= 1
+            yield part
 
 
 def _resolve(reference: str, root: Any) -> Any:
