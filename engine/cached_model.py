@@ -14,7 +14,7 @@ rows without gaps behind the prompt, hence `ragged`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from maskwright.grammars.errors import ModelError
@@ -40,7 +40,9 @@ class CachedModel:
         self._cache: Any = None
         self._mask = torch.zeros((rows, 0), dtype=torch.int64)  # [B, columns], 0 where the cache holds padding
         self.forwards, self.lengths = 0, [0] * rows
-        known = inspect.signature(model.forward).parameters
+        known = _parameters(model)
+        if "past_key_values" not in known:
+            raise ModelError(f"{type(model).__name__} keeps no key-value cache: use a model whose forward takes one")
         self._takes_positions = "position_ids" in known
         # Only the last position's logits matter; most models can leave the others (prompt x vocabulary) uncomputed.
         self._options = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
@@ -76,9 +78,11 @@ class CachedModel:
             **options,
         )
         self._cache = output.past_key_values
-        if self._cache is None or not hasattr(self._cache, "reorder_cache"):
-            name = type(self._model).__name__
-            raise ModelError(f"{name} keeps no key-value cache that transformers' Cache describes: use another model")
+        if not hasattr(self._cache, "reorder_cache"):
+            kind = type(self._cache).__name__
+            raise ModelError(
+                f"{type(self._model).__name__} gives {kind} for a cache where transformers' Cache is wanted"
+            )
         self.forwards += 1
         self.lengths = [length + len(chunk) for length, chunk in zip(self.lengths, chunks, strict=True)]
         return output.logits[:, -1].float()
@@ -91,3 +95,10 @@ class CachedModel:
             self._cache.reorder_cache(torch.tensor(rows, dtype=torch.int64, device=self._model.device))
         self._mask = self._mask[list(rows)]
         self.lengths = [self.lengths[row] for row in rows]
+
+
+def _parameters(model: Any) -> Collection[str]:
+    """The names that the model's forward takes, seen through torch.compile and the adapters of peft."""
+    inner = getattr(model, "_orig_mod", model)
+    inner = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
+    return inspect.signature(inner.forward).parameters

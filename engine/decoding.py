@@ -301,12 +301,14 @@ class Decoder:
         """Append the tokens of the text that must come next, but for the last, where they fit the budget."""
         tokens = self._spelling(row.matcher.find_jump_forward_string(), row.request.compiled.tokenizer_info)[:-1]
         before = row.matcher.step_count
-        if tokens and all(row.matcher.accept_token(token) for token in tokens) and row.budget.admit(tokens):
+        possible = bool(tokens) and all(row.matcher.accept_token(token) for token in tokens)
+        if possible and row.budget.admit(tokens):
             for token in tokens:
                 row.append(token, 0.0, forced=True)
             row.jumped += len(tokens)
         else:
             row.matcher.rollback(row.matcher.step_count - before)
+            row.steered |= possible  # the model writes the same text, perhaps in other tokens
 
     def _spelling(self, text: str, info: TokenizerInfo) -> list[int]:
         """The tokenizer's tokens of `text`; none where they write anything else (a space before it, say)."""

@@ -349,6 +349,35 @@ def test_what_is_no_model_is_refused(tmp_path: Path, tiny_tokenizer: PreTrainedT
         generate(3, "x", regex="a", tokenizer="gpt2")
 
 
+def test_a_model_without_a_key_value_cache_is_refused(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    from transformers import MambaConfig, MambaForCausalLM
+
+    config = MambaConfig(vocab_size=len(tiny_tokenizer), hidden_size=16, num_hidden_layers=1)
+    with pytest.raises(ModelError, match="MambaForCausalLM keeps no key-value cache"):
+        generate(MambaForCausalLM(config), "x", regex="a", tokenizer=tiny_tokenizer)
+
+
+def test_a_model_inside_an_adapter_is_asked_as_itself(
+    tiny_model: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    class Adapter:
+        """As peft wraps models: the names that forward takes are those of the model inside."""
+
+        config, device = tiny_model.config, tiny_model.device
+
+        def get_base_model(self) -> LlamaForCausalLM:
+            return tiny_model
+
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            assert kwargs["position_ids"].shape == kwargs["input_ids"].shape
+            return tiny_model(*args, **kwargs)
+
+        __call__ = forward
+
+    prompts, options = ["An order:", "x"], {"regex": "[a-z]{9}", "tokenizer": tiny_tokenizer}
+    assert generate(Adapter(), prompts, **options) == generate(tiny_model, prompts, **options)
+
+
 def test_a_prompt_beyond_the_models_context_is_refused(
     tiny_model: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,17 @@ def models(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
         "sliding window": transformers.MistralForCausalLM(
             transformers.MistralConfig(**sizes, **heads, sliding_window=6)
         ),
+        "short convolutions": transformers.Lfm2ForCausalLM(
+            transformers.Lfm2Config(
+                vocab_size=len(tokenizer),
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                layer_types=["conv", "full_attention"],
+            )
+        ),
         "eager attention": transformers.LlamaForCausalLM(
             transformers.LlamaConfig(**sizes, **heads, attn_implementation="eager")
         ),
@@ -74,7 +85,7 @@ def kinds(tiny_tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     return models(tiny_tokenizer)
 
 
-KINDS = ["rotary", "learned positions", "sliding window", "eager attention"]
+KINDS = ["rotary", "learned positions", "sliding window", "short convolutions", "eager attention"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -101,7 +112,7 @@ def test_logits_of_a_padded_cached_batch_are_those_of_each_row_alone(kinds: dict
             for row, found in zip(rows, logits, strict=True):
                 expected = model(torch.tensor([row])).logits[0, -1]
                 torch.testing.assert_close(found, expected, atol=2e-4, rtol=2e-4)
-    assert cached.ragged or kind == "sliding window"
+    assert cached.ragged or kind in ("sliding window", "short convolutions")
 
 
 @pytest.mark.parametrize("kind", KINDS)
