@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from tiny import tiny_model, tiny_tokenizer
-
 import maskwright
+from maskwright.embedded import extraction_prompt
 
 LABELS = ["positive", "neutral", "negative"]
 
 
 def classify(review: str) -> str:
-    tokenizer = tiny_tokenizer()
-    model = tiny_model(tokenizer)  # untrained: the label is valid, and arbitrary
-    prompt = f"Review: {review}\nSentiment: "
-    return str(maskwright.generate(model, prompt, choices=LABELS, tokenizer=tokenizer))
+    # The embedded model fills in objects, so it is asked for one up to where the label stands. A chat model would be
+    # asked in words: generate(model, [{"role": "user", "content": ...}], choices=LABELS).
+    asked = extraction_prompt(review, {"properties": {"sentiment": {"enum": LABELS}}})
+    return str(maskwright.generate(prompt=asked + '{"sentiment": "', choices=LABELS))
 
 
 if __name__ == "__main__":

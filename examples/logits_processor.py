@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tiny import tiny_model, tiny_tokenizer
-
 import maskwright
+from maskwright.embedded import extraction_prompt, load
 
 SCHEMA = {
     "type": "object",
@@ -20,13 +19,13 @@ SCHEMA = {
 }
 
 
-def extract(prompts: list[str]) -> list[Any]:
-    tokenizer = tiny_tokenizer()
-    model = tiny_model(tokenizer)  # untrained: the objects are valid, and meaningless
+def extract(texts: list[str]) -> list[Any]:
+    model, tokenizer = load()  # or AutoModelForCausalLM and AutoTokenizer of your own
     info = maskwright.TokenizerInfo.from_huggingface(tokenizer, vocab_size=model.config.vocab_size)
     compiled = maskwright.GrammarCompiler(info).compile_json_schema(SCHEMA, whitespace="single")
 
-    batch = tokenizer(prompts, return_tensors="pt", padding=True)  # padded on the left
+    prompts = [extraction_prompt(text, SCHEMA) for text in texts]
+    batch = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", return_token_type_ids=False)
     outputs = model.generate(
         **batch,
         max_new_tokens=120,
@@ -38,5 +37,5 @@ def extract(prompts: list[str]) -> list[Any]:
 
 
 if __name__ == "__main__":
-    for answer in extract(["The sensor in the north tower:", "On Monday the temperature was"]):
+    for answer in extract(["In Bergen it was 12 degrees at noon.", "Tomorrow Lyon expects 31 degrees."]):
         print(answer)
