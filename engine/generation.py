@@ -64,7 +64,7 @@ def generate(
 
     Args:
         model: a causal language model of transformers; the folder or hub name of one; None for the embedded model,
-            which extracts what `schema` describes from the prompt.
+            which extracts what `schema` describes from the prompt, or tells which of `choices` fits it.
         prompt: text; or messages, a list of {"role": ..., "content": ...} for the tokenizer's chat template; or a list
             of either, a batch.
         schema: a pydantic model, dataclass, TypedDict or other type that pydantic understands; or a JSON Schema as a
@@ -114,8 +114,8 @@ def generate(
     compiled = _compiled(compiler_of(model, tokenizer), kind, sources, policy)
     requests = list[Request]()
     for entry, source, (language, _) in zip(prompts, sources, compiled, strict=True):
-        if embedded and kind == "schema" and isinstance(entry, str):
-            entry = _extraction_prompt(entry, source)
+        if embedded and isinstance(entry, str):
+            entry = _embedded_prompt(kind, entry, source)
         ids = prompt_ids(tokenizer, entry)
         requests.append(Request(ids, language, min(limit, _room(model, len(ids)))))
     decoder = Decoder(
@@ -244,11 +244,13 @@ def _room(model: Any, prompt_tokens: int) -> int:
     return size - prompt_tokens
 
 
-def _extraction_prompt(text: str, schema: Any) -> str:
-    """How the embedded model is asked for the object in `text`."""
-    from maskwright.embedded import extraction_prompt
+def _embedded_prompt(kind: str, text: str, source: Any) -> str:
+    """How the embedded model is asked about `text`; with a pattern or a grammar the text is the whole prompt."""
+    from maskwright.embedded import choice_prompt, extraction_prompt
 
-    return extraction_prompt(text, schema_from(schema)[0])
+    if kind == "schema":
+        return extraction_prompt(text, schema_from(source)[0])
+    return choice_prompt(text, list(source)) if kind == "choices" else text
 
 
 # ------------------------------------------------------------------------------------------------------------- asyncio

@@ -54,8 +54,8 @@ class Shape:
 
 
 SHAPES = {
-    "reader": Shape(256, 704, 5, 4, steps=4000, batch=64, matrix_rate=0.02, other_rate=3e-3),
-    "draft": Shape(128, 320, 3, 4, steps=2000, batch=64, matrix_rate=0.02, other_rate=3e-3),
+    "reader": Shape(256, 704, 5, 4, steps=2000, batch=64, matrix_rate=0.02, other_rate=3e-3),
+    "draft": Shape(128, 320, 3, 4, steps=1500, batch=64, matrix_rate=0.02, other_rate=3e-3),
 }
 
 
@@ -140,7 +140,7 @@ def batches(tokenizer: PreTrainedTokenizerFast, step: int, batch: int, parts: in
     made = []
     for part in range(parts):
         chosen = rows[part * batch // parts : (part + 1) * batch // parts]
-        width = max(len(ids) for ids, _ in chosen) - 1
+        width = -(-max(len(ids) - 1 for ids, _ in chosen) // 32) * 32  # few shapes: libraries keep memory for each
         ids = torch.full((len(chosen), width), tokenizer.pad_token_id)
         places, labels = [], []
         for number, (row, prompt) in enumerate(chosen):
@@ -220,6 +220,7 @@ def train(name: str, options: argparse.Namespace, tokenizer: PreTrainedTokenizer
             progress.update(bar, completed=step + 1, description=f"{name} step {step + 1}, loss {recent:.4f}")
             if (step + 1) % options.every == 0 or step + 1 == steps:
                 save_checkpoint(checkpoint, model, optimizers, step + 1, seconds, log)
+            if (step + 1) % 50 == 0 and not progress.console.is_terminal:
                 print(f"step {step + 1}: loss {recent:.4f}, {seconds:.0f} s", flush=True)
     model.to("cpu").half().save_pretrained(options.out / name)
     (options.out / name / "training.json").write_text(
@@ -282,6 +283,7 @@ def main() -> None:
     )
     parser.add_argument("--count", type=int, default=400, help="examples of the evaluation (default: %(default)s)")
     options = parser.parse_args()
+    torch.set_flush_denormal(True)  # before there are threads, which inherit it: tiny gradients would cost double
     torch.set_num_threads(options.threads)
     if "tokenizer" in options.stages:
         train_tokenizer(options.out / "reader")

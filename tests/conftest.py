@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import random
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -37,6 +40,18 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip("the measuring data is not here (a folder `shared` beside the repository)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def maskbench(shared: Path) -> list[dict[str, Any]]:
+    """The development half of MaskBench, real schemas with labelled instances, in a fixed random order."""
+    path = shared / "data" / "maskbench" / "dev.jsonl.gz"
+    if not path.exists():
+        pytest.skip("MaskBench is not in the folder of measuring data")
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        found = [json.loads(line) for line in lines]
+    random.Random(0).shuffle(found)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -390,18 +388,6 @@ def test_a_place_that_cannot_be_lowered_is_avoided() -> None:
 # Real schemas
 
 
-@pytest.fixture(scope="module")
-def records(shared: Path) -> list[dict[str, Any]]:
-    """The development half of MaskBench, in a fixed random order."""
-    path = shared / "data" / "maskbench" / "dev.jsonl.gz"
-    if not path.exists():
-        pytest.skip("MaskBench is not in the folder of measuring data")
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        found = [json.loads(line) for line in lines]
-    random.Random(1).shuffle(found)
-    return found
-
-
 def check_instances(compiler: mw.GrammarCompiler, record: dict[str, Any], rng: random.Random) -> int:
     """Completes prefixes of a schema's valid instances; how many."""
     try:
@@ -423,16 +409,16 @@ def check_instances(compiler: mw.GrammarCompiler, record: dict[str, Any], rng: r
     return checked
 
 
-def test_no_instance_is_shorter(compiler: mw.GrammarCompiler, records: list[dict[str, Any]]) -> None:
+def test_no_instance_is_shorter(compiler: mw.GrammarCompiler, maskbench: list[dict[str, Any]]) -> None:
     rng = random.Random(0)
-    assert sum(check_instances(compiler, record, rng) for record in records[:150]) > 400
+    assert sum(check_instances(compiler, record, rng) for record in maskbench[:150]) > 400
 
 
 @pytest.mark.long
-def test_no_instance_of_all_is_shorter(compiler: mw.GrammarCompiler, records: list[dict[str, Any]]) -> None:
+def test_no_instance_of_all_is_shorter(compiler: mw.GrammarCompiler, maskbench: list[dict[str, Any]]) -> None:
     rng, checked = random.Random(0), 0
-    for number, record in enumerate(records, 1):
+    for number, record in enumerate(maskbench, 1):
         checked += check_instances(compiler, record, rng)
         if number % 200 == 0:
             print(f"{number:,} schemas, {checked:,} completions", flush=True)
-    assert checked > 2 * len(records)
+    assert checked > 2 * len(maskbench)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import random
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +13,6 @@ import maskwright as mw
 
 SAMPLE = 120
 REFUSALS = (mw.UnsupportedError, mw.LimitExceeded, mw.InvalidError)
-
-
-@pytest.fixture(scope="module")
-def records(shared: Path) -> list[dict[str, Any]]:
-    """The development half of MaskBench, in a fixed random order."""
-    path = shared / "data" / "maskbench" / "dev.jsonl.gz"
-    if not path.exists():
-        pytest.skip("MaskBench is not in the folder of measuring data")
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        found = [json.loads(line) for line in lines]
-    random.Random(0).shuffle(found)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -80,32 +66,34 @@ def judge(compiler: mw.GrammarCompiler, record: dict[str, Any]) -> tuple[bool, l
     return True, faults
 
 
-def test_instances_are_judged_as_labelled(byte_compiler: mw.GrammarCompiler, records: list[dict[str, Any]]) -> None:
-    outcomes = [judge(byte_compiler, record) for record in records[:SAMPLE]]
+def test_instances_are_judged_as_labelled(byte_compiler: mw.GrammarCompiler, maskbench: list[dict[str, Any]]) -> None:
+    outcomes = [judge(byte_compiler, record) for record in maskbench[:SAMPLE]]
     assert not [fault for _, faults in outcomes for fault in faults]
     taken = sum(taken for taken, _ in outcomes)
     assert taken >= 0.85 * SAMPLE, f"only {taken} of {SAMPLE} schemas were taken"
 
 
 @pytest.mark.long
-def test_all_instances_are_judged_as_labelled(byte_compiler: mw.GrammarCompiler, records: list[dict[str, Any]]) -> None:
+def test_all_instances_are_judged_as_labelled(
+    byte_compiler: mw.GrammarCompiler, maskbench: list[dict[str, Any]]
+) -> None:
     faults, taken = [], 0
-    for number, record in enumerate(records, 1):
+    for number, record in enumerate(maskbench, 1):
         was_taken, found = judge(byte_compiler, record)
         taken, faults = taken + was_taken, faults + found
         if number % 200 == 0:
             print(f"{number:,} schemas, {taken:,} taken, {len(faults)} faults", flush=True)
     assert not faults
-    assert taken >= 0.85 * len(records), f"only {taken:,} of {len(records):,} schemas were taken"
+    assert taken >= 0.85 * len(maskbench), f"only {taken:,} of {len(maskbench):,} schemas were taken"
 
 
-def test_every_mask_of_a_valid_instance_allows_its_tokens(tokenizer: Any, records: list[dict[str, Any]]) -> None:
+def test_every_mask_of_a_valid_instance_allows_its_tokens(tokenizer: Any, maskbench: list[dict[str, Any]]) -> None:
     """With a real vocabulary, token by token, in any order of members."""
     info = mw.TokenizerInfo.from_huggingface(tokenizer, vocab_size=len(tokenizer))
     compiler = mw.GrammarCompiler(info, cache_enabled=False)
     bitmask = np.zeros(-(-info.vocab_size // 32), np.int32)
     walked = 0
-    for record in records[: SAMPLE // 3]:
+    for record in maskbench[: SAMPLE // 3]:
         try:
             grammar = compiler.compile_json_schema(record["schema"], property_order="any")
             for test in record["tests"]:
