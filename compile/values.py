@@ -17,11 +17,21 @@ from maskwright.compile.texts import Parts, TextStates
 from maskwright.compile.words import Words
 from maskwright.grammars import ir, regular
 from maskwright.grammars.boolean import Bool
-from maskwright.grammars.errors import UnsatisfiableError
+from maskwright.grammars.errors import LimitExceeded, UnsatisfiableError
 
 __all__ = ["GrammarStates"]
 
 _LITERALS = ((ir.NULL_LITERAL, b"null"), (ir.FALSE_LITERAL, b"false"), (ir.TRUE_LITERAL, b"true"))
+
+
+MAX_DEPTH = 40  # values inside each other that one visit goes through: Python's own stack is bounded
+
+
+class _TooDeep(Exception):
+    """A visit went through MAX_DEPTH values; `expression` is what it met there."""
+
+    def __init__(self, expression: Bool) -> None:
+        self.expression = expression
 
 
 class GrammarStates:
@@ -111,11 +121,29 @@ class GrammarStates:
         known = self._satisfiable.get(expression)
         if known is not None:
             return known
+        if self._visiting:
+            return self._visit(expression)
+        # A visit that goes deep is given up, and taken up again once what it met down there is known.
+        pending = [expression]
+        while pending:
+            try:
+                found = self._visit(pending[-1])
+                pending.pop()
+            except _TooDeep as deep:
+                if deep.expression in pending:
+                    hint = "let fewer schemas require each other in a circle"
+                    raise LimitExceeded("nesting", MAX_DEPTH, MAX_DEPTH, what="required values", hint=hint) from deep
+                pending.append(deep.expression)
+        return found
+
+    def _visit(self, expression: Bool) -> bool:
         depth = self._visiting.get(expression)
         if depth is not None:
             self._lowest = min(self._lowest, depth)
             return False
         depth = len(self._visiting)
+        if depth >= MAX_DEPTH:
+            raise _TooDeep(expression)
         self._visiting[expression] = depth
         outer, self._lowest = self._lowest, depth
         try:

@@ -525,3 +525,30 @@ def test_the_order_of_members_is_that_of_all_of(compiler: mw.GrammarCompiler, co
     backwards = json.dumps({"a": dict.fromkeys(reversed(keys))}, separators=(",", ":"))
     assert mw.GrammarMatcher(compiled).accept_string(in_order)
     assert not mw.GrammarMatcher(compiled).accept_string(backwards)
+
+
+@pytest.mark.parametrize("depth", [39, 40, 41, 150, 480])
+def test_required_values_may_be_nested_deeply(byte_info: mw.TokenizerInfo, depth: int) -> None:
+    schema: dict[str, Any] = {"type": "string"}
+    text = '"x"'
+    for level in range(depth):
+        inside = {"type": "array", "items": schema, "minItems": 1}
+        schema = inside if level % 2 else {"type": "object", "properties": {"a": schema}, "required": ["a"]}
+        text = f"[{text}]" if level % 2 else f'{{"a": {text}}}'
+    matcher = mw.GrammarMatcher(mw.GrammarCompiler(byte_info).compile_json_schema(schema))
+    assert matcher.accept_string(text)
+    assert matcher.is_completed()
+
+
+def test_deep_contradictions_are_found(byte_info: mw.TokenizerInfo) -> None:
+    schema: Any = False
+    for _ in range(200):
+        schema = {"type": "object", "properties": {"a": schema}, "required": ["a"]}
+    with pytest.raises(mw.UnsatisfiableError):
+        mw.GrammarCompiler(byte_info).compile_json_schema(schema)
+    circle = {"$defs": {}, "$ref": "#/$defs/s0"}
+    for n in range(100):
+        following = {"$ref": f"#/$defs/s{(n + 1) % 100}"}
+        circle["$defs"][f"s{n}"] = {"type": "object", "properties": {"a": following}, "required": ["a"]}
+    with pytest.raises((mw.UnsatisfiableError, mw.LimitExceeded)):
+        mw.GrammarCompiler(byte_info).compile_json_schema(circle)
