@@ -8,7 +8,7 @@
 The phrasings are data (extraction.toml). Names and words are composed of syllables or letters, so that a model has to
 copy them from the text and cannot know them. Two splits share nothing but the values' kinds and the key names:
 
-    "train"   the phrasings under `say`, and sets of fields whose hash is not 0 modulo 8
+    "train"   the phrasings under `say`, varied in tense and with adverbs, and sets of fields whose hash is not 0 modulo 8
     "held"    the phrasings under `held` for every statement, and only sets of fields whose hash is 0 modulo 8
 """
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import random
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ WORDS = {
     name: text.split(", ") if ", " in text else ["" if word == "-" else word for word in text.split()]
     for name, text in DOMAINS.pop("words").items()
 }
+GENERIC: Mapping[str, list[str]] = DOMAINS.pop("generic")
+AROUND: Mapping[str, list[str]] = DOMAINS.pop("around")
 _MONTHS = [
     "January",
     "February",
@@ -168,15 +170,55 @@ class Writer:
         """A phrasing of the slot with its value filled in; {S}, {P}, {s} and {p} are left."""
         rng = self._random
         if slot["kind"] == "boolean":
-            return rng.choice(self._pick(slot, "yes" if value.json else "no"))
+            answer = "yes" if value.json else "no"
+            phrasing = rng.choice(self._pick(slot, answer))
+            return phrasing if self._held else self._around(phrasing, slot[f"held_{answer}"], tense=False)
         paraphrases = slot.get("paraphrase", {}).get(value.json) if slot["kind"] == "enum" else None
-        if paraphrases and rng.random() < 0.3:  # these cannot be guessed from others: both splits have them
+        if paraphrases and rng.random() < 0.2:  # these cannot be guessed from others: both splits have them
             return rng.choice(paraphrases)
-        phrasing = rng.choice(self._pick(slot, "say"))
+        phrasing = self._phrasing(slot)
         if isinstance(value.words, dict):
             return phrasing.format_map({**value.words, "S": "{S}", "P": "{P}", "s": "{s}", "p": "{p}"})
         article = "an" if value.words[:1] in "aeiou" else "a"
         return phrasing.replace("{a}", f"{article} {value.words}").replace("{}", value.words)
+
+    def _phrasing(self, slot: Mapping[str, Any]) -> str:
+        """One of the slot's own, or a generic one by its noun; in training with changes (`_around`)."""
+        rng = self._random
+        if slot["kind"] in ("object", "records") or rng.random() < 0.65:
+            phrasing = rng.choice(self._pick(slot, "say"))
+        else:
+            form = (
+                ("held_list" if self._held else "list") if slot["kind"] == "list" else ("held" if self._held else "say")
+            )
+            nouns = [key.replace("_", " ") for key in slot["keys"] if key not in GENERIC["not_nouns"]]
+            phrasing = rng.choice(GENERIC[form]).replace("{noun}", rng.choice(nouns))
+        return phrasing if self._held else self._around(phrasing, slot.get("held", ()))
+
+    def _around(self, phrasing: str, held: Sequence[str], tense: bool = True) -> str:
+        """Another tense, an adverb, something before or behind, or nothing; never a phrasing that is held."""
+        rng, changed = self._random, phrasing
+        if not _is_sentence(phrasing):
+            if tense and rng.random() < 0.3:
+                changed = self._other_tense(changed)
+            if rng.random() < 0.15:
+                adverb = rng.choice(AROUND["adverbs"]) if rng.random() < 0.6 else f"{self._word(2)}ly"
+                changed = f"{adverb} {changed}"
+            if rng.random() < 0.15:
+                changed = f"{changed} {rng.choice(AROUND['tails'])}"
+        elif rng.random() < 0.1:
+            changed = f"{rng.choice(AROUND['heads'])} {changed}"
+        return phrasing if changed in held else changed
+
+    def _other_tense(self, phrase: str) -> str:
+        verb, _, rest = phrase.partition(" ")
+        if verb in ("is", "was", "has"):
+            return f"{self._random.choice(AROUND[verb])} {rest}"
+        if not verb.endswith("s"):
+            return phrase
+        stem = verb[:-2] if verb.endswith(("oes", "shes", "ches", "sses", "xes")) else verb[:-1]
+        stem = f"{verb[:-3]}y" if verb.endswith("ies") and len(verb) > 4 else stem
+        return f"{self._random.choice(AROUND['other'])} {stem} {rest}"
 
     def _distraction(self, domain: Mapping[str, Any], pronoun: str | None, subject: str) -> tuple[str, bool]:
         """A sentence that states nothing about the subject, and whether it is about another one."""
