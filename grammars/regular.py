@@ -194,9 +194,14 @@ def _example(node: Regex, budget: _Budget) -> str | None:
     if isinstance(node, Repeat):
         return (_example(node.item, budget) or "") * node.low
     if isinstance(node, Alternate):
+        if node.plain:
+            return _example(min(node.parts, key=lambda part: part.span[0]), budget)
         found = [text for text in (_example(part, budget) for part in node.parts) if text is not None]
         return min(found, key=len)
     return _shortest(node, budget)
+
+
+_COMPOSED = (Chars, Words, Concat, Repeat, Alternate)  # what `_example` takes apart; other plain nodes are searched
 
 
 def _shortest(start: Regex, budget: _Budget) -> str:
@@ -207,7 +212,7 @@ def _shortest(start: Regex, budget: _Budget) -> str:
     pending = [(start.span[0], 0, next(number), start)]  # (total at least, -length, number, node): the nearest first
     while True:
         _, negative, _, node = heappop(pending)
-        if node.plain or node.nullable:
+        if node.nullable or node.plain and isinstance(node, _COMPOSED):
             break
         if -negative > length[node]:
             continue  # reached on a shorter way since
