@@ -112,6 +112,8 @@ class _Place(Regex):
 
     __slots__ = ("groups", "kind", "value")
 
+    reach = MAX_DEPTH + len("0041]")  # the ends of groups, and what is missing in the digits of an escape in a class
+
     def __init__(self, kind: Kind, groups: tuple[bool, ...], value: Any = None) -> None:
         self.kind, self.groups, self.value = kind, groups, value
         super().__init__((kind, groups, value), nullable=not groups and kind in _BETWEEN_ITEMS)
