@@ -573,7 +573,7 @@ def _filter(finite: Regex, others: list[Regex]) -> Regex:
         for other in others:
             excluded = isinstance(other, Complement)
             compared = other.item if isinstance(other, Complement) else other
-            if isinstance(compared, Words):  # two finite sets, as with enum beside enum: no need to read letter by letter
+            if isinstance(compared, Words):  # enum beside enum: no need to read letter by letter
                 listed = set(compared.remaining())
                 kept = [word for word in kept if (word in listed) != excluded]
             else:
