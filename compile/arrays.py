@@ -28,8 +28,10 @@ Alive = frozenset[ArrayShape]
 class ArrayFrame:
     """Arrays that satisfy `must`, a positive expression over ArrayShape, and report on `observed` as they close."""
 
-    def __init__(self, states: GrammarStates, must: Bool, observed: tuple[Bool, ...], labels: Labels) -> None:
-        self.states, self.observed, self.labels = states, observed, labels
+    def __init__(
+        self, states: GrammarStates, must: Bool, observed: tuple[Bool, ...], labels: Labels, depth: int
+    ) -> None:
+        self.states, self.observed, self.labels, self.depth = states, observed, labels, depth
         self.terms = states.terms(must)
         shapes = dict.fromkeys(shape for formula in (must, *observed) for shape in boolean.leaves(formula))
         self.shapes: Alive = frozenset(shapes)
@@ -154,7 +156,7 @@ class _ArrayState(Private):
             automaton.require(b"]")
         call = 0
         if asked is not None:
-            entry, labels = frame.states.entry(asked.goal)
+            entry, labels = frame.states.entry(asked.goal, lowering.deeper(frame.depth))
             if asked.questions:
                 block = automaton.allocate(labels.capacity, _AfterItem(frame, cut, asked, labels))
             else:
@@ -169,12 +171,12 @@ class _ArrayState(Private):
         elif bounded or cut > 0:
             op, argument = L.OP_SET, 0
         if self.kind == "open":
-            lowering.place(state, closing, default=call, op=op, argument=argument)
+            first, call = lowering.first(frame.depth, [], call) if call else ([], 0)
+            lowering.place(state, closing + first, default=call, op=op, argument=argument)
             return
-        edges = list(closing)
+        edges = lowering.last(frame.depth, closing)
         if call:
-            first, separated = lowering.separated(",", [], default=call)
-            edges.append((first, first, separated))
+            edges.append(lowering.separated(",", [], default=call, depth=frame.depth))
         lowering.place(state, edges, op=op, argument=argument)
 
 

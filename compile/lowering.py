@@ -2,7 +2,7 @@
 
 White space: where JSON has it, a *place* is a pair of states. In the first, a white-space byte calls the one frame of
 white space (which counts the run down in its register and ends before anything else), and everything goes on in the
-second, which has none.
+second, which has none. Indentation depends on how deep a value is nested: there each depth has frames of its own.
 
 The families of states live in a module each: compile/texts.py (strings, numbers), compile/values.py (a value's first
 byte), compile/arrays.py, compile/objects.py, compile/keys.py.
@@ -48,7 +48,8 @@ class Lowering:
         key: Hashable = (
             options.whitespace,
             options.max_whitespace,
-            options.separators,
+            options.exact_separators,
+            options.indent,
             options.ensure_ascii,
             options.escapes,
             options.property_order,
@@ -71,7 +72,7 @@ class Lowering:
     def place(self, state: int, edges: list[Edge], *, default: int = 0, op: int = L.OP_NONE, argument: int = 0) -> None:
         """Publish `state` with `edges`, and white space before them where the text policy has it."""
         automaton, options = self.automaton, self.options
-        if options.whitespace != "flexible" or options.separators is not None or options.max_whitespace == 0:
+        if options.whitespace != "flexible" or options.exact_separators is not None or options.max_whitespace == 0:
             automaton.emit(state, edges, default=default, op=op, argument=argument)
             return
         frame, add_call = self._whitespace_frame(), automaton.tables.add_call
@@ -79,15 +80,45 @@ class Lowering:
             state, edges, _WHITESPACE, lambda after: add_call(frame, after, True), default, op, argument
         )
 
-    def separated(self, separator: str, edges: list[Edge], *, default: int = 0) -> tuple[int, int]:
-        """(first byte, state after it) of `,` or `:` with the white space that may follow, leading to `edges`."""
+    def deeper(self, depth: int) -> int:
+        """The depth of what is in a container of depth `depth`; without indentation all depths are one."""
+        return 0 if self.options.indent is None else depth + 1
+
+    def first(self, depth: int, edges: list[Edge], default: int = 0) -> tuple[list[Edge], int]:
+        """`edges` and `default` of a container's first item or member, behind the indentation where there is one."""
+        if self.options.indent is None:
+            return edges, default
+        return [self._exactly(self._new_line(depth + 1), edges, default)], 0
+
+    def last(self, depth: int, closing: list[Edge]) -> list[Edge]:
+        """The end of a container after an item or member."""
+        if self.options.indent is None or not closing:
+            return closing
+        return [self._exactly(self._new_line(depth), closing)]
+
+    def _new_line(self, depth: int) -> str:
+        return "\n" + " " * (depth * (self.options.indent or 0))
+
+    def _exactly(self, text: str, edges: list[Edge], default: int = 0) -> Edge:
+        """The transition over the first byte of `text`, whose others lead to `edges`."""
+        automaton, spelled = self.automaton, text.encode()
+        target = automaton.allocate(1, PUBLISHED)
+        automaton.emit(target, edges, default=default)
+        automaton.require(spelled)
+        return spelled[0], spelled[0], automaton.chain(spelled[1:], target)
+
+    def separated(self, separator: str, edges: list[Edge], *, default: int = 0, depth: int = 0) -> Edge:
+        """The transition over the first byte of `,` or `:`, which leads to `edges` behind the white space that may follow.
+
+        Args:
+            depth: of the container, for the indentation after a comma.
+        """
         automaton, options = self.automaton, self.options
-        if options.separators is not None:
-            text = options.separators[0 if separator == "," else 1].encode()
-            target = automaton.allocate(1, PUBLISHED)
-            automaton.emit(target, edges, default=default)
-            automaton.require(text)
-            return text[0], automaton.chain(text[1:], target)
+        if options.exact_separators is not None:
+            text = options.exact_separators[0 if separator == "," else 1]
+            if options.indent is not None and separator == ",":
+                text += self._new_line(depth + 1)
+            return self._exactly(text, edges, default)
         automaton.require(separator.encode())
         state = automaton.allocate(1, PUBLISHED)
         if options.whitespace == "single":
@@ -96,7 +127,7 @@ class Lowering:
             automaton.emit(state, [*edges, (0x20, 0x20, target)], default=default)
         else:
             self.place(state, edges, default=default)
-        return ord(separator), state
+        return ord(separator), ord(separator), state
 
     def _whitespace_frame(self) -> int:
         """The state after the first white-space byte of a run."""

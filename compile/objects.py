@@ -50,8 +50,10 @@ class Progress(NamedTuple):
 class ObjectFrame:
     """Objects that satisfy `must`, a positive expression over ObjectShape, and report on `observed` as they close."""
 
-    def __init__(self, states: GrammarStates, must: Bool, observed: tuple[Bool, ...], labels: Labels) -> None:
-        self.states, self.observed, self.labels = states, observed, labels
+    def __init__(
+        self, states: GrammarStates, must: Bool, observed: tuple[Bool, ...], labels: Labels, depth: int
+    ) -> None:
+        self.states, self.observed, self.labels, self.depth = states, observed, labels, depth
         self.terms = states.terms(must)
         shapes = dict.fromkeys(shape for formula in (must, *observed) for shape in boolean.leaves(formula))
         self.shapes: Alive = frozenset(shapes)
@@ -295,7 +297,7 @@ class _Opened(Private):
         call = frame.key_call(self.progress)
         if call:
             automaton.require(b'"')
-            edges.append((0x22, 0x22, call))
+            edges += lowering.first(frame.depth, [(0x22, 0x22, call)])[0]
         assert edges, "an object that cannot go on was opened"
         lowering.place(state, edges)
 
@@ -307,11 +309,10 @@ class _MemberEnd(_Opened):
 
     def lower(self, index: int, state: int) -> None:
         frame, lowering = self.frame, self.frame.states.lowering
-        edges = frame.closing(self.progress)
+        edges = lowering.last(frame.depth, frame.closing(self.progress))
         call = frame.key_call(self.progress)
         if call:
-            first, separated = lowering.separated(",", [(0x22, 0x22, call)])
-            edges.append((first, first, separated))
+            edges.append(lowering.separated(",", [(0x22, 0x22, call)], depth=frame.depth))
         assert edges, "an object that cannot go on was lowered"
         lowering.place(state, edges)
 
@@ -335,15 +336,14 @@ class _AfterKey(Private):
             origin = origin._replace(position=len(frame.names))
         asked = frame.ask(origin, key)
         assert asked is not None, "a key that cannot come was written"
-        entry, labels = frame.states.entry(asked.goal)
+        entry, labels = frame.states.entry(asked.goal, lowering.deeper(frame.depth))
         after = frame.after(origin, key)
         if asked.questions:
             block = automaton.allocate(labels.capacity, _AfterMember(frame, after, asked, labels))
         else:
             block = frame.member_end(after._replace(alive=asked.certain))
         call = automaton.tables.add_call(entry, block, False)
-        first, separated = lowering.separated(":", [], default=call)
-        lowering.place(state, [(first, first, separated)])
+        lowering.place(state, [lowering.separated(":", [], default=call)])
 
 
 class _AfterMember(Private):

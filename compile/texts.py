@@ -29,6 +29,7 @@ Parts = tuple[Regex, ...]
 
 _QUOTE = 0x22
 _MAX_VISITED = 600  # states of a pattern that is to be counted in the register
+_MAX_BREADTH = 6_000  # of all these states together
 _MAX_LOW = 16  # a lower bound that is left to the product of states
 
 
@@ -119,6 +120,9 @@ class TextStates:
 
     def farthest_end(self, language: Regex) -> int | None:
         """The most characters that any state of a language is away from an end; None when it has too many states."""
+        reach = _reach(language)
+        if reach is not None and self._plans.alphabet is None:
+            return reach
         if language not in self._farthest:
             self._farthest[language] = _farthest_end(language, self._plans.alphabet)
         return self._farthest[language]
@@ -249,12 +253,25 @@ class _Bounded:
         self.states.emit_bounded(state, self.language, self.slack, L.OP_COUNT, self.states.state((rest,)))
 
 
+def _reach(language: Regex) -> int | None:
+    """Regex.reach, also of such a language with a lower bound on its length."""
+    if isinstance(language, Intersect) and len(language.parts) == 2:
+        for part, bound in (language.parts, language.parts[::-1]):
+            if isinstance(bound, Repeat) and bound.item == regular.ANY_CHAR and bound.high is None:
+                return None if part.reach is None else part.reach + bound.low
+    return language.reach
+
+
 def _farthest_end(language: Regex, alphabet: CharSet | None) -> int | None:
     """See TextStates.farthest_end: a visit of all states, then distances from the ends backwards."""
     before: dict[Regex, list[Regex]] = {language: []}
     queue = [language]
+    breadth = 0
     most = _MAX_VISITED if language.plain else _MAX_VISITED // 4  # without `plain`, every state must be proved alive
     for state in queue:
+        breadth += _breadth(state)
+        if breadth > _MAX_BREADTH:
+            return None
         for _, (after,) in derive((state,), alphabet):
             if after not in before:
                 if len(before) >= most:
@@ -273,6 +290,12 @@ def _farthest_end(language: Regex, alphabet: CharSet | None) -> int | None:
         if not frontier:
             return None  # a state that only characters outside the alphabet could finish
     return distance
+
+
+def _breadth(state: Regex) -> int:
+    """Roughly, how many places of a pattern a state stands for: what deriving it takes."""
+    parts: Parts = getattr(state, "parts", ())
+    return len(parts) + sum(len(getattr(part, "parts", ())) for part in parts)
 
 
 def _split_bound(must: Regex) -> tuple[Regex, int] | None:

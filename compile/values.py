@@ -44,7 +44,7 @@ class GrammarStates:
     def __init__(self, lowering: Lowering, value_of: Callable[[Bool], ir.Value]) -> None:
         self.lowering, self.value = lowering, value_of
         self.automaton = lowering.automaton
-        self._entries: dict[Goal, tuple[int, Labels]] = {}
+        self._entries: dict[tuple[Goal, int], tuple[int, Labels]] = {}
         self._arrays: dict[Hashable, ArrayFrame] = {}
         self._objects: dict[Hashable, ObjectFrame] = {}
         self._terms: dict[Bool, tuple[Term, ...]] = {}
@@ -60,23 +60,27 @@ class GrammarStates:
             )
         return self.entry(Goal(root))[0]
 
-    def entry(self, goal: Goal) -> tuple[int, Labels]:
-        """The state before a value of `goal`, and the labels it may end with."""
-        found = self._entries.get(goal)
+    def entry(self, goal: Goal, depth: int = 0) -> tuple[int, Labels]:
+        """The state before a value of `goal`, and the labels it may end with.
+
+        Args:
+            depth: how many containers it is in, where the text policy makes a difference of that (Lowering.deeper).
+        """
+        found = self._entries.get((goal, depth))
         if found is None:
             labels = Labels(len(goal.observed)) if goal.observed else NO_LABELS
-            found = self._entries[goal] = (self._entry_state(goal, labels), labels)
+            found = self._entries[goal, depth] = (self._entry_state(goal, labels, depth), labels)
         return found
 
-    def _entry_state(self, goal: Goal, labels: Labels) -> int:
+    def _entry_state(self, goal: Goal, labels: Labels, depth: int) -> int:
         """A new state, or the one that all grammars share for values without arrays and objects."""
         value = self.value(goal.must)
         if goal.observed or value.array.kind != "false" or value.object.kind != "false":
-            return self.automaton.allocate(1, _Value(self, goal, labels))
+            return self.automaton.allocate(1, _Value(self, goal, labels, depth))
         key = (value.literals, value.number, value.string)
         state = self.lowering.scalars.get(key)
         if state is None:
-            state = self.lowering.scalars[key] = self.automaton.allocate(1, _Value(self, goal, labels))
+            state = self.lowering.scalars[key] = self.automaton.allocate(1, _Value(self, goal, labels, depth))
         return state
 
     def terms(self, formula: Bool) -> tuple[Term, ...]:
@@ -86,20 +90,20 @@ class GrammarStates:
             found = self._terms[formula] = terms_of(formula)
         return found
 
-    def array(self, must: Bool, observed: tuple[Bool, ...], labels: Labels) -> ArrayFrame:
+    def array(self, must: Bool, observed: tuple[Bool, ...], labels: Labels, depth: int = 0) -> ArrayFrame:
         """The frame of arrays of `must`; frames that observe nothing are shared by formula."""
-        key = (must, observed, id(labels) if observed else 0)
+        key = (must, observed, id(labels) if observed else 0, depth)
         found = self._arrays.get(key)
         if found is None:
-            found = self._arrays[key] = ArrayFrame(self, must, observed, labels)
+            found = self._arrays[key] = ArrayFrame(self, must, observed, labels, depth)
         return found
 
-    def object(self, must: Bool, observed: tuple[Bool, ...], labels: Labels) -> ObjectFrame:
+    def object(self, must: Bool, observed: tuple[Bool, ...], labels: Labels, depth: int = 0) -> ObjectFrame:
         """The frame of objects of `must`; frames that observe nothing are shared by formula."""
-        key = (must, observed, id(labels) if observed else 0)
+        key = (must, observed, id(labels) if observed else 0, depth)
         found = self._objects.get(key)
         if found is None:
-            found = self._objects[key] = ObjectFrame(self, must, observed, labels)
+            found = self._objects[key] = ObjectFrame(self, must, observed, labels, depth)
         return found
 
     # Satisfiability: the least fixpoint. `True` found under the assumption that values being visited are empty stands;
@@ -169,10 +173,10 @@ class GrammarStates:
 class _Value:
     """Owner of the state before a value."""
 
-    __slots__ = ("goal", "labels", "states")
+    __slots__ = ("depth", "goal", "labels", "states")
 
-    def __init__(self, states: GrammarStates, goal: Goal, labels: Labels) -> None:
-        self.states, self.goal, self.labels = states, goal, labels
+    def __init__(self, states: GrammarStates, goal: Goal, labels: Labels, depth: int) -> None:
+        self.states, self.goal, self.labels, self.depth = states, goal, labels, depth
 
     def share_key(self, index: int) -> Hashable | None:
         value = self.states.value(self.goal.must)
@@ -197,12 +201,12 @@ class _Value:
             parts = (must.number, *(value.number for value in observed))
             edges += self._texts(quoted=False).edges(parts)
         if must.array.kind != "false":
-            frame = states.array(must.array, tuple(value.array for value in observed), labels)
+            frame = states.array(must.array, tuple(value.array for value in observed), labels, self.depth)
             if frame.possible():
                 automaton.require(b"[")
                 edges.append((0x5B, 0x5B, frame.opened()))
         if must.object.kind != "false":
-            members = states.object(must.object, tuple(value.object for value in observed), labels)
+            members = states.object(must.object, tuple(value.object for value in observed), labels, self.depth)
             if members.possible():
                 automaton.require(b"{")
                 edges.append((0x7B, 0x7B, members.opened()))

@@ -103,6 +103,7 @@ _POLICY = (
     ("escapes", ("canonical", "any"), "spellings of characters in strings"),
     ("numbers", ("canonical", "any"), "spellings of numbers"),
     ("format", ("assert", "annotate"), "whether `format` is enforced"),
+    ("unknown-format", ("annotate", "error"), "what to do about a format that no specification knows"),
     ("on-unsupported", ("error", "warn"), "what to do about a keyword that cannot be enforced"),
 )
 
@@ -282,6 +283,12 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
         policy.add_argument(
             f"--{option}", choices=(default, *others), default=default, help=f"{meaning} (default: {default})"
         )
+    policy.add_argument(
+        "--max-whitespace", type=_count, default=32, metavar="N", help="the longest run of white space (default: 32)"
+    )
+    policy.add_argument("--separators", nargs=2, metavar=("ITEM", "KEY"), help="what stands for , and : exactly")
+    policy.add_argument("--indent", type=_count, metavar="N", help="lines indented by N, exactly as json.dumps does it")
+    policy.add_argument("--ensure-ascii", action="store_true", help=r"other characters are written \uXXXX")
     policy.add_argument("--draft", metavar="NAME", help="the dialect of a schema without $schema, such as 2020-12 or 7")
 
 
@@ -307,6 +314,10 @@ def _text(text: str) -> str:
 
 def _positive(text: str) -> int:
     return int(_checked(text, int, lambda value: value >= 1, "a whole number from 1 on"))
+
+
+def _count(text: str) -> int:
+    return int(_checked(text, int, lambda value: 0 <= value <= 1024, "a whole number from 0 to 1024"))
 
 
 def _not_negative(text: str) -> float:

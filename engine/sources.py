@@ -15,7 +15,7 @@ import argparse
 import glob
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
 from maskwright.grammars.errors import InvalidError, TokenizerError
+from maskwright.grammars.options import SchemaOptions
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -134,9 +135,18 @@ def read_instances(names: Iterable[str]) -> list[tuple[str, bytes]]:
 
 
 def text_policy(options: argparse.Namespace) -> dict[str, Any]:
-    """The options of `compile_json_schema` that the command line has."""
-    names = ("property_order", "whitespace", "escapes", "numbers", "format", "on_unsupported", "draft")
-    return {name: getattr(options, name) for name in names}
+    """The options of `compile_json_schema` that the command line has.
+
+    Raises:
+        CommandError: one of them, or two together, make no sense.
+    """
+    given = vars(options)
+    policy = {field.name: given[field.name] for field in fields(SchemaOptions) if field.name in given}
+    try:
+        SchemaOptions(**policy)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    return policy
 
 
 def compile_schema(options: argparse.Namespace, info: TokenizerInfo) -> CompiledGrammar:

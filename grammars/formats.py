@@ -11,7 +11,8 @@ They are built when first asked for and kept for the life of the process (they a
 | uri-template                                 | RFC 6570                       | `format_uris`      |
 | json-pointer, relative-json-pointer          | RFC 6901, its relative draft   | `format_uris`      |
 | uuid                                         | RFC 4122                       | here               |
-| idn-hostname, regex                          | not regular: refused           |                    |
+| regex                                        | ECMA-262                       | `format_regex`     |
+| idn-hostname                                 | refused                        |                    |
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
 
-from maskwright.grammars import format_addresses, format_times, format_uris
+from maskwright.grammars import format_addresses, format_regex, format_times, format_uris
 from maskwright.grammars.errors import UnsupportedError
 from maskwright.grammars.regex import parse
 from maskwright.grammars.regular import Regex
@@ -47,6 +48,7 @@ FORMATS: Mapping[str, Callable[[], Regex]] = MappingProxyType(
         "iri": format_uris.iri,
         "iri-reference": format_uris.iri_reference,
         "json-pointer": format_uris.json_pointer,
+        "regex": format_regex.regex,
         "relative-json-pointer": format_uris.relative_json_pointer,
         "time": format_times.time,
         "uri": format_uris.uri,
@@ -59,7 +61,6 @@ FORMATS: Mapping[str, Callable[[], Regex]] = MappingProxyType(
 _REFUSED: Mapping[str, str] = MappingProxyType(
     {
         "idn-hostname": "whether a label is valid under IDNA 2008 depends on its Unicode normalisation and context",
-        "regex": "the regular expressions are themselves no regular language",
     }
 )
 

@@ -31,6 +31,8 @@ def describe_numbers(language: Regex) -> str | None:
         return "any number"
     if language == integers():
         return "any integer"
+    if language == integers("any"):
+        return "any integer, in any spelling"
     positive = [grid for part in _parts(language) if (grid := grid_of(part))]
     negative = [grid for part in _negated(language) if (grid := grid_of(part))]
     return _interval(language, positive, negative) or _values(language, positive, negative)

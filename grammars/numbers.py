@@ -14,8 +14,8 @@ Values are exact decimals, never floats: 0.1 means one tenth, and a text satisfi
 does. `number_language` cuts the values by sign, then by notation; a plain magnitude is compared digit by digit, one
 with an exponent by decades and, in the decades where a bound lies, by its mantissa. `digits` does all the comparing.
 
-    policy "any"     every JSON spelling: only without constraints (the language of `1e400`, `10e399`, `0.1e401`, ...
-                     of one value is not regular when exponents are unbounded)
+The policy "any" has every JSON spelling with an exponent from -400 to 400 (number_spellings.MAX_EXPONENT): 10, 1e1,
+10.0E+00, 1000e-2. Without a bound on exponents the spellings of one value are no regular language.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from math import gcd
 from typing import Literal
 
 from maskwright.grammars.charset import CharSet
-from maskwright.grammars.digits import DIGIT, Grid, Tail, decimals
-from maskwright.grammars.errors import InvalidError, LimitExceeded, UnsupportedError
+from maskwright.grammars.digits import Grid, Tail, decimals
+from maskwright.grammars.errors import InvalidError, LimitExceeded
+from maskwright.grammars.number_spellings import Step, exponents, spellings, units_of
 from maskwright.grammars.regular import EMPTY, Regex, alternate, chars, concat, literal, repeat
 
 __all__ = [
@@ -62,13 +63,12 @@ _ZERO, _ONE, _TEN = Decimal(0), Decimal(1), Decimal(10)
 
 def numbers(policy: Policy = "canonical") -> Regex:
     """Every number."""
-    return _every_number_any() if policy == "any" else _every(None)
+    return _every_spelling() if policy == "any" else _every(None, policy)
 
 
 def integers(policy: Policy = "canonical") -> Regex:
     """Every text whose value is an integer: 5, 5.0, -0, 1e+16."""
-    _refuse_any(policy)
-    return _every(_INTEGERS)
+    return _every(_INTEGERS, policy)
 
 
 def number_equal(value: Number, policy: Policy = "canonical") -> Regex:
@@ -98,7 +98,6 @@ def number_language(
     Raises:
         InvalidError: a bound is not a finite number, or `multiple_of` is not above zero.
         LimitExceeded: a number has more than MAX_NUMBER_DIGITS digits, or `multiple_of` is beyond MAX_MODULUS.
-        UnsupportedError: anything but the unconstrained language under the policy "any".
     """
     low, low_open = _strongest(minimum, exclusive_minimum, lower=True)
     high, high_open = _strongest(maximum, exclusive_maximum, lower=False)
@@ -107,35 +106,31 @@ def number_language(
         return numbers(policy)
     if low is None and high is None and step == _INTEGERS:
         return integers(policy)
-    _refuse_any(policy)
     positive = _Interval.of(low, low_open, high, high_open)
     negative = _Interval.of(
         None if high is None else high.copy_negate(), high_open, None if low is None else low.copy_negate(), low_open
     )
-    return alternate(_magnitudes(positive, step), concat(literal("-"), _magnitudes(negative, step)))
+    magnitudes = _spelled if policy == "any" else _magnitudes
+    return alternate(magnitudes(positive, step), concat(literal("-"), magnitudes(negative, step)))
 
 
 @cache
-def _every(step: _Step | None) -> Regex:
+def _every(step: Step | None, policy: Policy) -> Regex:
     """Every number without constraints, or every integer."""
-    return alternate(_magnitudes(_Interval(), step), concat(literal("-"), _magnitudes(_Interval(), step)))
+    found = _spelled(_Interval(), step) if policy == "any" else _magnitudes(_Interval(), step)
+    return alternate(found, concat(literal("-"), found))
 
 
 @cache
-def _every_number_any() -> Regex:
-    """RFC 8259, section 6."""
-    plain = _plain(_Interval(), None)
-    exponent = concat(chars(CharSet.of("eE")), repeat(chars(CharSet.of("+-")), 0, 1), repeat(DIGIT, 1))
-    return concat(repeat(literal("-"), 0, 1), plain, repeat(exponent, 0, 1))
+def _every_spelling() -> Regex:
+    """RFC 8259, section 6, with the bound on exponents."""
+    exponent = concat(chars(CharSet.of("eE")), exponents())
+    return concat(repeat(literal("-"), 0, 1), _plain(_Interval(), None), repeat(exponent, 0, 1))
 
 
-def _refuse_any(policy: Policy) -> None:
-    if policy == "any":
-        raise UnsupportedError(
-            'numbers="any" cannot be combined with a constraint on the value',
-            keyword="numbers",
-            hint='use numbers="canonical"',
-        )
+def _spelled(interval: _Interval, step: Step | None) -> Regex:
+    """Every spelling, without a sign, of what is in an interval and on the grid of a step."""
+    return spellings(interval.low, interval.low_open, interval.high, interval.high_open, step)
 
 
 # -------------------------------------------------------------------- values
@@ -166,15 +161,7 @@ class _Interval:
         return above and (self.high is None or value < self.high or value == self.high and not self.high_open)
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """The multiples of modulus * 10**-scale, where scale is the least that makes `modulus` an integer."""
-
-    modulus: int
-    scale: int
-
-
-_INTEGERS = _Step(1, 0)
+_INTEGERS = Step(1, 0)
 
 
 def _strongest(closed: Number | None, opened: Number | None, *, lower: bool) -> tuple[Decimal | None, bool]:
@@ -203,7 +190,7 @@ def _exact(value: Number) -> Decimal:
     return Decimal((sign, digits[:kept], int(exponent) + len(digits) - kept)) if exact else _ZERO
 
 
-def _step_of(integer: bool, multiple_of: Number | None) -> _Step | None:
+def _step_of(integer: bool, multiple_of: Number | None) -> Step | None:
     """The multiples that both keywords admit: of the least common multiple of 1 and `multiple_of`."""
     if multiple_of is None:
         return _INTEGERS if integer else None
@@ -211,7 +198,7 @@ def _step_of(integer: bool, multiple_of: Number | None) -> _Step | None:
     if exact <= 0:
         raise InvalidError(f"multipleOf must be above zero, not {multiple_of}")
     scale = _fraction_digits(exact)
-    modulus, _ = _units(exact, scale)
+    modulus, _ = units_of(exact, scale)
     if integer and scale:
         modulus, scale = modulus // gcd(modulus, 10**scale), 0
     odd = modulus
@@ -219,28 +206,21 @@ def _step_of(integer: bool, multiple_of: Number | None) -> _Step | None:
         odd //= 10
     if odd > MAX_MODULUS:
         raise LimitExceeded("max_modulus", odd, MAX_MODULUS, what=f"multipleOf {multiple_of}")
-    return _Step(modulus, scale)
+    return Step(modulus, scale)
 
 
 def _fraction_digits(exact: Decimal) -> int:
     return max(0, -int(exact.as_tuple().exponent))
 
 
-def _units(value: Decimal, scale: int) -> tuple[int, bool]:
-    """floor(value * 10**scale), and whether that is exact. (Arithmetic of Decimals would round to its context.)"""
-    numerator, denominator = value.as_integer_ratio()
-    units, rest = divmod(numerator * 10**scale, denominator)
-    return units, rest == 0
-
-
-def _on_grid(interval: _Interval, step: _Step, tail: Tail) -> Regex:
+def _on_grid(interval: _Interval, step: Step, tail: Tail) -> Regex:
     """Plain texts of the step's multiples in an interval; what follows the step's digits may be zeros, or nothing."""
-    low, exact = _units(interval.low, step.scale)
+    low, exact = units_of(interval.low, step.scale)
     if not exact or interval.low_open:
         low += 1
     high = None
     if interval.high is not None:
-        high, exact = _units(interval.high, step.scale)
+        high, exact = units_of(interval.high, step.scale)
         if exact and interval.high_open:
             high -= 1
         if low > high:
@@ -251,7 +231,7 @@ def _on_grid(interval: _Interval, step: _Step, tail: Tail) -> Regex:
 # -------------------------------------------------------------------- notations
 
 
-def _magnitudes(interval: _Interval, step: _Step | None) -> Regex:
+def _magnitudes(interval: _Interval, step: Step | None) -> Regex:
     """Texts without a sign: those in an interval, and multiples of a step where there is one."""
     if interval.empty:
         return EMPTY
@@ -261,25 +241,25 @@ def _magnitudes(interval: _Interval, step: _Step | None) -> Regex:
 
 
 @cache
-def _all_magnitudes(step: _Step | None) -> Regex:
+def _all_magnitudes(step: Step | None) -> Regex:
     """What nearly every schema asks for, `"minimum": 0` included."""
     return _cut_by_notation(_Interval(), step)
 
 
-def _cut_by_notation(interval: _Interval, step: _Step | None) -> Regex:
+def _cut_by_notation(interval: _Interval, step: Step | None) -> Regex:
     return alternate(_plain(interval, step), *_tiny(interval, step), *_huge(interval, step))
 
 
-def _plain(interval: _Interval, step: _Step | None) -> Regex:
+def _plain(interval: _Interval, step: Step | None) -> Regex:
     """Texts without an exponent."""
     if step is not None:
         return _on_grid(interval, step, Tail.ZEROS)
     low, high = interval.low, interval.high
     scale = max(_fraction_digits(low), 0 if high is None else _fraction_digits(high))
-    low_units, _ = _units(low, scale)
+    low_units, _ = units_of(low, scale)
     if high is None:
         return decimals(Grid(low_units, None, scale, tail=Tail.DIGITS, above=interval.low_open))
-    high_units, _ = _units(high, scale)
+    high_units, _ = units_of(high, scale)
     return decimals(
         Grid(
             low_units,
@@ -292,7 +272,7 @@ def _plain(interval: _Interval, step: _Step | None) -> Regex:
     )
 
 
-def _tiny(interval: _Interval, step: _Step | None) -> Iterator[Regex]:
+def _tiny(interval: _Interval, step: Step | None) -> Iterator[Regex]:
     """Texts with a negative exponent."""
     if interval.low >= Decimal("1e-4"):
         return
@@ -306,11 +286,11 @@ def _tiny(interval: _Interval, step: _Step | None) -> Iterator[Regex]:
             yield concat(_plain(mantissas, None), literal("e-"), _exponent(-run_last, -run_first))
             continue
         for decade in range(run_first, run_last + 1):
-            within = _Step(step.modulus, step.scale + decade)  # m * 10**decade is a multiple of the step
+            within = Step(step.modulus, step.scale + decade)  # m * 10**decade is a multiple of the step
             yield concat(_on_grid(mantissas, within, Tail.ZEROS), literal("e-"), _exponent(-decade, -decade))
 
 
-def _huge(interval: _Interval, step: _Step | None) -> Iterator[Regex]:
+def _huge(interval: _Interval, step: Step | None) -> Iterator[Regex]:
     """Texts with a positive exponent: m * 10**x = (m * 10**16) * 10**(x - 16), and m * 10**16 is an integer."""
     if interval.high is None or interval.high > _LARGEST_FLOAT:
         interval = _Interval(interval.low, interval.low_open, _LARGEST_FLOAT)
@@ -321,7 +301,7 @@ def _huge(interval: _Interval, step: _Step | None) -> Iterator[Regex]:
                 modulus = step.modulus // gcd(step.modulus, 10 ** (first - _HUGE_DIGITS + step.scale))
                 if gcd(modulus, 10) > 1:
                     through = first  # in the next decade less is left
-            mantissa = _on_grid(mantissas, _Step(modulus, _HUGE_DIGITS), Tail.NOTHING)
+            mantissa = _on_grid(mantissas, Step(modulus, _HUGE_DIGITS), Tail.NOTHING)
             yield concat(mantissa, literal("e+"), _exponent(first, through))
             first = through + 1
 

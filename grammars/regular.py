@@ -127,11 +127,25 @@ def _is_empty(node: Regex, budget: _Budget) -> bool:
             node.empty = _is_empty(node.item, budget)  # low > 0: the node is not nullable
         elif isinstance(node, Complement) and node.item.span[1] is not None:
             node.empty = False  # finitely many strings are left out of infinitely many
+        elif isinstance(node, Intersect) and _has_short_member(node):
+            node.empty = False
         elif isinstance(node, Intersect) and _is_empty(_without_counts(node), budget):
             node.empty = True
         else:
             _search(node, budget)
     return bool(node.empty)
+
+
+def _has_short_member(node: Intersect) -> bool:
+    """Whether it is a language and bounds on its length, and a shortest member is seen to be within them."""
+    if len(node.parts) != 2:
+        return False
+    bounds, other = node.parts
+    if not (isinstance(bounds, Repeat) and bounds.item is ANY_CHAR):
+        bounds, other = other, bounds
+    if not (isinstance(bounds, Repeat) and bounds.item is ANY_CHAR and other.plain):
+        return False
+    return bounds.low <= other.span[0] and (bounds.high is None or other.span[0] <= bounds.high)
 
 
 def _without_counts(node: Intersect) -> Regex:
@@ -194,9 +208,14 @@ def _example(node: Regex, budget: _Budget) -> str | None:
     if isinstance(node, Repeat):
         return (_example(node.item, budget) or "") * node.low
     if isinstance(node, Alternate):
+        if node.plain:
+            return _example(min(node.parts, key=lambda part: part.span[0]), budget)
         found = [text for text in (_example(part, budget) for part in node.parts) if text is not None]
         return min(found, key=len)
     return _shortest(node, budget)
+
+
+_COMPOSED = (Chars, Words, Concat, Repeat, Alternate)  # what `_example` takes apart; other plain nodes are searched
 
 
 def _shortest(start: Regex, budget: _Budget) -> str:
@@ -207,7 +226,7 @@ def _shortest(start: Regex, budget: _Budget) -> str:
     pending = [(start.span[0], 0, next(number), start)]  # (total at least, -length, number, node): the nearest first
     while True:
         _, negative, _, node = heappop(pending)
-        if node.plain or node.nullable:
+        if node.nullable or node.plain and isinstance(node, _COMPOSED):
             break
         if -negative > length[node]:
             continue  # reached on a shorter way since

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar
 
 from maskwright.grammars.charset import ALL, EMPTY_SET, CharSet
 from maskwright.grammars.errors import InvalidError, LimitExceeded
@@ -53,6 +54,8 @@ class Regex:
         nullable: whether the empty string is a member (exact).
         plain: whether no Intersect or Complement occurs inside; a plain node other than EMPTY has a member.
         nesting: how deep operators are nested, at most MAX_NESTING.
+        reach: of a class of nodes closed under derivatives: from each an end is no more than so many characters away, and
+            from there one that is any number of characters further; None where that takes a search.
         empty: whether there is no member, or None while it is not decided: `regular.is_empty` does that.
     """
 
@@ -61,6 +64,7 @@ class Regex:
     nullable: bool
     plain: bool
     nesting: int
+    reach: ClassVar[int | None] = None
 
     def __init__(
         self, identity: tuple[object, ...], nullable: bool, children: Sequence[Regex] = (), plain: bool = True

@@ -569,7 +569,16 @@ def _filter(finite: Regex, others: list[Regex]) -> Regex:
         others = [other for other in others if not any(other is box and _fits(finite, box) for box in boxes)]
         if not others:
             return finite
-        return words(word for word in finite.remaining() if all(matches(other, word) for other in others))
+        left = finite.remaining()
+        for other in others:
+            excluded = isinstance(other, Complement)
+            compared = other.item if isinstance(other, Complement) else other
+            if isinstance(compared, Words):  # enum beside enum: no need to read letter by letter
+                listed = set(compared.remaining())
+                left = [word for word in left if (word in listed) != excluded]
+            else:
+                left = [word for word in left if matches(other, word)]
+        return words(left) if len(left) < finite.high - finite.low else finite
     return EPSILON if all(other.nullable for other in others) else EMPTY
 
 

@@ -100,15 +100,6 @@ class Schema:
         self.families = families
         if families & NUMBERS and "multipleOf" in self.contents:
             number_language(self)
-        if self.document.options.numbers == "any":
-            self._check_numbers()
-
-    def _check_numbers(self) -> None:
-        """Has the text policy refuse constraints on numbers that it has no regular language for."""
-        if self.types & INTEGER:
-            number_language(self)
-        if self.families & VALUES:
-            constants(self)
 
     def reach(self, contents: Any, pointer: str) -> Schema | None:
         """The subschema `contents`, which is checked later; None if it is true or false."""
@@ -319,7 +310,7 @@ class Document:
         self._check_language(self._patterns[pattern], pointer, key)
 
     def check_format(self, name: str, pointer: str) -> None:
-        """As `check_pattern`, for the value of `format`; an unknown one is noted, too."""
+        """As `check_pattern`, for the value of `format`; an unknown one is noted, too, or refused."""
         if self.options.format == "annotate":
             return
         try:
@@ -327,6 +318,9 @@ class Document:
                 self._formats[name] = formats.format_language(name)
         except UnsupportedError as error:
             self._formats[name] = error
+        if self._formats[name] is None and self.options.unknown_format == "error":
+            hint = 'correct it, leave it out, or compile with unknown_format="annotate"'
+            self._formats[name] = UnsupportedError(f"the format {name!r} is unknown", hint=hint)
         if self._formats[name] is None:
             self.warnings.append(f"{pointer}: the format {name!r} is unknown: not enforced")
         self._check_language(self._formats[name], pointer, "format")

@@ -23,7 +23,6 @@ def number_language(schema: Schema) -> Regex:
     """The texts of numbers that the keywords about numbers admit.
 
     Raises:
-        UnsupportedError: the text policy has no regular language for them.
         LimitExceeded: a divisor or the digits of a bound are beyond the budget.
     """
     minimum, exclusive_minimum = _bound(schema, "minimum", "exclusiveMinimum")

@@ -28,7 +28,6 @@ from typing import Any
 
 from naive_languages import NumberRange, Pattern, States, _step, number_fits
 from naive_texts import (
-    _ESCAPED,
     _LITERALS,
     _OUTSIDE_STRINGS,
     OTHER,
@@ -43,6 +42,7 @@ from naive_texts import (
     String,
     _end,
     _in_string,
+    escaped_characters,
     next_characters,
     parse_prefix,
 )
@@ -138,7 +138,7 @@ class Oracle:
     def member(self, text: bytes) -> bool:
         """Whether `text` is in the language."""
         node = parse_prefix(text, self.policy)
-        node = None if node is None else _end(node)
+        node = None if node is None or text[-1:] in (b" ", b"\n") else _end(node)
         return node is not None and self.completable(self._normal(node), (self.schema,), (self.schema,))
 
     def allowed(self, prefix: bytes, tokens: Iterable[bytes]) -> set[bytes]:
@@ -354,9 +354,7 @@ class Oracle:
         """The characters, up to those that are alike, whose spelling begins with `tip`."""
         if tip[0] != 0x5C:
             return next_characters(tip, self.mentioned)
-        possible = [c for spelling, c in _ESCAPED.items() if spelling.startswith(tip)]
-        found = [c for c in possible if c in self.mentioned]
-        return found + [OTHER] * (len(found) < len(possible))
+        return escaped_characters(tip, self.mentioned, self.policy)
 
     def _completions(
         self, node: String, patterns: list[Pattern], watched: frozenset[str]

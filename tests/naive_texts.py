@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-__all__ = ["Policy", "next_characters", "parse_prefix", "utf8_bounds"]
+__all__ = ["Policy", "escaped_characters", "next_characters", "parse_prefix", "utf8_bounds"]
 
 
 # Each stands for any character that the schema does not mention (three, because keys of an object must be distinct).
@@ -20,7 +20,8 @@ class Policy:
     """How a value may be written.
 
     Attributes:
-        whitespace, max_whitespace, separators: as in the table of `maskwright.grammars.options`.
+        whitespace, max_whitespace, separators, indent, ensure_ascii, escapes: as in the table of
+            `maskwright.grammars.options`.
         exponents: False leaves numbers with an exponent out, for comparing with lists of texts.
         distinct: False lets keys that no keyword names come again (named ones never do).
     """
@@ -30,6 +31,23 @@ class Policy:
     separators: tuple[str, str] | None = None
     exponents: bool = True
     distinct: bool = True
+    indent: int | None = None
+    ensure_ascii: bool = False
+    escapes: str = "canonical"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of `compile_json_schema` that say the same."""
+        names = ("whitespace", "max_whitespace", "separators", "indent", "ensure_ascii", "escapes")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def exact_separators(self) -> tuple[str, str] | None:
+        return (",", ": ") if self.separators is None and self.indent is not None else self.separators
+
+    def line(self, depth: int) -> bytes:
+        """What stands before an item of depth `depth`, where there is indentation."""
+        return b"" if self.indent is None else b"\n" + b" " * (self.indent * depth)
 
 
 class Nothing(NamedTuple):
@@ -53,15 +71,15 @@ class String(NamedTuple):
 
 class Array(NamedTuple):
     items: tuple[Any, ...]  # nodes; the last one may be partial
-    comma: bool  # whether a comma stands after the last item
+    comma: bool  # whether a comma stands after the last item, or a line has begun for the first
     closed: bool
 
 
 class Object(NamedTuple):
     members: tuple[tuple[str, Any], ...]  # (key, node); the last node may be partial or Nothing
     key: String | None  # a key that is not closed yet
-    comma: bool  # whether a comma stands after the last member
-    closed: bool
+    comma: bool  # whether a comma stands after the last member, or a line has begun for the first
+    closed: bool  # also when the line of its end has begun
 
 
 Node = Nothing | Literal | Number | String | Array | Object
@@ -71,8 +89,9 @@ _LITERALS: dict[str, Any] = {"null": None, "true": True, "false": False}
 _NUMBER_PREFIX = re.compile(
     rb"-?(?:(?:0|[1-9][0-9]*)(?:\.(?:[0-9]+(?:[eE](?:[+-]?[0-9]*)?)?)?|[eE](?:[+-]?[0-9]*)?)?)?"
 )
-_PLAIN = re.compile(rb"[\x20\x21\x23-\x5b\x5d-\x7f]+")  # characters of strings that are single bytes
-_ESCAPED = {json.dumps(c, ensure_ascii=False)[1:-1].encode(): c for c in [*map(chr, range(0x20)), '"', "\\"]}
+_PLAIN = re.compile(rb"[\x20\x21\x23-\x5b\x5d-\x7e]+")  # characters of strings that are single bytes
+_SHORT = {b'"': 0x22, b"\\": 0x5C, b"b": 8, b"f": 12, b"n": 10, b"r": 13, b"t": 9}
+_CONTROLS = [(0, 7), (0x0B, 0x0B), (0x0E, 0x1F)]  # those without a short escape
 
 
 class _Reject(Exception):
@@ -83,7 +102,7 @@ class _Parser:
     """Recursive descent over `data`. The bytes may end anywhere: what is missing is missing from the tree."""
 
     def __init__(self, data: bytes, policy: Policy) -> None:
-        self.data, self.policy, self.at = data, policy, 0
+        self.data, self.policy, self.at, self.depth = data, policy, 0, 0
 
     def root(self) -> Node:
         node = self.value()
@@ -96,12 +115,9 @@ class _Parser:
 
     def space(self, after: str = "") -> None:
         """Skips white space, after `after`: "," or ":" or, for every other place between tokens, ""."""
-        if self.policy.separators is not None:
-            rest = self.policy.separators[after == ":"].encode()[1:] if after else b""
-            found = self.data[self.at : self.at + len(rest)]
-            if not rest.startswith(found):
-                raise _Reject
-            self.at += len(found)
+        if self.policy.exact_separators is not None:
+            rest = self.policy.exact_separators[after == ":"].encode()[1:] if after else b""
+            self.exactly(rest + (self.policy.line(self.depth) if after == "," else b""))
             return
         allowed, limit = {
             "compact": (b"", 0),
@@ -112,7 +128,31 @@ class _Parser:
         while self.peek() and self.peek() in allowed and self.at - start < limit:
             self.at += 1
 
+    def exactly(self, text: bytes) -> None:
+        """Reads `text`, or as much of it as there is."""
+        found = self.data[self.at : self.at + len(text)]
+        if not text.startswith(found):
+            raise _Reject
+        self.at += len(found)
+
+    def opened(self, end: bytes) -> bool:
+        """Reads a bracket and what follows it; whether a line for the first item has begun."""
+        self.at += 1
+        self.depth += 1
+        if self.policy.indent is None:
+            self.space()
+        elif self.peek() not in (b"", end):
+            self.exactly(self.policy.line(self.depth))
+            return True
+        return False
+
     def value(self) -> Node:
+        depth = self.depth
+        node = self.any_value()
+        self.depth = depth
+        return node
+
+    def any_value(self) -> Node:
         first = self.peek()
         if not first:
             return Nothing()
@@ -150,35 +190,33 @@ class _Parser:
             if byte == 0x22:
                 self.at += 1
                 return String("".join(chars), b"", True)
-            if byte < 0x20:
+            if byte < 0x20 or byte >= 0x7F and self.policy.ensure_ascii:
                 raise _Reject
             width = self.escape_width() if byte == 0x5C else _utf8_width(byte)
             piece = self.data[self.at : self.at + width]
-            known = (
-                any(map(bytes.startswith, _ESCAPED, [piece] * len(_ESCAPED))) if byte == 0x5C else utf8_bounds(piece)
-            )
-            if not known:
+            if not (_escaped(piece, self.policy) if byte == 0x5C else utf8_bounds(piece)):
                 raise _Reject
             self.at += len(piece)
             if len(piece) < width:
                 return String("".join(chars), piece, False)
-            chars.append(_ESCAPED[piece] if byte == 0x5C else piece.decode())
+            chars.append(json.loads(b'"' + piece + b'"'))
         return String("".join(chars), b"", False)
 
     def escape_width(self) -> int:
-        return 6 if self.data[self.at : self.at + 2] == b"\\u" else 2
+        if self.data[self.at : self.at + 2] != b"\\u":
+            return 2
+        return 12 if re.match(rb"[dD][89abAB]", self.data[self.at + 2 : self.at + 4]) else 6
 
     def array(self) -> Array:
-        self.at += 1
-        self.space()
+        begun = self.opened(b"]")
         items: list[Node] = []
         while True:
-            if self.peek() == b"]" and not items:
+            if self.peek() == b"]" and not items and not begun:
                 self.at += 1
                 return Array((), False, True)
             node = self.value()
             if isinstance(node, Nothing):
-                return Array(tuple(items), bool(items), False)
+                return Array(tuple(items), bool(items) or begun, False)
             items.append(node)
             if self.at == len(self.data):
                 return Array(tuple(items), False, False)
@@ -187,16 +225,15 @@ class _Parser:
                 return Array(tuple(items), False, mark == b"]")
 
     def object(self) -> Object:
-        self.at += 1
-        self.space()
+        begun = self.opened(b"}")
         members: list[tuple[str, Node]] = []
         while True:
             first = self.peek()
-            if first == b"}" and not members:
+            if first == b"}" and not members and not begun:
                 self.at += 1
                 return Object((), None, False, True)
             if not first:
-                return Object(tuple(members), None, bool(members), False)
+                return Object(tuple(members), None, bool(members) or begun, False)
             if first != b'"':
                 raise _Reject
             key = self.string()
@@ -221,7 +258,13 @@ class _Parser:
         """Reads white space and then "," (with its own white space) or `end`; returns which, b"" where neither came."""
         self.space()
         mark = self.peek()
-        if mark not in (b"", b",", end):
+        if self.policy.indent is not None and mark == b"\n":
+            self.exactly(self.policy.line(self.depth - 1))
+            if self.peek() not in (b"", end):
+                raise _Reject
+            self.at += len(self.peek())
+            return end
+        if mark not in (b"", b",", end) or mark == end and self.policy.indent is not None:
             raise _Reject
         self.at += len(mark)
         if mark == b",":
@@ -256,6 +299,40 @@ def utf8_bounds(tip: bytes) -> tuple[int, int] | None:
     if least > greatest or 0xD800 <= least and greatest <= 0xDFFF:
         return None
     return least, greatest
+
+
+def _escaped(tip: bytes, policy: Policy) -> list[tuple[int, int]]:
+    """Ranges of the characters that have an escape which is `tip` or begins with it."""
+    found = [(code, code) for letter, code in _SHORT.items() if (b"\\" + letter).startswith(tip)]
+    if policy.escapes == "any" and b"\\/".startswith(tip):
+        found.append((0x2F, 0x2F))
+    digits = "[0-9a-fA-F]" if policy.escapes == "any" else "[0-9a-f]"
+    unit = rf"\\(?:u({digits}{{0,4}}))?"
+    match = re.fullmatch(rf"{unit}(?:{unit})?", tip.decode("latin-1"))
+    first, second = (match[1] or "", match[2] or "") if match else ("", "")
+    if match is None or tip.count(b"\\") == 2 and len(first) < 4:
+        return found
+    low, high = int(first.ljust(4, "0"), 16), int(first.ljust(4, "f"), 16)
+    allowed = [*_CONTROLS, *([(0x7F, 0x10FFFF)] if policy.ensure_ascii else [])]
+    allowed = [(0, 0x10FFFF)] if policy.escapes == "any" else allowed
+    named = [(low, min(high, 0xD7FF)), (max(low, 0xE000), high)] if len(tip) <= 6 else []
+    lead, last = max(low, 0xD800), min(high, 0xDBFF)
+    if len(tip) <= 6 and lead <= last:
+        named.append((0x10000 + (lead - 0xD800 << 10), 0x10000 + (last - 0xD800 << 10) + 0x3FF))
+    elif lead <= last and len(first) == 4:
+        trail, final = max(int(second.ljust(4, "0"), 16), 0xDC00), min(int(second.ljust(4, "f"), 16), 0xDFFF)
+        named.append(
+            (0x10000 + (lead - 0xD800 << 10) + trail - 0xDC00, 0x10000 + (lead - 0xD800 << 10) + final - 0xDC00)
+        )
+    both = [(max(a, c), min(b, d)) for a, b in named for c, d in allowed]
+    return found + [(a, b) for a, b in both if a <= b]
+
+
+def escaped_characters(tip: bytes, mentioned: set[str], policy: Policy) -> list[str]:
+    """As `next_characters`, for an escape that begins with `tip`."""
+    ranges = _escaped(tip, policy)
+    found = [c for c in mentioned if any(low <= ord(c) <= high for low, high in ranges)]
+    return found + [OTHER] * (len(found) < sum(high - low + 1 for low, high in ranges))
 
 
 def next_characters(tip: bytes, mentioned: set[str]) -> list[str]:

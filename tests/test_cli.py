@@ -78,14 +78,24 @@ def test_the_text_policy_can_be_chosen(schema: str, tmp_path: Path) -> None:
     swapped = written(tmp_path, "swapped.json", '{"age": 36, "name": "Ada"}')
     assert main(["validate", schema, "--instance", swapped]) == 1
     assert main(["validate", schema, "--property-order", "any", "--instance", swapped]) == 0
-    spaced = written(tmp_path, "spaced.json", '{"name": "Ada"}')
+    spaced = written(tmp_path, "spaced.json", '{"name":  "Ada"}')
     assert main(["validate", schema, "--whitespace", "compact", "--instance", spaced]) == 1
+    assert main(["validate", schema, "--max-whitespace", "1", "--instance", spaced]) == 1
+    assert main(["validate", schema, "--separators", ",", ":  ", "--instance", spaced]) == 0
+    lines = written(tmp_path, "lines.json", '{\n  "name": "\\u00e9"\n}')
+    assert main(["validate", schema, "--indent", "2", "--ensure-ascii", "--instance", lines]) == 0
+    assert main(["validate", schema, "--indent", "1", "--ensure-ascii", "--instance", lines]) == 1
+    assert main(["validate", schema, "--indent", "2", "--instance", lines]) == 1
+    unknown = written(tmp_path, "unknown.json", '{"format": "colour"}')
+    assert main(["validate", unknown]) == 0
+    assert main(["validate", unknown, "--unknown-format", "error"]) == 2
+    assert main(["validate", schema, "--separators", "a", ":", "--instance", spaced]) == 2
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"properties": {"a": {"format": "regex"}}}', "/properties/a"),
+        ('{"properties": {"a": {"pattern": "(a)\\\\1"}}}', "/properties/a"),
         ('{"type": "strin"}', "/type"),
         ('{"type": ', "JSON"),
         ("[1]", "schema"),

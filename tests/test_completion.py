@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import strategies
 from naive import Oracle
-from naive_texts import Policy, parse_prefix
+from naive_texts import parse_prefix
 from test_masks_oracle import POLICIES
 
 import maskwright as mw
@@ -44,11 +44,6 @@ def at(grammar: mw.CompiledGrammar, text: str | bytes) -> mw.GrammarMatcher:
     matcher = mw.GrammarMatcher(grammar)
     assert matcher.accept_string(text), text
     return matcher
-
-
-def options_of(policy: Policy) -> dict[str, Any]:
-    options: dict[str, Any] = {"whitespace": policy.whitespace, "max_whitespace": policy.max_whitespace}
-    return options if policy.separators is None else {**options, "separators": policy.separators}
 
 
 def walk(matcher: mw.GrammarMatcher, rng: random.Random, steps: int) -> Iterator[bytes]:
@@ -100,7 +95,7 @@ def test_no_search_over_configurations_finds_a_shorter_one(compiler: mw.GrammarC
         rng = random.Random(number)
         schema = strategies.build_schema(strategies.Rolled(rng), 1 + number % 3)
         try:
-            grammar = compiler.compile_json_schema(schema, **options_of(rng.choice(POLICIES)))
+            grammar = compiler.compile_json_schema(schema, **rng.choice(POLICIES).options)
         except mw.UnsatisfiableError:
             continue
         matcher = mw.GrammarMatcher(grammar)
@@ -145,7 +140,7 @@ def test_the_oracle_knows_no_shorter_one(compiler: mw.GrammarCompiler) -> None:
         policy = rng.choice(POLICIES)
         oracle = Oracle(schema, policy)
         try:
-            grammar = compiler.compile_json_schema(schema, **options_of(policy))
+            grammar = compiler.compile_json_schema(schema, **policy.options)
         except mw.UnsatisfiableError:
             continue
         matcher = mw.GrammarMatcher(grammar)

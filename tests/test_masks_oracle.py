@@ -31,6 +31,14 @@ POLICIES = (
     Policy("flexible", 32, distinct=False),
     Policy(separators=(", ", ": "), distinct=False),
 )
+SPELLINGS = (
+    Policy(indent=0, distinct=False),
+    Policy(indent=2, distinct=False),
+    Policy(indent=1, separators=(", ", ":"), distinct=False),
+    Policy("compact", ensure_ascii=True, distinct=False),
+    Policy("compact", escapes="any", distinct=False),
+    Policy("compact", escapes="any", ensure_ascii=True, distinct=False),
+)
 
 
 def compile_schema(schema: Any, vocabulary: Vocabulary, policy: Policy) -> mw.CompiledGrammar:
@@ -40,10 +48,7 @@ def compile_schema(schema: Any, vocabulary: Vocabulary, policy: Policy) -> mw.Co
         special_token_ids=vocabulary.special,
         vocab_size=vocabulary.size,
     )
-    options: dict[str, Any] = {"whitespace": policy.whitespace, "max_whitespace": policy.max_whitespace}
-    if policy.separators is not None:
-        options["separators"] = policy.separators
-    return mw.GrammarCompiler(info, cache_enabled=False).compile_json_schema(schema, **options)
+    return mw.GrammarCompiler(info, cache_enabled=False).compile_json_schema(schema, **policy.options)
 
 
 def mask_of(matcher: mw.GrammarMatcher, size: int) -> set[int]:
@@ -141,10 +146,12 @@ def difference(
 
 
 @st.composite
-def cases(draw: Any, depth: int, every_byte: bool) -> tuple[Any, Vocabulary, Policy, random.Random]:
+def cases(
+    draw: Any, depth: int, every_byte: bool, policies: tuple[Policy, ...] = POLICIES
+) -> tuple[Any, Vocabulary, Policy, random.Random]:
     schema = draw(strategies.schemas(depth))
     vocabulary = draw(strategies.vocabularies(schema, every_byte))
-    return schema, vocabulary, draw(st.sampled_from(POLICIES)), random.Random(draw(st.integers(0, 2**32 - 1)))
+    return schema, vocabulary, draw(st.sampled_from(policies)), random.Random(draw(st.integers(0, 2**32 - 1)))
 
 
 @settings(max_examples=700, derandomize=True, deadline=None, suppress_health_check=CHECKS)
@@ -162,6 +169,12 @@ def test_masks_of_nested_schemas(case: tuple[Any, Vocabulary, Policy, random.Ran
 @settings(max_examples=100, derandomize=True, deadline=None, suppress_health_check=CHECKS)
 @given(cases(depth=2, every_byte=True))
 def test_masks_over_every_byte(case: tuple[Any, Vocabulary, Policy, random.Random]) -> None:
+    check_masks(*case)
+
+
+@settings(max_examples=150, derandomize=True, deadline=None, suppress_health_check=CHECKS)
+@given(cases(depth=2, every_byte=True, policies=SPELLINGS))
+def test_masks_of_other_spellings(case: tuple[Any, Vocabulary, Policy, random.Random]) -> None:
     check_masks(*case)
 
 
