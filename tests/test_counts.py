@@ -50,7 +50,10 @@ def read(matcher: mw.GrammarMatcher, text: str) -> int:
              "minContains": 1},
             ['[1]', '[1,"a"]'], ["[]", "[2"],
         ),
-        ({"type": "array", "not": {"prefixItems": [{}], "items": ONE}, "maxItems": 2}, ["[1,2]", "[1,3]"], ["[1]", "[1,1]", "[1,1,"]),
+        (
+            {"type": "array", "not": {"prefixItems": [{}], "items": ONE}, "maxItems": 2},
+            ["[1,2]", "[1,3]"], ["[1]", "[1,1]", "[1,1,"],
+        ),
         # Members: keys that may still come, and how many.
         (
             {"properties": {"a": {}, "b": {}}, "additionalProperties": False, "type": "object",
