@@ -1,8 +1,9 @@
 """States of arrays.
 
-What matters of an array so far is how many items it has and which shapes are alive. The number of items is cut at the
-counts where something changes (the end of a prefix, a lower or an upper bound); between two cuts one set of states
-serves, and the register counts down to the next cut. So `maxItems: 100000` costs as many states as `maxItems: 10`.
+What matters of an array so far is how many items it has, which shapes are alive, and how far their counts are met. The
+number of items is cut at the numbers where something changes (the end of a prefix, a lower or an upper bound, what is left
+for a count); between two cuts one set of states serves, and the register counts down to the next cut. So
+`maxItems: 100000` costs as many states as `maxItems: 10`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from maskwright.compile.automaton import Edge, Private
+from maskwright.compile.counts import Counts, Standing, Tally, is_open
 from maskwright.compile.goals import Asked, Labels, Term, ask
 from maskwright.grammars import boolean
 from maskwright.grammars.boolean import Bool
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ArrayFrame"]
 
-Alive = frozenset[ArrayShape]
-
 
 class ArrayFrame:
     """Arrays that satisfy `must`, a positive expression over ArrayShape, and report on `observed` as they close."""
@@ -34,11 +34,14 @@ class ArrayFrame:
         self.states, self.observed, self.labels, self.depth = states, observed, labels, depth
         self.terms = states.terms(must)
         shapes = dict.fromkeys(shape for formula in (must, *observed) for shape in boolean.leaves(formula))
-        self.shapes: Alive = frozenset(shapes)
+        self.shapes = frozenset(shapes)
         self.ordered = tuple(shapes)
         """The shapes in the order of the schema; sets of them have none."""
+        self.counts = {shape: shape.counted for shape in shapes if shape.counted is not None}
+        """What the counting shapes count; in the order of a tally."""
         self._longest: dict[Term, int | None] = {}
-        self._states: dict[tuple[str, int, Alive], int] = {}
+        self._needs: dict[Term, _Needs] = {}
+        self._states: dict[tuple[str, int, Standing], int] = {}
 
     @cached_property
     def cuts(self) -> list[int]:
@@ -49,7 +52,12 @@ class ArrayFrame:
             cuts.add(shape.min_items)
             if shape.max_items is not None:
                 cuts.update((shape.max_items, shape.max_items + 1))
-        cuts.update(longest for term in self.terms if (longest := self.longest(term)) is not None)
+        for term in self.terms:
+            longest, needs = self.longest(term), self._needs_of(term)
+            if longest is not None:
+                cuts.add(longest)
+            if needs is not None:
+                cuts.update(needs.cuts(longest))
         return sorted(cuts)
 
     def longest(self, term: Term) -> int | None:
@@ -65,7 +73,7 @@ class ArrayFrame:
         longest = min((shape.max_items for shape in term if shape.max_items is not None), default=None)
         prefix = max((len(shape.prefix) for shape in term), default=0)
         for index in range(prefix if longest is None else min(prefix, longest)):
-            if not self.states.satisfiable(boolean.all_of(_question(shape, index) for shape in term)):
+            if not self.states.satisfiable(boolean.all_of(_item(shape, index) for shape in term)):
                 return index
         if longest is not None and longest <= prefix:
             return longest
@@ -73,99 +81,181 @@ class ArrayFrame:
             return prefix
         return longest
 
-    def _viable(self, count: int, alive: Alive) -> list[Term]:
+    def _needs_of(self, term: Term) -> _Needs | None:
+        """What the counts of a term need; None where it counts nothing."""
+        if self.counts.keys().isdisjoint(term):
+            return None
+        found = self._needs.get(term)
+        if found is None:
+            found = _Needs(self, term)
+            if self.states.settled:
+                self._needs[term] = found
+        return found
+
+    def _viable(self, count: int, standing: Standing) -> list[Term]:
         """The terms that can still hold of an array with `count` good items."""
         found = []
         for term in self.terms:
-            if not term <= alive:
+            if not term <= standing.alive:
                 continue
             longest = self.longest(term)
-            if longest is None or (count <= longest and all(shape.min_items <= longest for shape in term)):
+            if longest is not None and (count > longest or any(shape.min_items > longest for shape in term)):
+                continue
+            needs = self._needs_of(term) if self.counts else None
+            if needs is None or needs.viable(count, needs.part(standing.tally), longest):
                 found.append(term)
         return found
 
+    @property
+    def _start(self) -> Standing:
+        return Standing(self.shapes, (0,) * len(self.counts))
+
     def possible(self) -> bool:
         """Whether any array satisfies the frame."""
-        return bool(self._viable(0, self.shapes))
+        return bool(self._viable(0, self._start))
 
     def opened(self) -> int:
         """The state after `[`."""
-        return self._state("open", 0, self.shapes)
+        return self._state("open", 0, self._start)
 
-    def _state(self, kind: str, cut: int, alive: Alive) -> int:
+    def _state(self, kind: str, cut: int, standing: Standing) -> int:
         """The state of a kind ("open", "after", "again") between cuts[cut] and the next one.
 
         "open" follows `[`; "after" follows the item that reached the cut, and sets the register; "again" follows a
         later item, and counts.
         """
-        key = (kind, cut, self._relevant(self.cuts[cut], alive))
+        key = (kind, cut, self._relevant(self.cuts[cut], standing))
         found = self._states.get(key)
         if found is None:
             found = self._states[key] = self.states.automaton.allocate(1, _ArrayState(self, *key))
         return found
 
-    def item_end(self, cut: int, alive: Alive) -> int:
+    def item_end(self, cut: int, standing: Standing) -> int:
         """The state after an item that began between cuts[cut] and the next one."""
         step = cut + 1 < len(self.cuts) and self.cuts[cut + 1] == self.cuts[cut] + 1
-        return self._state("after", cut + 1, alive) if step else self._state("again", cut, alive)
+        return self._state("after", cut + 1, standing) if step else self._state("again", cut, standing)
 
-    def _relevant(self, count: int, alive: Alive) -> Alive:
+    def _relevant(self, count: int, standing: Standing) -> Standing:
         """The shapes that can still make a difference."""
-        keep = {shape for term in self._viable(count, alive) for shape in term}
+        keep = {shape for term in self._viable(count, standing) for shape in term}
         for formula in self.observed:
-            keep.update(alive.intersection(boolean.leaves(formula)))
-        return frozenset(keep)
+            keep.update(standing.alive.intersection(boolean.leaves(formula)))
+        return standing.only(frozenset(keep), self.counts)
 
-    def ask(self, cut: int, alive: Alive) -> Asked | None:
+    def ask(self, cut: int, standing: Standing) -> Asked | None:
         """What the next item must be."""
-        count = self.cuts[cut]
-        terms = [
-            term for term in self._viable(count, alive) if (longest := self.longest(term)) is None or count < longest
-        ]
-        questions = {shape: _question(shape, count) for shape in self.ordered if shape in alive}
-        return ask(terms, questions, self.states.satisfiable)
+        index = self.cuts[cut]
+        asked = {shape: _question(shape, index) for shape in self.ordered if shape in standing.alive}
+        demands = dict[Term, Bool]()
+        for term in self._viable(index, standing):
+            longest = self.longest(term)
+            if longest is None or index < longest:
+                demands[term] = boolean.all_of(question for shape, question in asked.items() if shape in term)
+                needs = self._needs_of(term) if self.counts else None
+                if needs is not None:
+                    demand = needs.demand(index, needs.part(standing.tally), longest)
+                    demands[term] = boolean.all_of((demands[term], demand))
+        counted = {
+            place: count.child
+            for place, (shape, count) in enumerate(self.counts.items())
+            if shape in standing.alive and index >= len(shape.prefix) and is_open(count, standing.tally[place])
+        }
+        return ask(demands, {**asked, **counted}, self.states.satisfiable)
 
-    def closing(self, cut: int, alive: Alive) -> list[Edge]:
+    def closing(self, cut: int, standing: Standing) -> list[Edge]:
         """`]`, where the array may close."""
-        count = self.cuts[cut]
-        if not any(all(shape.min_items <= count for shape in term) for term in self._viable(count, alive)):
+        count, alive = self.cuts[cut], standing.alive
+        done = {shape for shape in alive if shape.min_items <= count}
+        for number, (shape, counted) in zip(standing.tally, self.counts.items(), strict=True):
+            if number < counted.least:
+                done.discard(shape)
+        if not any(term <= done for term in self.terms):
             return []
-        outcome = tuple(
-            boolean.evaluate(formula, lambda shape: shape in alive and shape.min_items <= count)
-            for formula in self.observed
-        )
+        outcome = tuple(boolean.evaluate(formula, done.__contains__) for formula in self.observed)
         return [(0x5D, 0x5D, self.states.automaton.end(self.labels.number(outcome)))]
+
+
+class _Needs:
+    """What the counts of one term still need, in items.
+
+    Attributes:
+        places: those of the term's counting shapes in a tally of the frame.
+    """
+
+    def __init__(self, frame: ArrayFrame, term: Term) -> None:
+        counting = [(place, shape) for place, shape in enumerate(frame.counts) if shape in term]
+        self.places = tuple(place for place, _ in counting)
+        self._starts = [len(shape.prefix) for _, shape in counting]
+        self._counts = counts = Counts([frame.counts[shape] for _, shape in counting])
+        self._shortest = max(shape.min_items for shape in term)
+        prefix = max(len(shape.prefix) for shape in term)
+        shapes = [shape for shape in frame.ordered if shape in term]
+        options = [
+            counts.options(
+                boolean.all_of(_item(shape, index) for shape in shapes), self._counting(index), frame.states.satisfiable
+            )
+            for index in range(prefix + 1)
+        ]
+        ended, tables = counts.ended(), [counts.repeated(options[-1])]
+        for index in reversed(range(prefix)):
+            tables.append(counts.followed(options[index], tables[-1], ended))
+        self._tables = tables[::-1]
+
+    def _counting(self, index: int) -> list[int]:
+        """The counts that the item at `index` matters for."""
+        return [number for number, start in enumerate(self._starts) if index >= start]
+
+    def part(self, tally: Tally) -> Tally:
+        """The term's part of a tally of the frame."""
+        return tuple(tally[place] for place in self.places)
+
+    def viable(self, count: int, tally: Tally, longest: int | None) -> bool:
+        """Whether an array with `count` items can be completed to one of at most `longest`."""
+        lengths = self._tables[min(count, len(self._tables) - 1)][tally]
+        return lengths.meet(self._shortest - count, None if longest is None else longest - count)
+
+    def demand(self, index: int, tally: Tally, longest: int | None) -> Bool:
+        """What the counts demand of the item at `index`."""
+        return self._counts.demand(tally, self._counting(index), lambda after: self.viable(index + 1, after, longest))
+
+    def cuts(self, longest: int | None) -> set[int]:
+        """The numbers of items beyond the prefixes at which `viable` or `demand` changes: near the bounds."""
+        reach = max(lengths.reach for lengths in self._tables[-1].values())
+        found = set(range(max(self._shortest - reach - 1, 0), self._shortest + 1))
+        if longest is not None:
+            found.update(range(max(longest - reach - 1, 0), longest + 2))
+        return found
 
 
 class _ArrayState(Private):
     """Owner of one state of an array frame (see ArrayFrame._state)."""
 
-    __slots__ = ("alive", "cut", "frame", "kind")
+    __slots__ = ("cut", "frame", "kind", "standing")
 
-    def __init__(self, frame: ArrayFrame, kind: str, cut: int, alive: Alive) -> None:
-        self.frame, self.kind, self.cut, self.alive = frame, kind, cut, alive
+    def __init__(self, frame: ArrayFrame, kind: str, cut: int, standing: Standing) -> None:
+        self.frame, self.kind, self.cut, self.standing = frame, kind, cut, standing
 
     def lower(self, index: int, state: int) -> None:
-        frame, cut, alive = self.frame, self.cut, self.alive
+        frame, cut, standing = self.frame, self.cut, self.standing
         lowering, automaton = frame.states.lowering, frame.states.automaton
         bounded = cut + 1 < len(frame.cuts)
         width = frame.cuts[cut + 1] - frame.cuts[cut] if bounded else 0
-        asked = frame.ask(cut, alive)
-        closing = frame.closing(cut, alive)
+        asked = frame.ask(cut, standing)
+        closing = frame.closing(cut, standing)
         if closing:
             automaton.require(b"]")
         call = 0
         if asked is not None:
             entry, labels = frame.states.entry(asked.goal, lowering.deeper(frame.depth))
             if asked.questions:
-                block = automaton.allocate(labels.capacity, _AfterItem(frame, cut, asked, labels))
+                block = automaton.allocate(labels.capacity, _AfterItem(frame, cut, standing, asked, labels))
             else:
-                block = frame.item_end(cut, asked.certain)
+                block = frame.item_end(cut, standing.after(asked.certain, frame.counts))
             call = automaton.tables.add_call(entry, block, False)
         op, argument = L.OP_NONE, 0
         if self.kind == "again" and bounded:
             # With a width of one the next item has already reached the next cut: item_end goes there directly.
-            op, argument = L.OP_COUNT, frame._state("after", cut + 1, alive)
+            op, argument = L.OP_COUNT, frame._state("after", cut + 1, standing)
         elif bounded and width > 1:
             op, argument = L.OP_SET, width
         elif bounded or cut > 0:
@@ -183,14 +273,15 @@ class _ArrayState(Private):
 class _AfterItem(Private):
     """Owner of the states after an item, one a label of the item."""
 
-    __slots__ = ("asked", "cut", "frame", "labels")
+    __slots__ = ("asked", "cut", "frame", "labels", "standing")
 
-    def __init__(self, frame: ArrayFrame, cut: int, asked: Asked, labels: Labels) -> None:
-        self.frame, self.cut, self.asked, self.labels = frame, cut, asked, labels
+    def __init__(self, frame: ArrayFrame, cut: int, standing: Standing, asked: Asked, labels: Labels) -> None:
+        self.frame, self.cut, self.standing, self.asked, self.labels = frame, cut, standing, asked, labels
 
     def lower(self, index: int, state: int) -> None:
-        automaton = self.frame.states.automaton
-        target = self.frame.item_end(self.cut, self.asked.alive(self.labels.outcomes[index]))
+        frame, automaton = self.frame, self.frame.states.automaton
+        holding = self.asked.holding(self.labels.outcomes[index])
+        target = frame.item_end(self.cut, self.standing.after(holding, frame.counts))
         automaton.lower(target)
         automaton.tables.set_alias(state, target)
 
@@ -199,4 +290,9 @@ def _question(shape: ArrayShape, index: int) -> Bool:
     """What a shape asks of the item number `index`."""
     if shape.max_items is not None and index >= shape.max_items:
         return boolean.FALSE
+    return _item(shape, index)
+
+
+def _item(shape: ArrayShape, index: int) -> Bool:
+    """As `_question`, but for the bound on the number of items."""
     return shape.prefix[index] if index < len(shape.prefix) else shape.rest

@@ -10,7 +10,7 @@ hold together. A term is viable while all of its shapes can still be satisfied; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,51 +92,52 @@ def terms_of(formula: Bool) -> tuple[Term, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question to a child value, and how its answer changes which shapes are alive."""
+    """A question to a child value, and what its answer tells the container.
+
+    Its *subjects* are whatever asks something of the child: a shape (is it still alive?) or the count of one (is the child
+    one of those that are counted?).
+    """
 
     goal: Goal
-    certain: frozenset[Any]  # shapes that hold of every value the goal admits
-    questions: tuple[tuple[Bool, tuple[Any, ...]], ...]  # an observed expression, the shapes that it decides
+    certain: frozenset[Any]  # subjects that hold of every value the goal admits
+    questions: tuple[tuple[Bool, tuple[Any, ...]], ...]  # an observed expression, the subjects that it decides
 
-    def alive(self, outcome: tuple[bool, ...]) -> frozenset[Any]:
-        """The shapes still alive after an outcome (one truth value a question)."""
-        alive = set(self.certain)
-        for truth, (_, shapes) in zip(outcome, self.questions, strict=True):
+    def holding(self, outcome: tuple[bool, ...]) -> frozenset[Any]:
+        """The subjects that hold after an outcome (one truth value a question)."""
+        found = set(self.certain)
+        for truth, (_, subjects) in zip(outcome, self.questions, strict=True):
             if truth:
-                alive.update(shapes)
-        return frozenset(alive)
+                found.update(subjects)
+        return frozenset(found)
 
 
-def ask(terms: Iterable[Term], questions: Mapping[Any, Bool], satisfiable: Callable[[Bool], bool]) -> Asked | None:
-    """What to demand of the next child so that one of `terms` survives; None when no value can.
+def ask(
+    demands: Mapping[Term, Bool], questions: Mapping[Any, Bool], satisfiable: Callable[[Bool], bool]
+) -> Asked | None:
+    """What to demand of the next child so that some term survives; None when no value can.
 
     Args:
-        terms: the terms that could go on after one more child.
-        questions: for every shape that is alive, what it asks of the child; in the order of the shapes, which is that of
-            the child's properties.
+        demands: for each term that could go on after one more child, what the child must be then; at least what all shapes
+            of the term ask of it.
+        questions: for every subject that matters, what it asks of the child.
         satisfiable: whether some value satisfies an expression.
     """
-    kept, demands = [], []
-    for term in terms:
-        demand = boolean.all_of(question for shape, question in questions.items() if shape in term)
-        if satisfiable(demand):
-            kept.append(term)
-            demands.append(demand)
+    kept = [(term, demand) for term, demand in demands.items() if satisfiable(demand)]
     if not kept:
         return None
-    must = boolean.any_of(demands)
-    certain = set(frozenset.intersection(*kept)) if must.kind != "true" else set()
-    known = {questions[shape] for shape in certain}
-    if must.kind == "leaf":
-        known.add(must)
+    must = boolean.any_of(demand for _, demand in kept)
+    certain = set(frozenset.intersection(*(term for term, _ in kept)))
+    certain.intersection_update(questions)
+    facts = {questions[subject] for subject in certain}
+    facts.update((must, *must.args) if must.kind == "and" else (must,))
     open_: dict[Bool, list[Any]] = {}
-    for shape, question in questions.items():
-        if shape in certain or question.kind == "true" or question in known:
-            certain.add(shape)
-        elif question.kind != "false":
-            open_.setdefault(question, []).append(shape)
+    for subject, question in questions.items():
+        if subject in certain or question.kind == "true" or question in facts:
+            certain.add(subject)
+        elif question.kind != "false" and boolean.negate(question) not in facts:
+            open_.setdefault(question, []).append(subject)
     return Asked(
         Goal(must, tuple(open_)),
         frozenset(certain),
-        tuple((question, tuple(shapes)) for question, shapes in open_.items()),
+        tuple((question, tuple(subjects)) for question, subjects in open_.items()),
     )

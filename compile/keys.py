@@ -9,7 +9,7 @@ key but these" needs no complement. The result code of a key is the number of it
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from maskwright.compile.texts import Parts, TextStates, derive
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from maskwright.compile.lowering import Lowering
     from maskwright.compile.values import GrammarStates
 
-__all__ = ["KeyClass", "KeyClasses", "question_of"]
+__all__ = ["KeyClass", "KeyClasses", "is_counted", "question_of"]
 
 _MAX_CLASSES = 64
 
@@ -37,10 +37,22 @@ class KeyClass:
         number: its result code.
         language: its keys.
         questions: what each shape asks of their values.
+        matched: the patterns and languages of names that match them.
     """
 
-    def __init__(self, number: int, language: Regex, questions: Mapping[ObjectShape, Bool]) -> None:
-        self.number, self.language, self.questions = number, language, questions
+    def __init__(
+        self, number: int, language: Regex, questions: Mapping[ObjectShape, Bool], matched: frozenset[Regex]
+    ) -> None:
+        self.number, self.language, self.questions, self.matched = number, language, questions, matched
+
+    def is_counted(self, shape: ObjectShape) -> bool:
+        """Whether a counting shape looks at the values of these keys."""
+        return not any(pattern in self.matched for pattern, _ in shape.patterns)
+
+
+def is_counted(shape: ObjectShape, properties: Mapping[str, Bool], key: str) -> bool:
+    """Whether a counting shape looks at the value of the key `key`."""
+    return key not in properties and not any(regular.matches(pattern, key) for pattern, _ in shape.patterns)
 
 
 def question_of(shape: ObjectShape, properties: Mapping[str, Bool], key: str) -> Bool:
@@ -62,16 +74,27 @@ class KeyClasses:
             if shape.names != regular.ANY_STRING:
                 languages[shape.names] = None
             languages.update(dict.fromkeys(pattern for pattern, _ in shape.patterns))
-        self.free = not languages
-        """No pattern and no language of names: all other keys are one class, and named ones need not be taken out."""
-        self.others = self._split(shapes, list(languages))
+        split = self._split(languages)
+        self.free = len(split) == 1
+        """No pattern or language of names tells other keys apart: they are one class, and named ones need not be taken
+        out."""
+        self.others = [
+            KeyClass(
+                number,
+                regular.ANY_STRING if self.free else language,
+                {shape: _question(shape, matched) for shape in shapes},
+                matched,
+            )
+            for number, (language, matched) in enumerate(split)
+        ]
         self._words: Words | None = None
         self._texts: dict[tuple[int, ...], TextStates] = {}
         self._starts: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
 
-    def _split(self, shapes: Sequence[ObjectShape], languages: list[Regex]) -> list[KeyClass]:
-        if self.free:
-            return [KeyClass(0, regular.ANY_STRING, {shape: shape.additional for shape in shapes})]
+    def _split(self, languages: Iterable[Regex]) -> list[tuple[Regex, frozenset[Regex]]]:
+        """The keys without a name, parted by which of `languages` match them."""
+        if not languages:
+            return [(regular.ANY_STRING, frozenset())]
         unnamed = regular.complement(regular.words(self.names)) if self.names else regular.ANY_STRING
         found: list[tuple[Regex, frozenset[Regex]]] = [(unnamed, frozenset())]
         for language in languages:
@@ -86,10 +109,7 @@ class KeyClasses:
             found = finer
             if len(found) > _MAX_CLASSES:
                 raise LimitExceeded("max_key_classes", len(found), _MAX_CLASSES, what="classes of keys of one object")
-        return [
-            KeyClass(number, language, {shape: _question(shape, matched) for shape in shapes})
-            for number, (language, matched) in enumerate(found)
-        ]
+        return found
 
     def start(self, states: GrammarStates, numbers: Sequence[int], others: Sequence[KeyClass]) -> int:
         """The state after the opening quote of a key: one of the named keys `numbers`, or of the classes `others`."""

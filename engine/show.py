@@ -17,7 +17,7 @@ from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.grammars import boolean, ir, regular
 from maskwright.grammars.boolean import Bool
 from maskwright.grammars.errors import MatcherError
-from maskwright.grammars.ir import ArrayShape, ObjectShape, Value
+from maskwright.grammars.ir import ArrayShape, Count, ObjectShape, Value
 from maskwright.grammars.json_schema import load_schema
 from maskwright.grammars.number_descriptions import describe_numbers
 from maskwright.grammars.options import SchemaOptions
@@ -81,6 +81,7 @@ def _leaf(label: str, payload: Any, depth: int) -> Iterator[str]:
         for index, item in enumerate(payload.prefix):
             yield from _indented(_expression(f"[{index}] ", item, depth))
         yield from _indented(_expression("[...] " if payload.prefix else "[each] ", payload.rest, depth))
+        yield from _counted("of [...] " if payload.prefix else "", payload.counted, depth)
     elif isinstance(payload, ObjectShape):
         yield f"{label}{_bounds('members', payload.min_properties, payload.max_properties)}"
         named = {key for key, _ in payload.properties}
@@ -93,12 +94,18 @@ def _leaf(label: str, payload: Any, depth: int) -> Iterator[str]:
         if missing:
             yield f"  required as well: {', '.join(missing)}"
         yield from _indented(_expression("other keys: ", payload.additional, depth))
+        yield from _counted("of other keys " if payload.properties or payload.patterns else "", payload.counted, depth)
         if payload.names != regular.ANY_STRING:
             yield f"  every key in {_shortened(payload.names)}"
     else:
         yield f"{label}schema {payload.pointer or '(root)'}"
         if depth > 0:
             yield from _indented(value_lines(payload.expand(), depth - 1))
+
+
+def _counted(where: str, count: Count | None, depth: int) -> Iterator[str]:
+    if count is not None:
+        yield from _indented(_expression(f"{where}{_bounds('times', count.least, count.most)} ", count.child, depth))
 
 
 def _bounds(what: str, low: int, high: int | None) -> str:

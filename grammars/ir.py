@@ -10,6 +10,9 @@ A JSON value language is kept apart by JSON type, and each part is closed under 
 
 Children of shapes are not Values but expressions over *schemas* (objects with `expand() -> Value`), so that nothing is
 expanded before the parser can reach it and recursion costs nothing.
+
+A shape says what all items or members are like, and may count some of them (`Count`). What it counts closes the shapes
+under negation, too: not all items are S when at least one is not, and fewer than two are S when at most one is.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ __all__ = [
     "OBJECT",
     "TRUE_LITERAL",
     "ArrayShape",
+    "Count",
     "ObjectShape",
     "Schema",
     "Value",
@@ -57,6 +61,21 @@ class Schema(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Count:
+    """At least `least` and at most `most` (None: any number) of some children satisfy `child`.
+
+    Attributes:
+        child: expression over Schema.
+        least: 0 only where `most` is given.
+        most: at least 1: "none at all" is what all children are like.
+    """
+
+    child: Bool
+    least: int = 1
+    most: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ArrayShape:
     """Arrays whose item i satisfies prefix[i], or rest beyond it, with bounds on the number of items.
 
@@ -64,12 +83,14 @@ class ArrayShape:
         prefix: expressions over Schema, one an index.
         rest: expression over Schema for every later item; boolean.FALSE forbids later items.
         min_items, max_items: inclusive; max_items None is unbounded.
+        counted: how many of the items that `rest` speaks of are such; None does not count.
     """
 
     prefix: tuple[Bool, ...] = ()
     rest: Bool = boolean.TRUE
     min_items: int = 0
     max_items: int | None = None
+    counted: Count | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +107,7 @@ class ObjectShape:
         required: keys that must occur, in schema order.
         min_properties, max_properties: inclusive; None is unbounded.
         names: the language that every key must be in.
+        counted: how many of the members that `additional` speaks of are such; None does not count.
     """
 
     properties: tuple[tuple[str, Bool], ...] = ()
@@ -95,6 +117,7 @@ class ObjectShape:
     min_properties: int = 0
     max_properties: int | None = None
     names: Regex = regular.ANY_STRING
+    counted: Count | None = None
 
 
 ARRAY = boolean.leaf(ArrayShape())  # any array

@@ -1,11 +1,12 @@
-"""`items`, `prefixItems`, `additionalItems`, `minItems` and `maxItems`."""
+"""`items`, `prefixItems`, `additionalItems`, `minItems`, `maxItems`, and `contains` with its bounds."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from maskwright.grammars.boolean import TRUE, Bool, leaf
+from maskwright.grammars.boolean import TRUE, Bool, all_of, leaf
 from maskwright.grammars.ir import ArrayShape
+from maskwright.grammars.shapes import items_counted
 
 if TYPE_CHECKING:
     from maskwright.grammars.schema_document import Schema
@@ -27,4 +28,11 @@ def array_shape(schema: Schema) -> Bool:
         int(schema.get("minItems", 0)),
         None if most is None else int(most),
     )
-    return TRUE if shape == _ANY else leaf(shape)
+    plain = TRUE if shape == _ANY else leaf(shape)
+    contents = schema.get("contains")
+    return plain if contents is None else all_of((plain, _containing(schema, contents)))
+
+
+def _containing(schema: Schema, contents: Any) -> Bool:
+    least, most = schema.get("minContains", 1), schema.get("maxContains")
+    return items_counted(0, schema.child(contents), int(least), None if most is None else int(most))

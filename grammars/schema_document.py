@@ -1,8 +1,8 @@
 """One schema being loaded: every subschema that can be reached, checked at once and expanded when asked for.
 
 Loading visits each reachable subschema once, with one table look-up a keyword (schema_keywords). Nothing is expanded
-then, but for the schemas that negate something (`not`, `oneOf`, `if`): whether a negation of containers can be enforced
-shows only in its expansion, and a schema that cannot be enforced is refused while it is loaded.
+then, but for the schemas that negate something (`not`, `oneOf`, `if`): whether that stays within the budgets shows only
+in its expansion, and a schema that cannot be enforced is refused while it is loaded.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ from maskwright.grammars.schema_numbers import number_language
 from maskwright.grammars.schema_objects import object_shape
 from maskwright.grammars.schema_references import References, Scope
 from maskwright.grammars.schema_strings import string_language
-from maskwright.grammars.values import Algebra, Inexpressible, Pending
+from maskwright.grammars.values import Algebra, Pending
 
 __all__ = ["Document", "Schema"]
 
+_NEEDING = ("minItems", "contains", "required", "minProperties")  # what the empty array or object may lack
 MAX_SAME_INSTANCE_DEPTH = 100  # allOf in anyOf in $ref in ... before any child is reached
 
 
@@ -81,7 +82,7 @@ class Schema:
         if not self.types or self.families & ~(ARRAYS | OBJECTS) or self.here:
             return False
         contents = self.contents
-        return not (contents.get("minItems") or contents.get("required") or contents.get("minProperties"))
+        return not any(contents.get(key) for key in _NEEDING)
 
     # What the checkers of schema_keywords call
 
@@ -143,12 +144,8 @@ class Schema:
         self.document.early[self] = None
 
     def refuse(self, key: str, reason: str) -> None:
-        """Refuses a keyword whose value no expansion looks at, or notes that it is left out."""
-        self.leave_out(key, UnsupportedError(reason))
-
-    def leave_out(self, key: str, error: UnsupportedError) -> None:
-        """Raises `error` as one of keyword `key`; under on_unsupported="warn", notes it and drops the keyword."""
-        self.document.leave_out(error, key, f"{self.pointer}/{key}")
+        """Refuses the keyword `key`; under on_unsupported="warn", notes it and drops the keyword."""
+        self.document.leave_out(UnsupportedError(reason), key, f"{self.pointer}/{key}")
         self.dropped |= {key}
 
     # What the expansion of families calls
@@ -207,10 +204,6 @@ class Schema:
                 self._pending = False
         return self._value
 
-    def forget(self) -> None:
-        """Has the next `expand` begin anew."""
-        self._value = None
-
 
 def _expand(schema: Schema) -> Value:
     families, types, document = schema.families, schema.types, schema.document
@@ -245,7 +238,6 @@ class Document:
         numbers: the language of all numbers under the text policy.
         warnings: what was left out or read leniently, each beginning with its pointer.
         early: the schemas that negate something, in order of visit.
-        negations: (schema, keyword, value so far) for each negation that was written positively.
     """
 
     def __init__(self, contents: Any, options: SchemaOptions) -> None:
@@ -255,7 +247,6 @@ class Document:
         self.algebra = Algebra(self.numbers)
         self.warnings = self.references.warnings
         self.early: dict[Schema, None] = {}
-        self.negations: list[tuple[Schema, str, Value]] = []
         self._pending: list[Schema] = []
         self._schemas: list[Schema] = []
         self._plain: dict[int, Bool] = {}
@@ -273,7 +264,8 @@ class Document:
         while self._pending:
             self._pending.pop().check()
         self._check_loops()
-        self._judge()
+        for schema in self.early:
+            schema.expand()
         self.algebra.renew()
         return root.expression
 
@@ -408,23 +400,3 @@ class Document:
                 reason = "names cannot be described by the schema of their own object"
                 raise UnsupportedError(reason, keyword=key, pointer=f"{schema.pointer}/{key}")
         raise InvalidError(f"references form an infinite loop: {way}", pointer=f"{again.pointer}/{loop[0][1]}")
-
-    def _judge(self) -> None:
-        """Expands what negates something, so that what cannot be enforced is found now."""
-        while not self._all_enforceable():
-            # A keyword was left out with a warning: whatever was expanded may have used it.
-            self.algebra = Algebra(self.numbers)
-            for schema in self._schemas:
-                schema.forget()
-
-    def _all_enforceable(self) -> bool:
-        self.negations.clear()
-        for schema in self.early:
-            schema.expand()
-        for schema, key, value in self.negations:
-            try:
-                self.algebra.check(value)
-            except Inexpressible as error:
-                schema.leave_out(key, error)
-                return False
-        return True

@@ -59,6 +59,7 @@ TYPES: Mapping[str, int] = MappingProxyType({
 STRINGS, NUMBERS, ARRAYS, OBJECTS, VALUES, LOGIC, REFERENCE = (1 << bit for bit in range(7))
 
 MAX_COUNT = 2**53  # of characters, items or members
+MAX_COUNTED = 10_000  # of items that satisfy `contains`; each number is a state
 MAX_CONSTANT_DEPTH = 200  # containers within containers in one `const` or member of `enum`
 
 Check = Callable[["Schema", str, Any], None]
@@ -156,6 +157,13 @@ def _count(schema: Schema, key: str, value: Any) -> None:
     if value > MAX_COUNT:
         hint = "use a smaller number"
         raise LimitExceeded("count", value, MAX_COUNT, pointer=f"{schema.pointer}/{key}", hint=hint)
+
+
+def _small_count(schema: Schema, key: str, value: Any) -> None:
+    _count(schema, key, value)
+    if value > MAX_COUNTED and "contains" in schema.contents:
+        hint = "use a smaller number"
+        raise LimitExceeded("count", value, MAX_COUNTED, pointer=f"{schema.pointer}/{key}", hint=hint)
 
 
 def _flag(schema: Schema, key: str, value: Any) -> None:
@@ -375,13 +383,6 @@ def _refused_for(name: str) -> Check:
     return check
 
 
-def _contains(schema: Schema, key: str, value: Any) -> None:
-    if not isinstance(value, dict | bool):
-        raise _wrong(schema, key, "a schema")
-    if _may_be(schema.contents, "array"):
-        schema.refuse(key, f"{key} cannot be enforced yet")
-
-
 def _unique(schema: Schema, key: str, value: Any) -> None:
     _flag(schema, key, value)
     most = schema.contents.get("maxItems", math.inf)
@@ -427,7 +428,7 @@ _DRAFT4 = _COMMON | {
 }
 _DRAFT6 = _DRAFT4 | {
     "const": Keyword(VALUES, _constant),
-    "contains": Keyword(0, _contains),
+    "contains": Keyword(ARRAYS, _child),
     "propertyNames": Keyword(OBJECTS, _names),
     "exclusiveMinimum": Keyword(NUMBERS, _number),
     "exclusiveMaximum": Keyword(NUMBERS, _number),
@@ -440,8 +441,8 @@ _DRAFT7 = _DRAFT6 | {
 _DRAFT2019 = _DRAFT7 | {
     "dependentRequired": Keyword(LOGIC, _dependent_required),
     "dependentSchemas": Keyword(LOGIC, _dependent_schemas),
-    "minContains": Keyword(0, _count),
-    "maxContains": Keyword(0, _count),
+    "minContains": Keyword(ARRAYS, _small_count),
+    "maxContains": Keyword(ARRAYS, _small_count),
     "unevaluatedItems": Keyword(0, _refused_for("array")),
     "unevaluatedProperties": Keyword(0, _refused_for("object")),
     "$recursiveRef": Keyword(0, _refused),

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from maskwright.grammars.boolean import FALSE, Bool, all_of, any_of, leaf
 from maskwright.grammars.ir import ObjectShape, Value
 from maskwright.grammars.schema_keywords import REFERENCE, is_negation
-from maskwright.grammars.values import Inexpressible
 
 if TYPE_CHECKING:
     from maskwright.grammars.schema_document import Schema
@@ -23,24 +22,12 @@ __all__ = ["combined"]
 
 
 def combined(schema: Schema, value: Value) -> Value:
-    """`value`, what the other keywords of `schema` admit, restricted by the keywords that combine schemas.
-
-    Raises:
-        Inexpressible: a negation that cannot be enforced, unless it is left out with a warning.
-    """
+    """`value`, what the other keywords of `schema` admit, restricted by the keywords that combine schemas."""
     narrowed = schema.document.algebra.all_of([value, *_asserted(schema)])
     for key, restrict in _NEGATING.items():
         contents = schema.get(key)
-        if contents is None:
-            continue
-        try:
+        if contents is not None:
             narrowed = restrict(schema, contents, narrowed)
-        except Inexpressible as error:
-            if schema.document.algebra.proving:
-                raise
-            schema.leave_out(key, error)
-            return combined(schema, value)
-        schema.document.negations.append((schema, key, narrowed))
     return narrowed
 
 
@@ -53,10 +40,9 @@ def _asserted(schema: Schema) -> Iterator[Value]:
         yield _value_of(schema, contents)
     if schema.families & REFERENCE:
         yield schema.target_value()
-    for key in ("anyOf", "oneOf") if "oneOf" in schema.dropped else ("anyOf",):
-        branches = schema.contents.get(key)
-        if branches is not None:
-            yield schema.document.algebra.any_of([_value_of(schema, contents) for contents in branches])
+    branches = schema.get("anyOf")
+    if branches is not None:
+        yield schema.document.algebra.any_of([_value_of(schema, contents) for contents in branches])
     objects = all_of(_dependencies(schema))
     if objects.kind != "true":
         yield replace(schema.document.algebra.anything, object=objects)

@@ -1,51 +1,77 @@
-"""Reasoning about array and object shapes: when several exclude each other, and what the opposite of one is.
+"""Reasoning about array and object shapes: what the opposite of one is, and when several exclude each other.
 
 The automaton recognises conjunctions and disjunctions of shapes, but no negated shape. A negation is therefore written
-positively, given a context: further shapes that are known to hold of the same container.
+positively, one way for each thing that a shape asks for:
 
     not {required: [a, b]}      a is forbidden, or b is
     not {properties: {a: S}}    a is required, with not S
-    not {items: S}              has no positive form alone; where the context's items exclude S: at least one item
-    not {additional: false}     has none alone; where the context names all keys: one of the others is required
+    not {both of a}             a is not S, where it is there at all
+    not {items: S}              at least one item is not S
+    not {additional: S}         at least one of the other members is not S
+    not {at least 2 are S}      at most one is
 
-`ArrayView` and `ObjectView` answer both questions (`conflict`, `negation`) about one shape among others. Neither sees
-inside child expressions: `Prove` is asked whether one is certainly empty, and "no" may mean "not within the budget". A
-negation may be told to ask `prune` of each of its ways, so that those that lead nowhere are left out.
+A context, further shapes that are known to hold of the same container, makes the result smaller: what cannot fail is
+left out, and what must fail is not looked for. `ArrayView` and `ObjectView` answer both questions (`conflict`,
+`negation`) about one shape among others. Neither sees inside child expressions: `Prove` is asked whether one is certainly
+empty, and "no" may mean "not within the budget". Nothing here depends on a proof for being right. A negation may be told
+to ask `prune` of each of its ways, so that those that lead nowhere are left out.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, product
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 
-from maskwright.grammars import regular
 from maskwright.grammars.boolean import FALSE, TRUE, Bool, all_of, any_of, leaf, negate
-from maskwright.grammars.errors import UnsupportedError
-from maskwright.grammars.ir import ArrayShape, ObjectShape
-from maskwright.grammars.regular import ANY_STRING, Regex, matches
+from maskwright.grammars.ir import ArrayShape, Count, ObjectShape
+from maskwright.grammars.regular import ANY_STRING, Regex, complement, matches
 
-__all__ = ["ArrayView", "Inexpressible", "ObjectView", "Prove", "View"]
-
-MAX_UNROLLED_ITEMS = 16  # indices tried one by one for "some item is not S"
-MAX_OPTIONAL_NAMES = 3  # of 2**n choices for "some member has another name"
-MAX_LISTED_KEYS = 64  # members of a finite language of keys
+__all__ = ["ArrayView", "ObjectView", "Prove", "View", "items_counted", "members_counted"]
 
 Prove = Callable[[Bool], bool]
 """Whether no value at all satisfies a child expression; False where that cannot be shown cheaply."""
 
 
-class Inexpressible(UnsupportedError):
-    """A negation that has no positive form."""
+def items_counted(start: int, child: Bool, least: int, most: int | None) -> Bool:
+    """The arrays with `least` to `most` items (None: or more) from index `start` on that satisfy `child`."""
+    prefix = (TRUE,) * start
+    if (most is not None and most < least) or (child is FALSE and least):
+        return FALSE
+    if child is FALSE or (not least and most is None):
+        return TRUE
+    if child is TRUE:
+        return leaf(ArrayShape((), TRUE, start + least if least else 0, None if most is None else start + most))
+    if most == 0:
+        return leaf(ArrayShape(prefix, negate(child)))
+    return leaf(ArrayShape(prefix, counted=Count(child, least, most)))
+
+
+def members_counted(shape: ObjectShape, child: Bool, least: int, most: int | None) -> Bool:
+    """The objects with `least` to `most` members (None: or more) that satisfy `child`, beside those that `shape` names or
+    matches."""
+    if (most is not None and most < least) or (child is FALSE and least):
+        return FALSE
+    if child is FALSE or (not least and most is None):
+        return TRUE
+    properties = tuple((key, TRUE) for key, _ in shape.properties)
+    patterns = tuple((language, TRUE) for language, _ in shape.patterns)
+    if most == 0:
+        return leaf(ObjectShape(properties, patterns, negate(child)))
+    if child is TRUE and not properties and not patterns:
+        return leaf(ObjectShape(min_properties=least, max_properties=most))
+    return leaf(ObjectShape(properties, patterns, counted=Count(child, least, most)))
 
 
 class ArrayView:
     """An ArrayShape among others that hold of the same array."""
 
-    __slots__ = ("high", "shape")
+    __slots__ = ("high", "low", "shape")
 
     def __init__(self, shape: ArrayShape) -> None:
         self.shape = shape
+        counted = shape.counted.least if shape.counted is not None else 0
+        self.low = max(shape.min_items, len(shape.prefix) + counted if counted else 0)
         closed_at = next((i for i, item in enumerate(shape.prefix) if item is FALSE), math.inf)
         if shape.rest is FALSE:
             closed_at = min(closed_at, len(shape.prefix))
@@ -55,59 +81,60 @@ class ArrayView:
         """What the item at `index` must satisfy."""
         return self.shape.prefix[index] if index < len(self.shape.prefix) else self.shape.rest
 
-    def children(self) -> Iterator[Bool]:
-        """Every child expression."""
-        yield from self.shape.prefix
-        yield self.shape.rest
-
     @staticmethod
     def conflict(views: Sequence[ArrayView], prove: Prove) -> bool:
         """Whether certainly no array satisfies all of `views`."""
         low, high = _array_bounds(views)
         if low > high:
             return True
-        unlike = min(low, _prefix_length(views) + 1)
-        return any(prove(_items(views, index)) for index in range(int(unlike)))
+        unlike = _prefix_length(views) + 1
+        if any(prove(_items(views, index)) for index in range(int(min(low, unlike)))):
+            return True
+        for view in views:
+            counted = view.shape.counted
+            if counted is not None and counted.least:
+                places = range(len(view.shape.prefix), int(min(high, unlike)))
+                if all(prove(all_of((_items(views, index), counted.child))) for index in places):
+                    return True
+        return False
 
     def negation(self, context: Sequence[ArrayView], prove: Prove, prune: Prove) -> Bool:
-        """An expression over shapes for "not this one", right for every array that satisfies `context`.
-
-        Raises:
-            Inexpressible: there is none.
-        """
+        """An expression over shapes for "not this one", right for every array that satisfies `context`."""
         low, high = _array_bounds(context)
         shape, ways = self.shape, list[Bool]()
         for index, expected in enumerate(shape.prefix):
             if index < high:
                 ways.append(_wrong_item(index, expected, context, prune))
-        ways.append(self._wrong_later_item(context, low, high, prove, prune))
+        ways.append(self._wrong_later_item(context, low, high, prove))
         if shape.min_items > low:
             ways.append(leaf(ArrayShape(max_items=shape.min_items - 1)))
         if shape.max_items is not None and shape.max_items < high:
             ways.append(_at_least(shape.max_items + 1, low))
+        if shape.counted is not None:
+            start, child, most = len(shape.prefix), shape.counted.child, shape.counted.most
+            if shape.counted.least:
+                ways.append(items_counted(start, child, 0, shape.counted.least - 1))
+            if most is not None and high - start > most:
+                ways.append(items_counted(start, child, most + 1, None))
         return any_of(ways)
 
-    def _wrong_later_item(
-        self, context: Sequence[ArrayView], low: float, high: float, prove: Prove, prune: Prove
-    ) -> Bool:
+    def _wrong_later_item(self, context: Sequence[ArrayView], low: float, high: float, prove: Prove) -> Bool:
         start, expected = len(self.shape.prefix), self.shape.rest
         if expected is TRUE or high <= start:
             return FALSE
         # From the last prefix of the context on, every index is like the next.
-        unlike = range(start, max(start, _prefix_length(context)) + 1)
-        if all(prove(all_of((_items(context, index), expected))) for index in unlike if index < high):
+        unlike = range(start, int(min(high, max(start, _prefix_length(context)) + 1)))
+        if all(prove(all_of((_items(context, index), expected))) for index in unlike):
             return _at_least(start + 1, low)
-        if all(prove(all_of((_items(context, index), negate(expected)))) for index in unlike if index < high):
+        if all(prove(all_of((_items(context, index), negate(expected)))) for index in unlike):
             return FALSE
-        if high - start <= MAX_UNROLLED_ITEMS:
-            return any_of(_wrong_item(index, expected, context, prune) for index in range(start, int(high)))
-        raise Inexpressible("an array with some item outside a schema cannot be enforced yet")
+        return items_counted(start, negate(expected), 1, None)
 
 
 def _array_bounds(views: Iterable[ArrayView]) -> tuple[float, float]:
     low, high = 0, math.inf
     for view in views:
-        low, high = max(low, view.shape.min_items), min(high, view.high)
+        low, high = max(low, view.low), min(high, view.high)
     return low, high
 
 
@@ -153,23 +180,23 @@ class ObjectView:
             parts.append(found)
         return all_of(parts) if parts else shape.additional
 
-    def children(self) -> Iterator[Bool]:
-        """Every child expression."""
-        yield from self.named.values()
-        yield from (expression for _, expression in self.shape.patterns)
-        yield self.shape.additional
-
     @property
     def closed(self) -> bool:
         """Whether only named keys may occur."""
         shape = self.shape
         return shape.additional is FALSE and all(expression is FALSE for _, expression in shape.patterns)
 
+    @property
+    def least(self) -> int:
+        """A number of members that there are at least."""
+        counted = self.shape.counted
+        return max(self.shape.min_properties, len(self.required), 0 if counted is None else counted.least)
+
     @staticmethod
     def conflict(views: Sequence[ObjectView], prove: Prove) -> bool:
         """Whether certainly no object satisfies all of `views`."""
         required = dict.fromkeys(chain.from_iterable(view.shape.required for view in views))
-        least = max(view.shape.min_properties for view in views)
+        least = max(view.least for view in views)
         highs = [view.shape.max_properties for view in views if view.shape.max_properties is not None]
         if highs and max(least, len(required)) > min(highs):
             return True
@@ -179,111 +206,81 @@ class ObjectView:
                 return True
         # Keys that several views speak of by name come first: a discriminator is one of them.
         often = sorted(required, key=lambda key: -sum(key in view.named for view in views))
-        return any(prove(_members(views, key)) for key in often)
+        if any(prove(_members(views, key)) for key in often):
+            return True
+        return any(view._lacks_counted(views, prove) for view in views)
+
+    def _lacks_counted(self, views: Sequence[ObjectView], prove: Prove) -> bool:
+        """Whether certainly no member of the objects of `views` is one that this shape needs and counts."""
+        counted = self.shape.counted
+        return counted is not None and counted.least > 0 and self._no_other(counted.child, views, prove)
 
     def negation(self, context: Sequence[ObjectView], prove: Prove, prune: Prove) -> Bool:
-        """An expression over shapes for "not this one", right for every object that satisfies `context`.
-
-        Raises:
-            Inexpressible: there is none.
-        """
+        """An expression over shapes for "not this one", right for every object that satisfies `context`."""
         shape, ways = self.shape, list[Bool]()
         certain = frozenset(chain.from_iterable(view.required for view in context))
         for key in shape.required:
             if _members(context, key) is FALSE:
                 return TRUE
-            if key not in certain:
+            if key not in self.named and key not in certain:
                 ways.append(leaf(ObjectShape(properties=((key, FALSE),))))
-        for key in self.named:
-            ways.append(_wrong_member(key, self.member(key), context, prune))
-        ways.append(self._wrong_name(context, prune))
+        for key, expected in shape.properties:
+            # A required key is absent or wrong, which is one shape and not two.
+            may_lack = key in self.required and key not in certain
+            ways.append(_wrong_member(key, expected, context, prune, may_lack))
+        if shape.names is not ANY_STRING and not any(view.shape.names == shape.names for view in context):
+            ways.append(_some_match(complement(shape.names), TRUE, context, prove, prune))
         for language, expected in shape.patterns:
-            ways.append(self._wrong_match(language, expected, context, prove, prune))
-        ways.append(self._wrong_other(certain, context, prove, prune))
-        if shape.min_properties > len(certain):
+            if not any((language, expected) in view.shape.patterns for view in context):
+                ways.append(_some_match(language, negate(expected), context, prove, prune))
+        ways.append(self._some_other(negate(shape.additional), context, prove, prune))
+        if shape.min_properties > max([len(certain), *(view.least for view in context)]):
             ways.append(leaf(ObjectShape(max_properties=shape.min_properties - 1)))
         if shape.max_properties is not None:
             ways.append(leaf(ObjectShape(min_properties=shape.max_properties + 1)))
+        if shape.counted is not None:
+            child, least, most = shape.counted.child, shape.counted.least, shape.counted.most
+            if least:
+                ways.append(members_counted(shape, child, 0, least - 1))
+            if most is not None:
+                ways.append(members_counted(shape, child, most + 1, None))
         return any_of(ways)
 
-    def _covered(self, key: str) -> bool:
+    def _covers(self, key: str) -> bool:
+        """Whether `additional` does not speak of `key`."""
         return key in self.named or any(matches(language, key) for language, _ in self.shape.patterns)
 
-    def _wrong_name(self, context: Sequence[ObjectView], prune: Prove) -> Bool:
-        """Some key is outside `names`."""
-        names = self.shape.names
-        if names is ANY_STRING or any(view.shape.names == names for view in context):
-            return FALSE
-        keys = _possible_keys(context)
-        if keys is None:
-            raise Inexpressible("an object with some key outside a schema cannot be enforced yet")
-        # Named keys outside `names` are forbidden members: they were counted with the named.
-        outside = (key for key in keys if key not in self.named and not matches(names, key))
-        return any_of(_wrong_member(key, FALSE, context, prune) for key in outside)
-
-    def _wrong_match(
-        self, language: Regex, expected: Bool, context: Sequence[ObjectView], prove: Prove, prune: Prove
-    ) -> Bool:
-        """Some key in `language`, not named, has a member outside `expected`."""
-        if expected is TRUE:
-            return FALSE
-        keys = _possible_keys(context)
-        if keys is None:
-            keys = regular.finite_words(language, MAX_LISTED_KEYS)
-        if keys is not None:
-            inside = (key for key in keys if key not in self.named and matches(language, key))
-            return any_of(_wrong_member(key, expected, context, prune) for key in inside)
-        for view in context:
-            for other, known in view.shape.patterns:
-                if other == language and prove(all_of((known, negate(expected)))):
-                    return FALSE
-        raise Inexpressible("an object with some member outside `patternProperties` cannot be enforced yet")
-
-    def _wrong_other(self, certain: frozenset[str], context: Sequence[ObjectView], prove: Prove, prune: Prove) -> Bool:
-        """Some key that is neither named nor matched has a member outside `additional`."""
-        expected = self.shape.additional
-        if expected is TRUE:
+    def _some_other(self, child: Bool, context: Sequence[ObjectView], prove: Prove, prune: Prove) -> Bool:
+        """Some member that `additional` speaks of satisfies `child`."""
+        if child is FALSE:
             return FALSE
         keys = _possible_keys(context)
         if keys is not None:
-            return any_of(_wrong_member(key, expected, context, prune) for key in keys if not self._covered(key))
-        for view in context:
-            if self._covers_all_of(view) and prove(all_of((view.shape.additional, negate(expected)))):
-                return FALSE
-        if not self.shape.patterns and self._excludes_others(expected, context, prove):
-            return self._some_other(certain, context)
-        raise Inexpressible("an object with some member outside `additionalProperties` cannot be enforced yet")
+            found = [key for key in keys if not self._covers(key)]
+            return any_of(_wrong_member(key, negate(child), context, prune) for key in found)
+        if self._no_other(child, context, prove):
+            return FALSE
+        return members_counted(self.shape, child, 1, None)
 
-    def _covers_all_of(self, view: ObjectView) -> bool:
+    def _no_other(self, child: Bool, context: Sequence[ObjectView], prove: Prove) -> bool:
+        """Whether certainly no member that `additional` speaks of satisfies `child`."""
+        keys = _possible_keys(context)
+        if keys is not None:
+            return all(prove(all_of((_members(context, key), child))) for key in keys if not self._covers(key))
+        # Of views that treat no more keys apart than this one does, `additional` speaks of the same members.
+        known = [view.shape.additional for view in context if self._is_finer(view)]
+        return bool(known) and prove(all_of((*known, child)))
+
+    def _is_finer(self, view: ObjectView) -> bool:
         """Whether every key that `view` treats specially is special here too."""
         patterns = {language for language, _ in self.shape.patterns}
         return view.named.keys() <= self.named.keys() and all(one in patterns for one, _ in view.shape.patterns)
 
-    def _excludes_others(self, expected: Bool, context: Sequence[ObjectView], prove: Prove) -> bool:
-        """Whether no member that `context` lets stand under a key that is not named here satisfies `expected`."""
-        if expected is FALSE:
-            return True
-        if any(view.shape.patterns for view in context):
-            return False
-        keys = dict.fromkeys(key for view in context for key in view.named if key not in self.named)
-        if not all(prove(all_of((_members(context, key), expected))) for key in keys):
-            return False
-        return prove(all_of([expected, *(view.shape.additional for view in context)]))
 
-    def _some_other(self, certain: frozenset[str], context: Sequence[ObjectView]) -> Bool:
-        """Some key is not named: more members than named ones, for each choice of these."""
-        # Objects that lack a required key are counted as wrong already, so that here it may be taken to be present.
-        present = [key for key in self.named if key in certain or key in self.required]
-        optional = [key for key in self.named if key not in present and _members(context, key) is not FALSE]
-        if len(optional) > MAX_OPTIONAL_NAMES:
-            raise Inexpressible("an object with some key that is not among `properties` cannot be enforced yet")
-        ways = []
-        for choice in product((False, True), repeat=len(optional)):
-            kept = [key for key, keep in zip(optional, choice, strict=True) if keep]
-            lost = tuple((key, FALSE) for key, keep in zip(optional, choice, strict=True) if not keep)
-            required = tuple(present + kept)
-            ways.append(leaf(ObjectShape(properties=lost, required=required, min_properties=len(required) + 1)))
-        return any_of(ways)
+def _some_match(language: Regex, child: Bool, context: Sequence[ObjectView], prove: Prove, prune: Prove) -> Bool:
+    """Some member with a key in `language` satisfies `child`."""
+    # They are the members that `additional` speaks of where a pattern takes all others away.
+    return ObjectView(ObjectShape(patterns=((complement(language), TRUE),)))._some_other(child, context, prove, prune)
 
 
 def _members(views: Sequence[ObjectView], key: str) -> Bool:
@@ -300,12 +297,16 @@ def _possible_keys(views: Sequence[ObjectView]) -> tuple[str, ...] | None:
     return None if keys is None else tuple(key for key in keys if _members(views, key) is not FALSE)
 
 
-def _wrong_member(key: str, expected: Bool, context: Sequence[ObjectView], prune: Prove) -> Bool:
-    wrong = all_of((_members(context, key), negate(expected)))
+def _wrong_member(
+    key: str, expected: Bool, context: Sequence[ObjectView], prune: Prove, may_lack: bool = False
+) -> Bool:
+    """The member `key` does not satisfy `expected`, or (`may_lack`) there is none."""
+    wrong = all_of((_members(context, key), negate(expected))) if context else negate(expected)
     if prune(wrong):
-        return FALSE
-    properties = () if wrong is TRUE else ((key, wrong),)
-    return leaf(ObjectShape(properties=properties, required=(key,)))
+        return leaf(ObjectShape(properties=((key, FALSE),))) if may_lack else FALSE
+    if may_lack:
+        return TRUE if wrong is TRUE else leaf(ObjectShape(properties=((key, wrong),)))
+    return leaf(ObjectShape(properties=() if wrong is TRUE else ((key, wrong),), required=(key,)))
 
 
 View = ArrayView | ObjectView

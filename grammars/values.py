@@ -1,17 +1,18 @@
 """And, or, not and exactly-one over `ir.Value`s, part by part.
 
 Literals, numbers and strings are closed under all of them. Arrays and objects are expressions over shapes, and what
-comes out of here holds no negated shape (`shapes` writes negations positively, or raises Inexpressible), so that the
-automaton never has to recognise the complement of a container.
+comes out of here holds no negated shape (`shapes` writes negations positively), so that the automaton never has to
+recognise the complement of a container.
 
 An `Algebra` belongs to one loaded schema: it knows the language of all numbers, remembers the value of every child
-expression asked for, and bounds the work that proofs of emptiness may cost. A proof may fail; it is never wrong.
+expression asked for, and bounds the work that proofs of emptiness may cost. A proof may fail; it is never wrong. Proofs
+keep results small (alternatives that exclude each other need no negation) and are not needed for them to be right.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from itertools import product
 from operator import and_, or_
@@ -22,9 +23,9 @@ from maskwright.grammars.boolean import FALSE, TRUE, Bool
 from maskwright.grammars.errors import LimitExceeded, UnsupportedError
 from maskwright.grammars.ir import NOTHING, Value, anything
 from maskwright.grammars.regular import EMPTY, Chars, Regex, Words, alternate, complement, intersect, words
-from maskwright.grammars.shapes import ArrayView, Inexpressible, ObjectView, View
+from maskwright.grammars.shapes import ArrayView, ObjectView, View
 
-__all__ = ["Algebra", "Inexpressible", "Pending"]
+__all__ = ["Algebra", "Pending"]
 
 MAX_PROOF_DEPTH = 5  # child expressions within child expressions
 MAX_PROOFS = 20_000  # between two calls of `renew`; about 50 microseconds each
@@ -60,7 +61,6 @@ class Algebra:
         """The values that satisfy an expression over Schema leaves, memoised.
 
         Raises:
-            Inexpressible: it negates a container in a way that cannot be enforced.
             GrammarError: as `Schema.expand`.
         """
         if expression.kind == "leaf":
@@ -77,7 +77,7 @@ class Algebra:
         if expression.kind == "one":
             return self.one_of([self.value_of(argument) for argument in expression.args], self.anything)
         arguments = expression.args if expression.kind == "and" else (expression,)
-        # What is asserted first: it is the context that makes negations expressible.
+        # What is asserted first: it is the context that keeps negations small.
         asserted = [self.value_of(argument) for argument in arguments if argument.kind != "not"]
         value = self.all_of([self.anything, *asserted])
         for argument in arguments:
@@ -112,11 +112,7 @@ class Algebra:
         )
 
     def minus(self, value: Value, other: Value, given: Value | None = None) -> Value:
-        """What is in `value` and not in `other`, right for all values in `given` (by default: for all).
-
-        Raises:
-            Inexpressible: see `shapes`.
-        """
+        """What is in `value` and not in `other`, right for all values in `given` (by default: for all)."""
         arrays, objects = (given.array, given.object) if given is not None else (TRUE, TRUE)
         return Value(
             value.literals & ~other.literals,
@@ -127,11 +123,7 @@ class Algebra:
         )
 
     def one_of(self, values: Sequence[Value], given: Value) -> Value:
-        """What is in exactly one of `values`, right for all values in `given`.
-
-        Raises:
-            Inexpressible: two containers overlap and neither can be left out of the other.
-        """
+        """What is in exactly one of `values`, right for all values in `given`."""
         once = twice = 0
         for value in values:
             once, twice = once | value.literals, twice | (once & value.literals)
@@ -142,11 +134,6 @@ class Algebra:
             self._once(ArrayView, [value.array for value in values], given.array),
             self._once(ObjectView, [value.object for value in values], given.object),
         )
-
-    @property
-    def proving(self) -> bool:
-        """Whether a proof is going on, which may fail without harm."""
-        return self._depth > 0
 
     def is_empty(self, expression: Bool) -> bool:
         """Whether certainly nothing satisfies a child expression; False where no proof was found within the budget."""
@@ -172,25 +159,6 @@ class Algebra:
         if empty or self._cut_short == before:
             self._proofs[expression] = empty
         return empty
-
-    def check(self, value: Value) -> None:
-        """Expands every child expression of `value` that holds a negation, and theirs, so that none fails later.
-
-        Raises:
-            Inexpressible: one cannot be enforced.
-        """
-        pending, seen = self._negations(value), set[Bool]()
-        while pending:
-            expression = pending.pop()
-            if expression not in seen:
-                seen.add(expression)
-                pending.extend(self._negations(self.value_of(expression)))
-                if len(seen) > MAX_PROOFS:
-                    raise LimitExceeded("negated subschemas", len(seen), MAX_PROOFS, hint="use fewer of them")
-
-    def _negations(self, value: Value) -> list[Bool]:
-        views = [self._view(kind, one) for kind, part in _containers(value) for one in _leaves(part)]
-        return [child for view in views for child in view.children() if not boolean.is_monotone(child)]
 
     # Emptiness
 
@@ -230,14 +198,7 @@ class Algebra:
         if other is TRUE or formula == other:
             return FALSE
         self._spend()
-        try:
-            return boolean.all_of((formula, self._negation(kind, other, context + self._asserted(kind, formula))))
-        except Inexpressible:
-            # Each way of satisfying `formula` may know enough, even if what they share does not.
-            ways = _split(formula)
-            if ways is None:
-                raise
-            return boolean.any_of(self._minus(kind, way, other, context) for way in ways)
+        return boolean.all_of((formula, self._negation(kind, other, context + self._asserted(kind, formula))))
 
     def _negation(self, kind: type[View], formula: Bool, context: list[Any]) -> Bool:
         if formula.kind == "leaf":
@@ -325,17 +286,6 @@ def _containers(value: Value) -> tuple[tuple[type[View], Bool], ...]:
     return ((ArrayView, value.array), (ObjectView, value.object))
 
 
-def _leaves(formula: Bool) -> Iterable[Bool]:
-    """The distinct leaves of an expression, as expressions."""
-    pending, found = [formula], dict[Bool, None]()
-    while pending:
-        part = pending.pop()
-        if part.kind == "leaf":
-            found[part] = None
-        pending.extend(part.args)
-    return found
-
-
 def _disjuncts(formula: Bool) -> list[tuple[Bool, ...]] | None:
     """The disjunctive normal form of an expression without negations; None if it has more than MAX_TERMS terms."""
     if formula.kind == "leaf":
@@ -352,18 +302,6 @@ def _disjuncts(formula: Bool) -> list[tuple[Bool, ...]] | None:
     if reduce(lambda count, part: count * len(part), known, 1) > MAX_TERMS:
         return None
     return [tuple(dict.fromkeys(one for term in choice for one in term)) for choice in product(*known)]
-
-
-def _split(formula: Bool) -> list[Bool] | None:
-    """Expressions whose disjunction is `formula`; None where it has no alternatives."""
-    if formula.kind == "or":
-        return list(formula.args)
-    if formula.kind == "and":
-        for position, part in enumerate(formula.args):
-            if part.kind == "or":
-                rest = formula.args[:position] + formula.args[position + 1 :]
-                return [boolean.all_of((way, *rest)) for way in part.args]
-    return None
 
 
 def _is_false(expression: Bool) -> bool:

@@ -41,7 +41,7 @@ def evaluate(value: ir.Value, instance: Any, expand: Expand) -> bool:
 def _array(shape: ir.ArrayShape, instance: list[Any], expand: Expand) -> bool:
     if len(instance) < shape.min_items or (shape.max_items is not None and len(instance) > shape.max_items):
         return False
-    return all(
+    return _counted(shape.counted, instance[len(shape.prefix) :], expand) and all(
         _child(shape.prefix[index] if index < len(shape.prefix) else shape.rest, item, expand)
         for index, item in enumerate(instance)
     )
@@ -54,16 +54,25 @@ def _object(shape: ir.ObjectShape, instance: dict[str, Any], expand: Expand) -> 
         return False
     if not all(key in instance for key in shape.required):
         return False
-    named = dict(shape.properties)
+    named, others = dict(shape.properties), []
     for key, item in instance.items():
         speaking = [expression for language, expression in shape.patterns if matches(language, key)]
         if key in named:
             speaking.append(named[key])
+        if not speaking:
+            others.append(item)
         if not matches(shape.names, key):
             return False
         if not all(_child(expression, item, expand) for expression in speaking or [shape.additional]):
             return False
-    return True
+    return _counted(shape.counted, others, expand)
+
+
+def _counted(count: ir.Count | None, children: list[Any], expand: Expand) -> bool:
+    if count is None:
+        return True
+    found = sum(_child(count.child, child, expand) for child in children)
+    return count.least <= found and (count.most is None or found <= count.most)
 
 
 def _child(expression: Bool, item: Any, expand: Expand) -> bool:

@@ -4,16 +4,22 @@ It shares no code and no method with the package. A prefix of a JSON text parses
 one open path, and the first bytes of an unfinished token at its tip. `Oracle.viable` asks whether that tree can be
 completed to a valid value, by the definition of each keyword; `Oracle.member` asks it of the tree as it stands.
 
-* Boolean structure: each subschema is multiplied out into alternatives (disjunctive normal form), one tuple of plain
-  keyword dictionaries each. `enum` and `const` of containers become shapes, so scalars are all that is left of them.
+* Boolean structure: each subschema, or its negation, is multiplied out into alternatives (disjunctive normal form), one
+  tuple of plain keyword dictionaries each (naive_logic.py). `enum` and `const` of containers become shapes, so scalars are
+  all that is left of them.
+* Counts (`contains`, "not all items are such"): of each child, all combinations of what is counted are tried, and the
+  numbers that can come out are searched, child by child.
 * Numbers: the values that a prefix can still become are half-open intervals; bounds and multiples are exact fractions.
 * Strings: characters that no pattern, key or constant mentions are all alike, so one stands for all of them; patterns
   are nondeterministic automata (Thompson) walked by sets of states.
 * Emptiness of what has not begun: depth-first, where a conjunction that contains itself is empty (least fixpoint).
 
-Keywords: type, enum, const, allOf, anyOf, $ref into the same document, properties, patternProperties, required,
+Keywords: type, enum, const, allOf, anyOf, oneOf, not, if, then, else, dependentSchemas, dependentRequired, contains,
+minContains, maxContains, $ref into the same document, properties, patternProperties, required,
 additionalProperties, min/maxProperties, prefixItems, items, min/maxItems, pattern, min/maxLength, multipleOf and the four
-bounds of numbers, as dialect 2020-12 defines them. Any other keyword is not looked at: do not use it with the oracle.
+bounds of numbers, as dialect 2020-12 defines them; but no negation of `integer` or multipleOf, and which members are
+`named` is not looked up in branches other than allOf and anyOf. Any other keyword is not looked at: do not use it with the
+oracle.
 How a value may be written is in `Policy`, the order of members in `Oracle`.
 """
 
@@ -21,12 +27,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from naive_languages import NumberRange, Pattern, States, _step, number_fits
+from naive_logic import AVOID, ITEMS, MEMBERS, SCALAR, Logic, Schema, Schemas, types_of
 from naive_texts import (
     _LITERALS,
     _OUTSIDE_STRINGS,
@@ -49,12 +56,10 @@ from naive_texts import (
 
 __all__ = ["Oracle"]
 
+Tallies = set[tuple[int, ...]]
 
-Schema = Any  # a boolean or a dictionary
-Schemas = tuple[Schema, ...]  # their conjunction
-_SCALAR = "(scalar)"  # the keyword of a desugared `const` that is no container
-_TYPES = ("null", "boolean", "number", "string", "array", "object")
-_OF_ARRAYS = frozenset({"items", "prefixItems", "minItems", "maxItems"})
+
+_OF_ARRAYS = frozenset({"items", "prefixItems", "minItems", "maxItems", "contains"})
 _OF_OBJECTS = frozenset(
     {"properties", "patternProperties", "additionalProperties", "required", "minProperties", "maxProperties"}
 )
@@ -75,11 +80,6 @@ def _fraction(number: int | float) -> Fraction:
     return Fraction(repr(number))
 
 
-def _types_of(schema: dict[str, Any]) -> tuple[str, ...]:
-    found = schema.get("type", _TYPES)
-    return (found,) if isinstance(found, str) else tuple(found)
-
-
 def _strings_in(schema: Any) -> Iterator[str]:
     if isinstance(schema, str):
         yield schema
@@ -92,8 +92,18 @@ def _strings_in(schema: Any) -> Iterator[str]:
             yield from _strings_in(value)
 
 
+def _enough(bounds: tuple[int, float]) -> int:
+    """The number from which on a count between `bounds` cannot change its mind."""
+    low, high = bounds
+    return int(low if high == math.inf else high + 1)
+
+
+def _within(tally: tuple[int, ...], bounds: list[tuple[int, float]]) -> bool:
+    return all(low <= number <= high for number, (low, high) in zip(tally, bounds, strict=True))
+
+
 @dataclass
-class Oracle:
+class Oracle(Logic):
     """Decides the language of `schema` under `policy`.
 
     Objects: a key that `properties` or `required` (or a constant object) of any subschema names that applies to the
@@ -107,9 +117,7 @@ class Oracle:
     policy: Policy = field(default_factory=Policy)
 
     def __post_init__(self) -> None:
-        self._flat: dict[int, list[Schemas]] = {}
-        self._sugar: dict[int, Schemas] = {}
-        self._alive: list[Any] = []  # schemas are told apart by id(), so none may be freed
+        Logic.__init__(self)
         self._patterns: dict[str, Pattern] = {}
         self._known: dict[tuple[Any, ...], bool] = {}
         self._visiting: set[States] = set()
@@ -152,71 +160,26 @@ class Oracle:
 
     # Schemas
 
-    def _resolve(self, reference: str) -> Schema:
-        found = self.schema
-        for step in reference.removeprefix("#").split("/")[1:]:
-            found = found[step.replace("~1", "/").replace("~0", "~")]
-        return found
-
-    def _constants(self, schema: dict[str, Any]) -> list[Schemas]:
-        """The constants of `enum` and of `const` as schemas; one tuple of alternatives a keyword."""
-        if id(schema) not in self._sugar:
-            groups = [[schema["const"]]] if "const" in schema else []
-            groups += [schema["enum"]] if "enum" in schema else []
-            self._sugar[id(schema)] = tuple(tuple(map(self._as_schema, values)) for values in groups)
-        return list(self._sugar[id(schema)])
-
-    def _as_schema(self, value: Any) -> Schema:
-        schema: dict[str, Any]
-        if isinstance(value, list):
-            schema = {"type": "array", "items": False, "minItems": len(value)}
-            schema["prefixItems"] = [{"const": item} for item in value]
-        elif isinstance(value, dict):
-            schema = {"type": "object", "additionalProperties": False, "required": list(value)}
-            schema["properties"] = {key: {"const": item} for key, item in value.items()}
-        else:
-            schema = {_SCALAR: value}
-        self._alive.append(schema)
-        return schema
-
-    def _flatten(self, schema: Schema) -> list[Schemas]:
-        """The alternatives of `schema`: conjunctions of dictionaries, of which only plain keywords count."""
-        if schema is True:
-            return [()]
-        if schema is False:
-            return []
-        if id(schema) not in self._flat:
-            choices = [[(schema,)]]
-            choices += [self._flatten(part) for part in schema.get("allOf", ())]
-            if "$ref" in schema:
-                choices.append(self._flatten(self._resolve(schema["$ref"])))
-            if "anyOf" in schema:
-                choices.append([flat for part in schema["anyOf"] for flat in self._flatten(part)])
-            for values in self._constants(schema):
-                choices.append([flat for value in values for flat in self._flatten(value)])
-            self._flat[id(schema)] = [sum(choice, ()) for choice in itertools.product(*choices)]
-        return self._flat[id(schema)]
-
     def _parts(self, schema: dict[str, Any], kind: str, keywords: frozenset[str]) -> list[Schema]:
         """The schemas inside `schema` that apply to the same value of a kind, all branches; `keywords` constrain it."""
-        parts = [value for values in self._constants(schema) for value in values]
+        parts = [value for values in self.constants(schema) for value in values]
         parts += schema.get("allOf", ())
-        parts += [self._resolve(schema["$ref"])] if "$ref" in schema else []
+        parts += [self.resolve(schema["$ref"])] if "$ref" in schema else []
         branches = schema.get("anyOf", ())
         return parts if any(self._takes_any(part, kind, keywords) for part in branches) else [*parts, *branches]
 
     def _takes_any(self, schema: Schema, kind: str, keywords: frozenset[str]) -> bool:
         """Whether one alternative of `schema` says nothing of a kind, so that an `anyOf` with it says nothing either."""
         return any(
-            all(not keywords & part.keys() and kind in _types_of(part) and _SCALAR not in part for part in flat)
-            for flat in self._flatten(schema)
+            all(not keywords & part.keys() and kind in types_of(part) and SCALAR not in part for part in flat)
+            for flat in self.flatten(schema)
         )
 
     def _applying(self, schema: Schema) -> Iterator[dict[str, Any]]:
         """Every dictionary that applies to the place of `schema` where an object stands, in whatever branch, but for
         those in branches that admit no object for its type alone."""
         if isinstance(schema, bool) or not any(
-            all("object" in _types_of(part) and _SCALAR not in part for part in flat) for flat in self._flatten(schema)
+            all("object" in types_of(part) and SCALAR not in part for part in flat) for flat in self.flatten(schema)
         ):
             return
         yield schema
@@ -254,7 +217,7 @@ class Oracle:
         """As `_applying`, for arrays."""
         found: list[dict[str, Any]] = []
         for schema in place:
-            if isinstance(schema, bool) or "array" not in _types_of(schema):
+            if isinstance(schema, bool) or "array" not in types_of(schema):
                 continue
             found.append(schema)
             found += self._applying_to_items(tuple(self._parts(schema, "array", _OF_ARRAYS)))
@@ -280,7 +243,7 @@ class Oracle:
             return self.satisfiable(schemas)
         known = (node, tuple(map(id, schemas)), tuple(map(id, place)))
         if known not in self._known:
-            alternatives = itertools.product(*map(self._flatten, schemas))
+            alternatives = itertools.product(*map(self.flatten, schemas))
             self._known[known] = any(self._fits(node, sum(flat, ()), place) for flat in alternatives)
         return self._known[known]
 
@@ -291,7 +254,7 @@ class Oracle:
             return False
         if (known,) not in self._known:
             self._visiting.add(known)
-            alternatives = list(itertools.product(*map(self._flatten, schemas)))
+            alternatives = list(itertools.product(*map(self.flatten, schemas)))
             found = any(self._fits(node, sum(flat, ()), schemas) for flat in alternatives for node in _BLANK)
             self._visiting.remove(known)
             if not found and self._visiting:
@@ -320,20 +283,20 @@ class Oracle:
     def _literal_fits(value: Any, flat: Schemas) -> bool:
         name = "null" if value is None else "boolean"
         return all(
-            name in _types_of(schema) and (_SCALAR not in schema or _same_scalar(schema[_SCALAR], value))
+            name in types_of(schema) and (SCALAR not in schema or _same_scalar(schema[SCALAR], value))
             for schema in flat
         )
 
     def _number_fits(self, node: Number, flat: Schemas) -> bool:
         allowed = NumberRange()
         for schema in flat:
-            types = _types_of(schema)
+            types = types_of(schema)
             if "number" not in types:
                 if "integer" not in types:
                     return False
                 allowed.multiple_of(Fraction(1))
-            if _SCALAR in schema:
-                value = schema[_SCALAR]
+            if SCALAR in schema:
+                value = schema[SCALAR]
                 if isinstance(value, bool) or not isinstance(value, int | float):
                     return False
                 allowed.at_least(_fraction(value))
@@ -380,17 +343,20 @@ class Oracle:
             open_ = later
 
     def _string_fits(self, node: String, flat: Schemas) -> bool:
-        if any("string" not in _types_of(schema) for schema in flat):
+        if any("string" not in types_of(schema) for schema in flat):
             return False
-        constants = [schema[_SCALAR] for schema in flat if _SCALAR in schema]
+        constants = [schema[SCALAR] for schema in flat if SCALAR in schema]
         if not all(isinstance(c, str) and c == constants[0] for c in constants):
             return False
         low = max((schema.get("minLength", 0) for schema in flat), default=0)
         high = min((schema.get("maxLength", math.inf) for schema in flat), default=math.inf)
         patterns = [self._patterns[schema["pattern"]] for schema in flat if "pattern" in schema]
+        avoided = [self._pattern(schema[AVOID]) for schema in flat if AVOID in schema]
         if constants:
             text = constants[0]
-            if not (low <= len(text) <= high and all(pattern.matches(text) for pattern in patterns)):
+            if not (low <= len(text) <= high and all(pattern.matches(text) for pattern in patterns)) or any(
+                pattern.matches(text) for pattern in avoided
+            ):
                 return False
             begun = len(node.chars)
             if node.closed or text == node.chars:
@@ -399,37 +365,54 @@ class Oracle:
         if low > high:
             return False
         begun = len(node.chars) + bool(node.tip)
-        if not patterns:
+        if not patterns and not avoided:
             return begun <= high and (not node.closed or begun >= low)
-        bounds = f"^[^]{{{low},{'' if high == math.inf else high}}}$"
-        if bounds not in self._patterns:
-            self._patterns[bounds] = Pattern(bounds)
-        patterns.append(self._patterns[bounds])
+        patterns.append(self._pattern(f"^[^]{{{low},{'' if high == math.inf else high}}}$"))
+        wanted = (True,) * len(patterns) + (False,) * len(avoided)
+        patterns += avoided
         if node.closed:
-            return all(pattern.matches(node.chars) for pattern in patterns)
+            return all(pattern.matches(node.chars) == want for pattern, want in zip(patterns, wanted, strict=True))
         states = tuple(pattern.after(node.chars) for pattern in patterns)
         if not node.tip:
-            return self._can_match(patterns, states, not node.chars)
+            return self._can_match(patterns, wanted, states, not node.chars)
         following = self._next_characters(node.tip)
-        return any(self._can_match(patterns, _step(patterns, states, char)) for char in following)
+        return any(self._can_match(patterns, wanted, _step(patterns, states, char)) for char in following)
 
-    def _can_match(self, patterns: list[Pattern], states: tuple[States, ...], at_start: bool = False) -> bool:
-        """Whether some text leads all `patterns` from their `states` to a match."""
-        known = (*map(id, patterns), *states, at_start)
+    def _pattern(self, text: str) -> Pattern:
+        if text not in self._patterns:
+            self._patterns[text] = Pattern(text)
+        return self._patterns[text]
+
+    def _can_match(
+        self, patterns: list[Pattern], wanted: tuple[bool, ...], states: tuple[States, ...], at_start: bool = False
+    ) -> bool:
+        """Whether some text leads all `patterns` from their `states` to a match, or those not `wanted` to none."""
+        known = (*map(id, patterns), wanted, *states, at_start)
         if known not in self._known:
             open_, seen, found = [states], {states}, False
             while open_ and not found:
-                found = any(all(p.accepts(s, at_start) for p, s in zip(patterns, one, strict=True)) for one in open_)
-                after = {_step(patterns, one, char) for one in open_ for char in self.alphabet if all(one)}
+                found = any(
+                    all(p.accepts(s, at_start) == want for p, s, want in zip(patterns, one, wanted, strict=True))
+                    for one in open_
+                )
+                after = {_step(patterns, one, char) for one in open_ for char in self.alphabet}
                 open_, at_start = [one for one in after if one not in seen], False
                 seen |= after
             self._known[known] = found
         return self._known[known]
 
     def _array_fits(self, node: Array, flat: Schemas, place: Schemas) -> bool:
-        if any("array" not in _types_of(schema) or _SCALAR in schema for schema in flat):
+        if any("array" not in types_of(schema) or SCALAR in schema for schema in flat):
             return False
         wheres = self._applying_to_items(place)
+        counts = [schema[ITEMS] for schema in flat if ITEMS in schema]
+        counts += [
+            (0, schema["contains"], schema.get("minContains", 1), schema.get("maxContains", math.inf))
+            for schema in flat
+            if "contains" in schema
+        ]
+        if counts:
+            return self._counted_items_fit(node, flat, wheres, counts)
         for index, item in enumerate(node.items):
             if not self.completable(item, self._of_index(flat, index), self._of_index(wheres, index)):
                 return False
@@ -441,14 +424,64 @@ class Oracle:
             return False
         return all(self.satisfiable(self._of_index(flat, index)) for index in range(count, least))
 
+    def _counted_items_fit(
+        self, node: Array, flat: Schemas, wheres: list[dict[str, Any]], counts: list[tuple[int, Schema, int, float]]
+    ) -> bool:
+        bounds = [(low, high) for _, _, low, high in counts]
+        found: Tallies = {(0,) * len(counts)}
+        low = max((schema.get("minItems", 0) for schema in flat), default=0)
+        high = min((schema.get("maxItems", math.inf) for schema in flat), default=math.inf)
+        low = max(low, len(node.items) + node.comma)
+        alike = max([low, *(start for start, *_ in counts), *(len(schema.get("prefixItems", ())) for schema in flat)])
+        last = len(node.items) if node.closed else alike + sum(map(_enough, bounds))
+        for index in itertools.count():
+            if index >= len(node.items) and low <= index <= high and any(_within(tally, bounds) for tally in found):
+                return True
+            if not found or index >= min(last, high):
+                return False
+            item = node.items[index] if index < len(node.items) else Nothing()
+            asked, place = self._of_index(flat, index), self._of_index(wheres, index)
+            children = [schema if index >= start else None for start, schema, _, _ in counts]
+            found = self._tallies(found, item, asked, place, children, bounds)
+        raise AssertionError
+
+    def _tallies(
+        self,
+        before: Tallies,
+        node: Node,
+        asked: Schemas,
+        place: Schemas,
+        children: list[Schema | None],
+        bounds: list[Any],
+    ) -> Tallies:
+        """What the counts may be after one more child, where `children[i]` says whether it adds to count i."""
+        found: Tallies = set()
+        for truth in itertools.product((False, True), repeat=len(children)):
+            if any(yes and child is None for yes, child in zip(truth, children, strict=True)):
+                continue
+            told = [
+                child if yes else self.opposite(child)
+                for yes, child in zip(truth, children, strict=True)
+                if child is not None
+            ]
+            if self.completable(node, (*asked, *told), (*place, *told)):
+                found |= {
+                    tuple(min(n + yes, _enough(b)) for n, yes, b in zip(tally, truth, bounds, strict=True))
+                    for tally in before
+                }
+        return found
+
     def _object_fits(self, node: Object, flat: Schemas, place: Schemas) -> bool:
-        if any("object" not in _types_of(schema) or _SCALAR in schema for schema in flat):
+        if any("object" not in types_of(schema) or SCALAR in schema for schema in flat):
             return False
         named = self.order(place)
         wheres = [found for schema in place for found in self._applying(schema)]
         keys = [key for key, _ in node.members]
         if not self._ordered(keys, named):
             return False
+        counts = [schema[MEMBERS] for schema in flat if MEMBERS in schema]
+        if counts:
+            return self._counted_members_fit(node, flat, wheres, named, counts)
         for key, value in node.members:
             if not self.completable(value, self._of_key(flat, key), self._of_key(wheres, key)):
                 return False
@@ -466,8 +499,74 @@ class Oracle:
     def _possible_keys(self, begun: String, keys: list[str], flat: Schemas, named: list[str]) -> Iterator[str]:
         """Keys that `begun` can become, at least one of each sort."""
         patterns = [self._patterns[p] for schema in flat for p in schema.get("patternProperties", ())]
+        counts = [schema[MEMBERS] for schema in flat if MEMBERS in schema]
+        patterns += [self._patterns[p] for pattern, _, more, *_ in counts for p in (pattern, *more) if p is not None]
         required = [key for schema in flat for key in schema.get("required", ())]
         yield from (key for key, _ in self._completions(begun, patterns, frozenset([*named, *keys, *required])))
+
+    def _counted_members_fit(
+        self, node: Object, flat: Schemas, wheres: list[dict[str, Any]], named: list[str], counts: list[Any]
+    ) -> bool:
+        bounds = [(low, high) for *_, low, high in counts]
+
+        def add(before: Tallies, key: str, value: Node) -> Tallies:
+            children = [schema if self._speaks_of(count, key) else None for count in counts for schema in (count[3],)]
+            return self._tallies(before, value, self._of_key(flat, key), self._of_key(wheres, key), children, bounds)
+
+        keys, found = [key for key, _ in node.members], {(0,) * len(counts)}
+        for key, value in node.members:
+            found = add(found, key, value)
+        if node.key is not None:
+            return any(
+                self._ordered([*keys, key], named)
+                and self._counts_can_finish([*keys, key], add(found, key, Nothing()), flat, named, add, bounds)
+                for key in self._possible_keys(node.key, keys, flat, named)
+            )
+        if node.closed:
+            return self._is_finished(keys, flat) and any(_within(tally, bounds) for tally in found)
+        return self._counts_can_finish(keys, found, flat, named, add, bounds, more=node.comma)
+
+    def _speaks_of(self, count: Any, key: str) -> bool:
+        pattern, named, patterns, *_ = count
+        if pattern is not None:
+            return self._patterns[pattern].matches(key)
+        return key not in named and not any(self._patterns[p].matches(key) for p in patterns)
+
+    def _counts_can_finish(
+        self,
+        keys: list[str],
+        found: Tallies,
+        flat: Schemas,
+        named: list[str],
+        add: Callable[[Tallies, str, Node], Tallies],
+        bounds: list[Any],
+        more: bool = False,
+    ) -> bool:
+        """As `_can_finish`, where the members so far may have led to any of the counts `found`."""
+        assert not self.policy.distinct
+        lacking = {k for schema in flat for k in schema.get("required", ()) if k not in keys}
+        if not all(self._ordered([*keys, key], named) for key in lacking):
+            return False
+        low = max((schema.get("minProperties", 0) for schema in flat), default=0)
+        high = min((schema.get("maxProperties", math.inf) for schema in flat), default=math.inf)
+        low = max(low, len(keys) + more)
+        after = {len(keys): found}  # by the number of members
+        for key in dict.fromkeys([*named, *sorted(lacking)]):
+            if not self._ordered([*keys, key], named):
+                continue
+            longer = {number + 1: add(tallies, key, Nothing()) for number, tallies in after.items()}
+            if key in lacking:
+                after = longer
+            else:
+                after = {n: after.get(n, set()) | longer.get(n, set()) for n in {*after, *longer}}
+        others = [k for k in self._possible_keys(String("", b"", False), [], flat, named) if k not in named]
+        for number in range(min(after), max(low, *after) + sum(map(_enough, bounds)) + 1):
+            tallies = after.get(number, set())
+            if low <= number <= high and any(_within(tally, bounds) for tally in tallies):
+                return True
+            for key in others:
+                after[number + 1] = after.get(number + 1, set()) | add(tallies, key, Nothing())
+        return False
 
     def _can_finish(self, keys: list[str], flat: Schemas, named: list[str], more: bool = False) -> bool:
         """Whether an object with these `keys` so far (and one more at least) can be given the members it lacks."""

@@ -15,6 +15,7 @@ __all__ = [
     "EVERY_BYTE",
     "Rolled",
     "Vocabulary",
+    "build_logic_schema",
     "build_schema",
     "finite_schemas",
     "patterns",
@@ -67,11 +68,14 @@ class Builder:
         choose: makes the choices; the simplest comes first.
         finite: every value is small, so that all texts can be listed.
         references: names of definitions that may be referred to.
+        logic: with not, oneOf, if, contains and dependencies; without `integer` and multipleOf, which the oracle cannot
+            negate.
     """
 
     choose: Chooser
     finite: bool = False
     references: tuple[str, ...] = ()
+    logic: bool = False
 
     def perhaps(self, of: int = 2) -> bool:
         """True once in `of` times."""
@@ -115,13 +119,13 @@ class Builder:
         return schema
 
     def number(self) -> dict[str, Any]:
-        schema: dict[str, Any] = {"type": self.choose.one_of(["integer", "number"])}
+        schema: dict[str, Any] = {"type": "number" if self.logic else self.choose.one_of(["integer", "number"])}
         bounds = (0, 1, 3, 5, -2, 0.5, 2.5) if self.finite else NUMBERS
         if self.finite or self.perhaps():
             schema[self.choose.one_of(["minimum", "exclusiveMinimum"])] = self.choose.one_of(bounds)
         if self.finite or self.perhaps():
             schema[self.choose.one_of(["maximum", "exclusiveMaximum"])] = self.choose.one_of(bounds)
-        if self.perhaps(3):
+        if not self.logic and self.perhaps(3):
             schema["multipleOf"] = self.choose.one_of((1, 2, 3, 0.5, 0.1) if self.finite else STEPS)
         return schema
 
@@ -136,6 +140,12 @@ class Builder:
             schema["maxItems"] = longest - self.choose.between(0, longest)
         if self.perhaps(3):
             schema["minItems"] = self.choose.between(0, longest - 1)
+        if self.logic and self.perhaps():
+            schema["contains"] = self.schema(depth)
+            if self.perhaps(3):
+                schema["minContains"] = self.choose.between(0, 2)
+            if self.perhaps(3):
+                schema["maxContains"] = 2 - self.choose.between(0, 2)
         return schema
 
     def object(self, depth: int) -> dict[str, Any]:
@@ -162,13 +172,32 @@ class Builder:
             schema["minProperties"] = self.choose.between(0, 2)
         if self.perhaps(5):
             schema["maxProperties"] = 3 - self.choose.between(0, 3)
+        if self.logic and self.perhaps(6):
+            schema["dependentSchemas"] = {self.choose.one_of(KEYS): self.schema(depth)}
+        if self.logic and self.perhaps(6):
+            schema["dependentRequired"] = {self.choose.one_of(KEYS): [self.choose.one_of(KEYS)]}
         return schema
+
+    def claim(self, kind: str, depth: int) -> Schema:
+        """Something that is said of arrays or objects, often in the negative."""
+
+        def one() -> Schema:
+            return self.array(depth) if kind == "array" else self.object(depth)
+
+        form = self.choose.one_of(["plain", "not", "not", "oneOf", "if"])
+        if form == "not":
+            return {"not": one()}
+        if form == "oneOf":
+            return {"oneOf": [one() for _ in range(self.choose.between(2, 3))]}
+        return {"if": one(), self.choose.one_of(["then", "else"]): one()} if form == "if" else one()
 
     def schema(self, depth: int, here: bool = False) -> Schema:
         """`here`: whether a reference may not stand at this very place (it would be a loop)."""
         kinds = ["string", "number", "literal", "enum", "const", "boolean"]
         if depth > 0:
             kinds += 2 * ["array", "object", "object", "anyOf", "allOf", "types", "siblings"]
+        if depth > 0 and self.logic:
+            kinds += ["not", "not", "not", "oneOf", "oneOf", "if", "if"]
         if self.references and not here:
             kinds += ["reference", "reference"]
         kind = self.choose.one_of(kinds)
@@ -192,8 +221,16 @@ class Builder:
             return {"$ref": f"#/$defs/{self.choose.one_of(self.references)}"}
         if kind == "types":
             found = {**self.string(), **self.number(), **self.object(depth - 1)}
-            types = [["string", "integer"], ["object", "null"], ["number", "object"], ["object", "string", "boolean"]]
+            number = "number" if self.logic else "integer"
+            types = [["string", number], ["object", "null"], ["number", "object"], ["object", "string", "boolean"]]
             return {**found, "type": self.choose.one_of(types)}
+        if kind == "not":
+            own = self.array(depth - 1) if self.perhaps() else self.object(depth - 1)
+            return {"not": own} if self.perhaps(3) else {"type": own["type"], "not": own}
+        if kind == "if":
+            found = {key: self.schema(depth - 1, here) for key in ("if", "then", "else")}
+            found.pop(self.choose.one_of(["then", "else", ""]), None)
+            return found
         parts = [self.schema(depth - 1, here) for _ in range(self.choose.between(1, 3))]
         if kind == "siblings":
             own = self.object(depth - 1) if self.choose.one_of([True, True, False]) else self.array(depth - 1)
@@ -210,6 +247,19 @@ def build_schema(choose: Chooser, depth: int) -> Schema:
         # Inside a definition references stand below arrays and objects only.
         schema = {**schema, "$defs": {name: builder.schema(depth, here=True) for name in names}}
     return schema
+
+
+def build_logic_schema(choose: Chooser, depth: int) -> Schema:
+    """A schema with negations and counts. All KEYS are named first wherever an object stands, so that the order of members
+    does not hang on which branches name them."""
+    anything = {"$ref": "#/$defs/any"}
+    named = {"properties": dict.fromkeys(KEYS, anything), "additionalProperties": anything, "items": anything}
+    builder, kind = Builder(choose, logic=True), choose.one_of(["array", "object", "any"])
+    if kind == "any":
+        parts = [builder.schema(depth)]
+    else:
+        parts = [{"type": kind}, *(builder.claim(kind, depth - 1) for _ in range(choose.between(1, 3)))]
+    return {"allOf": [anything, *parts], "$defs": {"any": named}}
 
 
 @st.composite

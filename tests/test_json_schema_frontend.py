@@ -125,29 +125,22 @@ def test_what_is_not_supported_can_be_left_out_with_a_warning() -> None:
     schema = {
         "properties": {
             "unique": {"type": "array", "uniqueItems": True, "maxItems": 2},
-            "not": {"type": "array", "not": {"items": {"type": "string"}}},
-            "one": {"oneOf": [{"items": {"type": "string"}}, {"items": {"maxLength": 3, "type": ["string", "null"]}}]},
-            "if": {"if": {"items": {"minimum": 1}}, "then": {"maxItems": 2}, "minItems": 1},
             "pattern": {"pattern": "(a)\\1", "minLength": 1},
             "keys": {"patternProperties": {"(a)\\1": {}}, "additionalProperties": False, "required": ["k"]},
-            "deep": {"not": {"properties": {"a": {"items": {"type": "null"}}}}},
         }
     }
     loaded = load_schema(schema, SchemaOptions(on_unsupported="warn"))
     places = {warning.split(":")[0] for warning in loaded.warnings}
     assert places == {
-        "/properties/unique/uniqueItems", "/properties/not/not", "/properties/one/oneOf", "/properties/if/if",
-        "/properties/pattern/pattern", "/properties/keys/patternProperties/(a)\\1", "/properties/deep/not",
+        "/properties/unique/uniqueItems", "/properties/pattern/pattern",
+        "/properties/keys/patternProperties/(a)\\1",
     }  # fmt: skip
     assert len(loaded.warnings) == len(places)
     value = loaded.value_of(loaded.root)
-    for inside in (
-        {"unique": [1, 1]}, {"not": ["a"]}, {"one": ["ab"]}, {"one": ["abcd"]}, {"if": [1, 2, 3]}, {"pattern": "b"},
-        {"keys": {"k": 1, "aa": 2}}, {"deep": {}},
-    ):  # fmt: skip
+    for inside in ({"unique": [1, 1]}, {"pattern": "b"}, {"keys": {"k": 1, "aa": 2}}):
         assert evaluate(value, inside, loaded.value_of), inside
-    # What can be enforced still is; what is left of oneOf is anyOf.
-    for outside in ({"unique": [1, 1, 1]}, {"not": 3}, {"one": [1, "abcd"]}, {"if": []}, {"pattern": ""}, {"keys": {}}):
+    # What can be enforced still is.
+    for outside in ({"unique": [1, 1, 1]}, {"pattern": ""}, {"keys": {}}):
         assert not evaluate(value, outside, loaded.value_of), outside
 
 
@@ -282,6 +275,12 @@ def test_the_official_metaschemas_are_known() -> None:
 # ------------------------------------------------------------------ expansion
 
 
+def test_a_required_member_that_is_wrong_or_absent_is_one_shape() -> None:
+    loaded = load_schema({"type": "object", "not": {"properties": {"a": {"type": "null"}}, "required": ["a"]}})
+    (shape,) = boolean.leaves(loaded.value_of(loaded.root).object)
+    assert not shape.required and [name for name, _ in shape.properties] == ["a"]
+
+
 def test_nothing_is_expanded_while_loading_unless_it_negates() -> None:
     loaded = load_schema({"properties": {"a": {"anyOf": [{"minLength": 1}, {"items": {}}]}, "b": {"enum": [1, 2]}}})
     assert all(schema._value is None for schema in loaded._document._schemas)
@@ -374,6 +373,27 @@ def test_true_and_false_and_empty_schemas() -> None:
             {"if": {"properties": {"k": {"const": 1}}}, "then": {"required": ["x"]}, "else": {"required": ["y"]}},
             [{"k": 1, "x": 0}, {"x": 0}, {"k": 2, "y": 0}, 5],
             [{"k": 1}, {"k": 2, "x": 0}, {}],
+        ),
+        ({"not": {"items": {"type": "string"}}}, [[1], ["a", 1]], [[], ["a"], 1]),
+        (
+            {"not": {"properties": {"a": {}}, "additionalProperties": {"type": "string"}}},
+            [{"b": 1}, {"a": 1, "b": "x", "c": 2}],
+            [{}, {"a": 1}, {"b": "x"}, 1],
+        ),
+        ({"not": {"patternProperties": {"^a": {"type": "null"}}}}, [{"ab": 1}], [{}, {"a": None, "b": 1}]),
+        ({"not": {"propertyNames": {"maxLength": 1}}}, [{"ab": 1}, {"a": 1, "bc": 2}], [{}, {"a": 1}]),
+        ({"oneOf": [{"items": {"type": "string"}}, {"items": {"maxLength": 2}}]}, [[1], ["abc"]], [[], ["a"], ["abc", 1]]),
+        ({"if": {"items": {"minimum": 1}}, "then": {"maxItems": 1}}, [[], [1], [1, 0], [0, 0]], [[1, 1]]),
+        ({"contains": {"const": 1}}, [[1], [2, 1], 3], [[], [2]]),
+        ({"contains": {"const": 1}, "minContains": 2, "maxContains": 3}, [[1, 1], [1, 2, 1, 1]], [[1], [1, 1, 1, 1]]),
+        ({"contains": {"const": 1}, "minContains": 0}, [[], [2]], []),
+        ({"contains": {"const": 1}, "minContains": 0, "maxContains": 0}, [[], [2]], [[1], [2, 1]]),
+        ({"contains": True, "maxContains": 1}, [[1]], [[], [1, 1]]),
+        ({"contains": False}, [1], [[], [1]]),
+        (
+            {"type": "array", "not": {"contains": {"const": 1}, "minContains": 1, "maxContains": 2}},
+            [[], [2], [1, 1, 1]],
+            [[1], [1, 2, 1]],
         ),
         ({"dependentSchemas": {"a": {"required": ["b"]}}}, [{}, {"b": 1}, {"a": 1, "b": 1}], [{"a": 1}]),
         ({"uniqueItems": True, "maxItems": 1}, [[], [1]], [[1, 2]]),

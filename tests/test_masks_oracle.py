@@ -178,6 +178,39 @@ def test_masks_of_other_spellings(case: tuple[Any, Vocabulary, Policy, random.Ra
     check_masks(*case)
 
 
+def test_masks_of_negations_and_counts() -> None:
+    """Those whose boolean structure the oracle can multiply out."""
+    judged = sum(check_logic(number) for number in range(60))
+    assert judged > 50
+
+
+def check_logic(number: int) -> bool:
+    """Checks one random schema with negations, in either order of members; whether the oracle could."""
+    rng = random.Random(f"logic {number}")
+    schema = strategies.build_logic_schema(strategies.Rolled(rng), 1 + number % 2)
+    vocabulary = strategies.vocabulary(rng, strategies.texts_of(schema), longer=12)
+    policy = rng.choice(POLICIES[:3])
+    try:
+        check_masks(schema, vocabulary, policy, rng)
+    except NotImplementedError:
+        return False
+    except Exception as error:
+        raise AssertionError(f"case {number}: {json.dumps(schema, ensure_ascii=False)}") from error
+    return True
+
+
+@pytest.mark.long
+def test_masks_of_many_negations_and_counts() -> None:
+    """As `test_masks_of_many_schemas`."""
+    count = int(os.environ.get("MASKWRIGHT_LONG_CASES", "100000"))
+    first = int(os.environ.get("MASKWRIGHT_LONG_SEED", "0"))
+    judged, started = 0, time.monotonic()
+    for done, number in enumerate(range(first, first + count), 1):
+        judged += check_logic(number)
+        if done % 100 == 0:
+            print(f"{done:,} of {count:,} cases, {judged:,} judged, {time.monotonic() - started:.0f} s", flush=True)
+
+
 @pytest.mark.long
 def test_masks_of_many_schemas() -> None:
     """MASKWRIGHT_LONG_CASES cases (100,000), number MASKWRIGHT_LONG_SEED (0) and up; says how far it is."""
