@@ -18,6 +18,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -58,9 +59,24 @@ def _load(name: str) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
         raise TokenizerError(
             f'the embedded model needs torch and transformers ({error.name} is missing): pip install "maskwright[hf]"'
         ) from error
-    model = LlamaForCausalLM.from_pretrained(MODELS / name, dtype=torch.float32, local_files_only=True).eval()
+    with _without_progress_bars():
+        model = LlamaForCausalLM.from_pretrained(MODELS / name, dtype=torch.float32, local_files_only=True).eval()
     tokenizer = PreTrainedTokenizerFast.from_pretrained(MODELS / "reader", local_files_only=True)
     return model, tokenizer
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """A tenth of a second needs no bar of transformers'."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def extraction_prompt(text: str, schema: Any, *, style: str = "fields") -> str:
