@@ -17,7 +17,7 @@ pytest.importorskip("transformers", reason="transformers is not installed: pip i
 SCHEMAS, LONG_SCHEMAS = 40, 200
 MAX_NEW_TOKENS = 400
 BATCH = 20
-REFUSALS = (mw.UnsupportedError, mw.LimitExceeded, mw.InvalidError)
+REFUSALS = (mw.UnsupportedError, mw.LimitExceeded, mw.InvalidError, mw.UnsatisfiableError)
 
 
 def write_and_validate(records: list[dict[str, Any]], count: int) -> None:
