@@ -62,12 +62,7 @@ class ArrayFrame:
 
     def longest(self, term: Term) -> int | None:
         """The most items an array of a term can have; None is unbounded."""
-        if term in self._longest:
-            return self._longest[term]
-        found = self._find_longest(term)
-        if self.states.settled:  # what holds only under the assumptions of a visit is not kept
-            self._longest[term] = found
-        return found
+        return self.states.kept(self._longest, term, lambda: self._find_longest(term))
 
     def _find_longest(self, term: Term) -> int | None:
         longest = min((shape.max_items for shape in term if shape.max_items is not None), default=None)
@@ -85,12 +80,7 @@ class ArrayFrame:
         """What the counts of a term need; None where it counts nothing."""
         if self.counts.keys().isdisjoint(term):
             return None
-        found = self._needs.get(term)
-        if found is None:
-            found = _Needs(self, term)
-            if self.states.settled:
-                self._needs[term] = found
-        return found
+        return self.states.kept(self._needs, term, lambda: _Needs(self, term))
 
     def _viable(self, count: int, standing: Standing) -> list[Term]:
         """The terms that can still hold of an array with `count` good items."""

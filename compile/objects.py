@@ -117,12 +117,7 @@ class ObjectFrame:
         """What the counts of a term need; None where it counts nothing."""
         if self.counts.keys().isdisjoint(term):
             return None
-        found = self._needs.get(term)
-        if found is None:
-            found = _Needs(self, term)
-            if self.states.settled:
-                self._needs[term] = found
-        return found
+        return self.states.kept(self._needs, term, lambda: _Needs(self, term))
 
     def _term_viable(self, term: Term, progress: Progress, tally: Tally | None = None) -> bool:
         """Whether some way to go on completes an object of the term.

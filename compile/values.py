@@ -7,6 +7,7 @@ named by goals (compile/goals.py); `GrammarStates` keeps one entry state a goal,
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from typing import TypeVar
 
 from maskwright.compile.arrays import ArrayFrame
 from maskwright.compile.automaton import Edge
@@ -20,6 +21,9 @@ from maskwright.grammars.boolean import Bool
 from maskwright.grammars.errors import LimitExceeded, UnsatisfiableError
 
 __all__ = ["GrammarStates"]
+
+_Key = TypeVar("_Key", bound=Hashable)
+_Found = TypeVar("_Found")
 
 _LITERALS = ((ir.NULL_LITERAL, b"null"), (ir.FALSE_LITERAL, b"false"), (ir.TRUE_LITERAL, b"true"))
 
@@ -113,6 +117,15 @@ class GrammarStates:
     def settled(self) -> bool:
         """Whether no visit is under way, so that what is found now holds without assumptions."""
         return not self._visiting
+
+    def kept(self, known: dict[_Key, _Found], key: _Key, find: Callable[[], _Found]) -> _Found:
+        """What `known` has for a key, or else what `find` says: kept unless it holds only under a visit's assumptions."""
+        if key in known:
+            return known[key]
+        found = find()
+        if self.settled:
+            known[key] = found
+        return found
 
     def satisfiable(self, expression: Bool) -> bool:
         """Whether some JSON value satisfies the expression."""

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from maskwright.grammars.errors import TokenizerError
+from maskwright.grammars.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -31,7 +31,7 @@ __all__ = ["choice_prompt", "describe_fields", "extraction_prompt", "load", "loa
 
 MODELS = Path(__file__).parent / "models"
 _MAX_DEPTH = 8  # levels of a schema that its description spells out
-_MAX_WORDS = 120  # names and values that it spells out; the model was trained on some thirty
+_MAX_WORDS = 120  # names and values that it spells out: more than any schema that it was trained on has
 
 _Part = TypeVar("_Part")
 
@@ -40,7 +40,7 @@ def load() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """The embedded model (float32, on the CPU, in evaluation mode) and its tokenizer; the same ones at every call.
 
     Raises:
-        TokenizerError: torch and transformers are not installed.
+        ModelError: torch and transformers are not installed.
     """
     return _load("reader")
 
@@ -56,7 +56,7 @@ def _load(name: str) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
         import torch
         from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
     except ImportError as error:
-        raise TokenizerError(
+        raise ModelError(
             f'the embedded model needs torch and transformers ({error.name} is missing): pip install "maskwright[hf]"'
         ) from error
     with _without_progress_bars():

@@ -6,10 +6,11 @@
     example.answer    {"buyer": "Brela Tomsin", "urgency": "low"}
 
 The phrasings are data (extraction.toml). Names and words are composed of syllables or letters, so that a model has to
-copy them from the text and cannot know them. Two splits share nothing but the values' kinds and the key names:
+copy them from the text and cannot know them. Two splits share the kinds of values, the names of keys, the paraphrases of
+enumerated values ("cannot wait" for "high"), and the notes that name the subject again ("Back to Ada."), but no more:
 
     "train"   the phrasings under `say`, varied in tense and with adverbs, and sets of fields whose hash is not 0 modulo 8
-    "held"    the phrasings under `held` for every statement, and only sets of fields whose hash is 0 modulo 8
+    "held"    the phrasings under `held` for all other statements, and only sets of fields whose hash is 0 modulo 8
 """
 
 from __future__ import annotations

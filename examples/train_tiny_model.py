@@ -5,8 +5,8 @@
     python examples/train_tiny_model.py evaluate            # only measure what is in engine/models
 
 Each step's texts come from a generator seeded with the step's number, so a run that is interrupted goes on from its
-last checkpoint (in build/training) as if nothing had happened, and two runs on one machine give the same weights. On two
-cores of a processor with bfloat16 instructions the reader takes about an hour; with CUDA, `--device cuda`, minutes.
+last checkpoint (in build/training) with the texts that it would have had. On two cores of a processor with bfloat16
+instructions the reader takes about an hour; `--device cuda` trains on a GPU.
 
     stage       what it does                                                    written to
     tokenizer   byte-level BPE on 20,000 examples                               OUT/reader

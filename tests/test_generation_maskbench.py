@@ -33,6 +33,7 @@ def write_and_validate(records: list[dict[str, Any]], count: int) -> None:
         taken.append(record)
         if len(taken) == count:
             break
+    assert len(taken) == count, f"only {len(taken)} schemas were taken"
     for start in range(0, count, BATCH):
         part = taken[start : start + BATCH]
         results = mw.generate(
