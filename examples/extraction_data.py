@@ -9,7 +9,8 @@ The phrasings are data (extraction.toml). Names and words are composed of syllab
 copy them from the text and cannot know them. Two splits share the kinds of values, the names of keys, the paraphrases of
 enumerated values ("cannot wait" for "high"), and the notes that name the subject again ("Back to Ada."), but no more:
 
-    "train"   the phrasings under `say`, varied in tense and with adverbs, and sets of fields whose hash is not 0 modulo 8
+    "train"   the phrasings under `say`, varied in tense, with adverbs and with words put for others that nobody knows,
+              and sets of fields whose hash is not 0 modulo 8
     "held"    the phrasings under `held` for all other statements, and only sets of fields whose hash is 0 modulo 8
 """
 
@@ -209,7 +210,18 @@ class Writer:
                 changed = f"{changed} {rng.choice(AROUND['tails'])}"
         elif rng.random() < 0.1:
             changed = f"{rng.choice(AROUND['heads'])} {changed}"
+        if tense and rng.random() < 0.25:
+            changed = self._unknown(changed)
         return phrasing if changed in held else changed
+
+    def _unknown(self, phrasing: str) -> str:
+        """With a word made up in place of one of its own, so that a word never seen before is no riddle."""
+        rng = self._random
+        words = phrasing.split(" ")
+        own = [place for place, word in enumerate(words) if word.isalpha() and word.islower() and len(word) > 2]
+        if own:
+            words[rng.choice(own)] = self._word(rng.choice((1, 2)))
+        return " ".join(words)
 
     def _other_tense(self, phrase: str) -> str:
         verb, _, rest = phrase.partition(" ")
@@ -226,9 +238,10 @@ class Writer:
         rng = self._random
         if rng.random() < 0.4:
             return rng.choice(self._pick(domain, "fillers")), False
-        other = rng.choice(self._pick(domain, "others")).replace(
-            "{}", self._value(domain["slots"][domain["names"]]).words
-        )
+        other = rng.choice(self._pick(domain, "others"))
+        if not self._held and rng.random() < 0.4:
+            other = self._unknown(other)
+        other = other.replace("{}", self._value(domain["slots"][domain["names"]]).words)
         while True:
             slot = domain["slots"][rng.choice([name for name in domain["slots"] if name != domain["names"]])]
             statement = self._statement(slot, self._value(slot))

@@ -54,7 +54,7 @@ class Shape:
 
 
 SHAPES = {
-    "reader": Shape(256, 704, 5, 4, steps=2000, batch=64, matrix_rate=0.02, other_rate=3e-3),
+    "reader": Shape(256, 704, 5, 4, steps=3500, batch=64, matrix_rate=0.02, other_rate=3e-3),
     "draft": Shape(128, 320, 3, 4, steps=1500, batch=64, matrix_rate=0.02, other_rate=3e-3),
 }
 
@@ -267,7 +267,9 @@ def save_checkpoint(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     stages = ("tokenizer", "reader", "draft", "evaluate")
-    parser.add_argument("stages", nargs="*", choices=[*stages, []], default=list(stages), help="default: all of them")
+    parser.add_argument(
+        "stages", nargs="*", metavar="STAGE", help=f"which of {', '.join(stages)} to run (default: all of them)"
+    )
     parser.add_argument("--out", type=Path, default=MODELS, help="where the models go (default: %(default)s)")
     parser.add_argument("--work", type=Path, default=Path("build/training"), help="checkpoints (default: %(default)s)")
     parser.add_argument("--steps", type=int, help="steps of training (default: what each model needs)")
@@ -283,6 +285,9 @@ def main() -> None:
     )
     parser.add_argument("--count", type=int, default=400, help="examples of the evaluation (default: %(default)s)")
     options = parser.parse_args()
+    options.stages = options.stages or list(stages)
+    if strangers := [stage for stage in options.stages if stage not in stages]:
+        parser.error(f"unknown stage {strangers[0]}: choose from {', '.join(stages)}")
     torch.set_flush_denormal(True)  # before there are threads, which inherit it: tiny gradients would cost double
     torch.set_num_threads(options.threads)
     if "tokenizer" in options.stages:
