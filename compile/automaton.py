@@ -100,6 +100,7 @@ class Automaton:
         self._failures: dict[int, MaskwrightError] = {}
         self._ends: dict[int, int] = {}
         self._maps: dict[bytes, int] = {}
+        self._pairs: dict[bytes, tuple[int, int]] = {}
         self._plans: dict[Spelling | None, Plans] = {}
         self._inner: dict[int, int] = {}
         no_state, done, ended = (self.allocate(1, PUBLISHED) for _ in range(3))
@@ -175,7 +176,7 @@ class Automaton:
         tables = self.tables
         tables.set_state(
             state,
-            tables.add_transitions(row),
+            tables.append_transitions(row),
             self._map(bytes(shape)),
             final,
             op,
@@ -187,21 +188,30 @@ class Automaton:
         self,
         state: int,
         edges: Iterable[Edge],
-        extra: Sequence[tuple[int, int]],
-        call: Callable[[int], int],
+        extra: bytes,
+        frame: int,
         default: int,
         op: int,
         argument: int,
     ) -> None:
-        """Publish `state` with `edges`, and call(after) over the bytes of `extra`; `after` has `edges` alone."""
+        """Publish `state` with `edges`, and a call of `frame` over the bytes of `extra`; behind it, `edges` alone.
+
+        Half of all states of objects and arrays are made here. The two share one row: the second state's map has no
+        class for the call at its end.
+        """
         row, shape = _classes(edges, default)
         tables = self.tables
-        after = self.allocate(1, PUBLISHED)
-        tables.set_state(after, tables.add_transitions(row), self._map(bytes(shape)))
-        for low, high in extra:
-            shape += bytes((low, high, len(row)))
-        row.append(call(after))
-        tables.set_state(state, tables.add_transitions(row), self._map(bytes(shape)), -1, op, argument)
+        key = bytes(shape)
+        maps = self._pairs.get(key)
+        if maps is None:
+            both = key + b"".join(bytes((byte, byte, len(row))) for byte in extra)
+            maps = self._pairs[key] = self._map(key), self._map(both)
+        offset = tables.transition_count
+        after = tables.append_state(offset, maps[0])
+        self.own(after, PUBLISHED)
+        row.append(tables.append_call(frame, after, True))
+        tables.append_transitions(row)
+        tables.set_state(state, offset, maps[1], -1, op, argument)
 
     def _map(self, shape: bytes) -> int:
         """Offset of the map of byte classes of some edges, given as in `_classes`; few shapes recur."""

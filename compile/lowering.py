@@ -22,6 +22,7 @@ from maskwright.kernels import layout as L
 __all__ = ["Lowering"]
 
 _WHITESPACE = ((0x09, 0x0A), (0x0D, 0x0D), (0x20, 0x20))
+_WHITESPACE_BYTES = b"\t\n\r "
 
 
 class Lowering:
@@ -75,10 +76,8 @@ class Lowering:
         if options.whitespace != "flexible" or options.exact_separators is not None or options.max_whitespace == 0:
             automaton.emit(state, edges, default=default, op=op, argument=argument)
             return
-        frame, add_call = self._whitespace_frame(), automaton.tables.add_call
-        automaton.emit_pair(
-            state, edges, _WHITESPACE, lambda after: add_call(frame, after, True), default, op, argument
-        )
+        frame = self._whitespace_frame()
+        automaton.emit_pair(state, edges, _WHITESPACE_BYTES, frame, default, op, argument)
 
     def deeper(self, depth: int) -> int:
         """The depth of what is in a container of depth `depth`; without indentation all depths are one."""

@@ -22,6 +22,7 @@ __all__ = ["Row", "RowCache", "RowWalker"]
 Array = np.ndarray[Any, Any]
 
 _FEW_EXITS = 6  # so many subtrees are walked as they are; more are merged into a trie of remainders
+_MAX_REMAINDERS = 256  # tries of remainders that are kept to be used again
 _SPARSE_LIMIT = 2048  # token ids; a dense row of 128k tokens costs as much memory as 4,008 of them
 
 
@@ -117,6 +118,7 @@ class RowWalker:
         self._place(L.MATCHER_EXITS, np.zeros(3 * 1024, np.int32))
         self.header[L.MATCHER_EXIT_CAP] = 1024
         self._ids = np.zeros(max(1, len(tokens.trie_tokens)), np.int32)
+        self._remainders: dict[bytes, tuple[list[tuple[int, int, int, int, int]], Any]] = {}
 
     def _place(self, slot: int, array: Array) -> None:
         self._arrays[slot] = array
@@ -158,19 +160,32 @@ class RowWalker:
         exits = self._exits()
         if len(exits) <= _FEW_EXITS:
             return Row(dense, data, self._direct(exits), exits)
-        found, byte, end, first, ids = build_remainders(
-            exits,
-            tokens.trie_end,
-            tokens.trie_first,
-            tokens.trie_depth,
-            tokens.trie_tokens,
-            tokens.offsets,
-            tokens.text,
-        )
-        header = trie_header(byte=byte, end=end, first=first, tokens=ids)
-        address = header.ctypes.data
-        segments = [(address, result, low, high, 0) for result, low, high in found.tolist()]
-        return Row(dense, data, segments, exits, held=(header, byte, end, first, ids))
+        segments, held = self._gathered(exits)
+        return Row(dense, data, segments, exits, held=held)
+
+    def _gathered(self, exits: Array) -> tuple[list[tuple[int, int, int, int, int]], Any]:
+        """Segments of a trie of remainders, and what owns it. Most strings leave by the same exits, so tries are kept."""
+        key = exits.tobytes()
+        found = self._remainders.pop(key, None)
+        if found is None:
+            tokens = self.tokens
+            packed, byte, end, first, ids = build_remainders(
+                exits,
+                tokens.trie_end,
+                tokens.trie_first,
+                tokens.trie_depth,
+                tokens.trie_tokens,
+                tokens.offsets,
+                tokens.text,
+            )
+            header = trie_header(byte=byte, end=end, first=first, tokens=ids)
+            address = header.ctypes.data
+            segments = [(address, result, low, high, 0) for result, low, high in packed.tolist()]
+            found = segments, (header, byte, end, first, ids)
+            if len(self._remainders) >= _MAX_REMAINDERS:
+                del self._remainders[next(iter(self._remainders))]
+        self._remainders[key] = found  # most recent last
+        return found
 
     def _exits(self) -> Array:
         """The exits of the last walk, int32 [E, 3]."""

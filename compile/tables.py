@@ -20,6 +20,7 @@ from maskwright.kernels import layout as L
 __all__ = ["AutomatonTables"]
 
 _RECORD = struct.Struct("8i")
+_INTEGERS = [struct.Struct(f"{count}i") for count in range(33)]
 _SINGLE_BYTE_MAPS = np.eye(256, dtype=np.uint8).reshape(-1)  # map b: class 1 for byte b, class 0 for the others
 
 
@@ -107,6 +108,15 @@ class AutomatonTables:
         """Take over what a kernel has written behind the end: the new numbers of states, transitions, bytes of maps."""
         self.state_count, self.transition_count, self.map_count = states, transitions, maps
 
+    def append_state(self, row: int, byte_map: int) -> int:
+        """A new state, published at once: its number."""
+        state = self.state_count
+        if (state + 1) * L.STATE_SIZE > len(self.states) or state >= self.max_states:
+            self.reserve(1, 0, 0)
+        self.state_count = state + 1
+        _RECORD.pack_into(self.states.data, 32 * state, row, byte_map, -1, L.OP_NONE, 0, state, 0, 0)
+        return state
+
     def set_state(
         self,
         state: int,
@@ -141,6 +151,18 @@ class AutomatonTables:
             self._transition_rows[key] = offset
         return offset
 
+    def append_transitions(self, values: Sequence[int]) -> int:
+        """Offset of a new row of transitions, which no other row is likely to equal."""
+        count, offset = len(values), self.transition_count
+        if offset + count > len(self.transitions):
+            self.reserve(0, count, 0)
+        if count < len(_INTEGERS):
+            _INTEGERS[count].pack_into(self.transitions.data, 4 * offset, *values)
+        else:
+            self.transitions[offset : offset + count] = values
+        self.transition_count = offset + count
+        return offset
+
     def add_map(self, classes: bytes) -> int:
         """Offset of a map of byte classes (256 bytes); equal maps are stored once."""
         offset = self._maps.get(classes)
@@ -157,11 +179,16 @@ class AutomatonTables:
         key = target << 33 | block << 1 | consume
         number = self._actions.get(key)
         if number is None:
-            number = self.action_count
+            number = self._actions[key] = self.append_call(target, block, consume)
+        return number
+
+    def append_call(self, target: int, block: int, consume: bool) -> int:
+        """The transition value of a call that no other equals."""
+        number = self.action_count
+        if (number + 1) * L.ACTION_SIZE > len(self.actions):
             self.actions = self._grown(L.AUTOMATON_ACTIONS, self.actions, (number + 1) * L.ACTION_SIZE)
-            self.actions[number * L.ACTION_SIZE : number * L.ACTION_SIZE + 3] = (target, block, consume)
-            self.action_count += 1
-            self._actions[key] = number
+        _INTEGERS[3].pack_into(self.actions.data, 4 * L.ACTION_SIZE * number, target, block, consume)
+        self.action_count = number + 1
         return -number
 
     def add_safe(self, low: int, high: int, flags: int) -> int:

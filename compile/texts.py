@@ -230,6 +230,10 @@ class _Text:
             closing = states.ending(self.parts) if states.quoted else []
         loop = automaton.allocate(1, Named((self.share_key(0), "loop")) if states.kind is not None else PUBLISHED)
         edges, safe = states.count(must.item.set, loop)
+        if must.high is None:
+            safe = (*safe[:2], safe[2] | L.SAFE_ENDLESS)
+        elif must.high == count and states.quoted:
+            safe = (*safe[:2], safe[2] | L.SAFE_LAST)
         if not edges and not closing:
             raise TokenizerError("the grammar requires characters that no token of the vocabulary can write")
         final = states.result(self.parts) if not states.quoted and must.nullable else -1

@@ -25,6 +25,8 @@ def trie_header(**arrays: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         "sig_high": L.TRIE_SIG_HIGH,
         "sig_flags": L.TRIE_SIG_FLAGS,
         "sig_chars": L.TRIE_SIG_CHARS,
+        "node_chars": L.TRIE_NODE_CHARS,
+        "rank_chars": L.TRIE_RANK_CHARS,
     }
     for name, array in arrays.items():
         assert array.flags.c_contiguous, name
@@ -67,6 +69,7 @@ class TokenTables:
             "sig_flags": np.ascontiguousarray(source.sig_flags, np.uint8),
             "sig_chars": np.ascontiguousarray(source.sig_chars, np.int32),
         }
+        self._count_characters(source.offset, source.data)
         self.trie = trie_header(end=self.trie_end, first=self.trie_first, tokens=self.trie_tokens, **self._held)
         self.trie_nodes = len(self.trie_end)
         in_trie = np.zeros(self.words * 32, bool)
@@ -83,6 +86,16 @@ class TokenTables:
         self.splits_characters = False
         if not self.writable.all():
             self._find_characters()
+
+    def _count_characters(self, offsets: np.ndarray[Any, Any], text: np.ndarray[Any, Any]) -> None:
+        """The trie's node_chars and rank_chars (kernels/layout.py)."""
+        begun = np.zeros(len(text) + 1, np.int32)
+        np.cumsum((text & 0xC0) != 0x80, out=begun[1:])
+        starts = offsets[self.trie_tokens]
+        self._held["rank_chars"] = begun[offsets[self.trie_tokens + 1]] - begun[starts]
+        some = starts[np.minimum(self.trie_first[:-1], len(starts) - 1)] if len(starts) else np.zeros(1, np.int64)
+        # Every node but the root of an empty trie has a token below it, and that token's first bytes lead to the node.
+        self._held["node_chars"] = begun[some + self.trie_depth] - begun[some]
 
     def _find_characters(self) -> None:
         """What a vocabulary without a token for every byte can write: its characters, and whether tokens split others."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +14,8 @@ from maskwright.kernels import layout as L
 from maskwright.kernels import words as kernel
 
 __all__ = ["Words"]
+
+Array = np.ndarray[Any, Any]
 
 
 class Words:
@@ -27,6 +31,8 @@ class Words:
         self.spelled: list[tuple[bytes, int]] | None = None
         if None not in texts:
             self.spelled = sorted((text + b'"', number) for number, text in enumerate(texts) if text is not None)
+        self._joined: tuple[Array, Array] | None = None
+        """`_join` of all of them, for they are mostly laid out together."""
 
     def lay(
         self, automaton: Automaton, results: Mapping[int, int], otherwise: int = 0, any_other: bool = False
@@ -43,19 +49,19 @@ class Words:
         """
         if self.spelled is None:
             return None
-        laid = [(text, results[number]) for text, number in self.spelled if number in results]
-        joined = b"".join([text for text, _ in laid])
-        if not automaton.tokens.writable.all():
-            for text, result in laid:
-                if result >= 0:
+        laid = self.spelled if len(results) == len(self.spelled) else [w for w in self.spelled if w[1] in results]
+        codes = np.array([results[number] for _, number in laid], np.int32)
+        if automaton.tokens.characters is not None:
+            for text, number in laid:
+                if results[number] >= 0:
                     automaton.require(text)
-        offsets = np.zeros(len(laid) + 1, np.int64)
-        np.cumsum([len(text) for text, _ in laid], out=offsets[1:])
-        codes = np.array([result for _, result in laid], np.int32)
+        if laid is self.spelled:
+            data, offsets = self._joined = self._joined or _join(laid)
+        else:
+            data, offsets = _join(laid)
         tables = automaton.tables
         if otherwise:
             automaton.lower(otherwise)
-        data = np.frombuffer(joined, np.uint8)
         while True:
             tables.reserve(len(data) + 1, 2 * len(data) + 2 * len(laid), 256 * len(laid))
             need, start, states, transitions, maps = kernel.lay_words(
@@ -79,6 +85,12 @@ class Words:
         tables.extend(states, transitions, maps)
         automaton.own(int(start), ALONGSIDE if any_other else _LAID)
         return int(start)
+
+
+def _join(laid: list[tuple[bytes, int]]) -> tuple[Array, Array]:
+    """The texts one after the other, uint8, and where each begins, int64 with the end behind them."""
+    offsets = np.array([0, *accumulate([len(text) for text, _ in laid])], np.int64)
+    return np.frombuffer(b"".join([text for text, _ in laid]), np.uint8), offsets
 
 
 _LAID = Published()

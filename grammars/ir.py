@@ -17,7 +17,7 @@ under negation, too: not all items are S when at least one is not, and fewer tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from maskwright.grammars import boolean, regular
@@ -91,6 +91,14 @@ class ArrayShape:
     min_items: int = 0
     max_items: int | None = None
     counted: Count | None = None
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        content = (self.prefix, self.rest, self.min_items, self.max_items, self.counted)
+        object.__setattr__(self, "_hash", hash(content))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +126,14 @@ class ObjectShape:
     max_properties: int | None = None
     names: Regex = regular.ANY_STRING
     counted: Count | None = None
+    _hash: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        content = (self.properties, self.patterns, self.additional, self.required, self.names, self.counted)
+        object.__setattr__(self, "_hash", hash((content, self.min_properties, self.max_properties)))
+
+    def __hash__(self) -> int:
+        return self._hash
 
 
 ARRAY = boolean.leaf(ArrayShape())  # any array

@@ -375,6 +375,32 @@ def _add_range(matcher, low, high):
 
 
 @njit(cache=True)
+def _add_short(matcher, trie, node, limit):
+    """Allow the tokens of a subtree that go on for at most `limit` code points after the node; True when there was no room.
+
+    Then nothing is added.
+    """
+    firsts, chars = load_i64(trie, L.TRIE_FIRST), load_i64(trie, L.TRIE_RANK_CHARS)
+    most = load_i32(load_i64(trie, L.TRIE_NODE_CHARS), node) + limit
+    ranges = load_i64(matcher, L.MATCHER_RANGES)
+    count = load_i64(matcher, L.MATCHER_RANGE_COUNT)
+    last = load_i32(ranges, 2 * count - 1) if count > 0 else 0
+    stop = load_i32(firsts, load_i32(load_i64(trie, L.TRIE_END), node))
+    rank = load_i32(firsts, node)
+    while rank < stop:
+        low = rank
+        while rank < stop and load_i32(chars, rank) <= most:
+            rank += 1
+        if _add_range(matcher, low, rank):
+            if count > 0:
+                store_i32(ranges, 2 * count - 1, last)
+            store_i64(matcher, L.MATCHER_RANGE_COUNT, count)
+            return True
+        rank += 1
+    return False
+
+
+@njit(cache=True)
 def _walk(automaton, matcher, trie, node, limit, depth, budget):
     """Walk trie nodes [node, limit) depth first from the configuration in the workspace at `depth`.
 
@@ -424,14 +450,23 @@ def _walk(automaton, matcher, trie, node, limit, depth, budget):
                     and (load_u64(sig_high, node) & (load_u64(safe_sets, safe * L.SAFE_SIZE + 1) ^ full))
                     == np.uint64(0)
                     and ((flags & 1) == 0 or ((flags & 2) != 0 and (safe_flags & L.SAFE_UNICODE) != 0))
-                    and (_state(automaton, state, L.STATE_OP) == L.OP_NONE or load_i32(sig_chars, node) < register)
                 ):
-                    if _add_range(matcher, load_i32(firsts, node), load_i32(firsts, end)):
-                        store_i64(matcher, L.MATCHER_WALK_NODE, node)
-                        store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
-                        return L.NEED_RANGES
-                    node = end
-                    continue
+                    uncounted = (
+                        _state(automaton, state, L.STATE_OP) == L.OP_NONE
+                        or load_i32(sig_chars, node) < register
+                        or (safe_flags & L.SAFE_ENDLESS) != 0
+                    )
+                    if uncounted or (safe_flags & L.SAFE_LAST) != 0:
+                        if uncounted:
+                            full_up = _add_range(matcher, load_i32(firsts, node), load_i32(firsts, end))
+                        else:
+                            full_up = _add_short(matcher, trie, node, register)
+                        if full_up:
+                            store_i64(matcher, L.MATCHER_WALK_NODE, node)
+                            store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
+                            return L.NEED_RANGES
+                        node = end
+                        continue
         # The tokens that end exactly here are allowed: every state entered and every result returned is live.
         if status == L.OK or status == L.EXIT_AFTER:
             if _add_range(matcher, load_i32(firsts, node), load_i32(firsts, node + 1)):

@@ -23,7 +23,9 @@ result code j, its caller goes on in state block + j.
 
 Safe set, SAFE_SIZE uint64: the ASCII bytes below 64, those below 128, and flags: SAFE_UNICODE when every well-formed
 non-ASCII character also leads back. From a state with a safe set every such character returns to the state itself (or
-counts one off the register on the way), so that a subtree of tokens made of them is allowed as a whole.
+counts one off the register on the way), so that a subtree of tokens made of them is allowed as a whole. Where the state
+counts, the flags also say what comes when the register is zero: with SAFE_ENDLESS a state that every safe character
+returns to, so that the count does not matter; with SAFE_LAST one that no safe character may follow.
 
 Stack node, NODE_SIZE int32: return block, register, parent node, next node in the hash chain. Node 0 is the bottom.
 
@@ -73,7 +75,11 @@ TRIE_SIG_HIGH = 5
 TRIE_SIG_FLAGS = 6  # uint8 [N]
 TRIE_SIG_CHARS = 7  # int32 [N]
 TRIE_NODES = 8
-TRIE_SIZE = 9
+TRIE_NODE_CHARS = (
+    9  # int32 [N]: code points that begin on the way to the node, its byte counted; where there are signatures
+)
+TRIE_RANK_CHARS = 10  # int32 [T]: code points that begin in the token of each rank
+TRIE_SIZE = 11
 
 # matcher header
 MATCHER_NODES = 0
@@ -119,7 +125,7 @@ ACTION_SIZE = 4
 ACTION_TARGET, ACTION_BLOCK, ACTION_CONSUME = range(3)
 
 SAFE_SIZE = 3
-SAFE_UNICODE = 1
+SAFE_UNICODE, SAFE_LAST, SAFE_ENDLESS = 1, 2, 4
 
 NODE_SIZE = 4
 NODE_BLOCK, NODE_REGISTER, NODE_PARENT, NODE_NEXT = range(4)

@@ -18,6 +18,7 @@ __all__ = ["Arena"]
 
 _MAX_NODES = 1 << 26
 _MAX_MEMO = 1 << 16  # entries; past it the memo starts anew
+_FIRST_PATCH = 1 << 14
 _MAX_PATCH = 1 << 22  # int32; past it the memo starts anew
 
 
@@ -29,22 +30,22 @@ class Arena:
         self.address = self.header.ctypes.data
         self._arrays: dict[int, np.ndarray[Any, Any]] = {}
         spare = 2 * tokens.max_token + 16
-        nodes = np.zeros((spare + 256) * L.NODE_SIZE, np.int32)
+        nodes = np.zeros((spare + 1024) * L.NODE_SIZE, np.int32)
         nodes[L.NODE_BLOCK] = L.DONE
         self._place(L.MATCHER_NODES, nodes)
         self.header[L.MATCHER_NODE_COUNT] = 1
         self.header[L.MATCHER_NODE_CAP] = len(nodes) // L.NODE_SIZE
         self._place(L.MATCHER_HASH, np.zeros(1024, np.int32))
         self.header[L.MATCHER_HASH_MASK] = 1023
-        self._new_memo(256)
-        self._place(L.MATCHER_PATCH, np.zeros(1024, np.int32))
+        self._new_memo(512)
+        self._place(L.MATCHER_PATCH, np.zeros(_FIRST_PATCH, np.int32))
         self.header[L.MATCHER_PATCH_LENGTH] = 1
-        self.header[L.MATCHER_PATCH_CAP] = 1024
-        self._place(L.MATCHER_HISTORY, np.zeros(3 * 256, np.int32))
-        self.header[L.MATCHER_HISTORY_CAP] = 256
+        self.header[L.MATCHER_PATCH_CAP] = _FIRST_PATCH
+        self._place(L.MATCHER_HISTORY, np.zeros(3 * 1024, np.int32))
+        self.header[L.MATCHER_HISTORY_CAP] = 1024
         self._place(L.MATCHER_WALK, np.zeros((tokens.max_token + 2) * L.WALK_SIZE, np.int32))
-        self._place(L.MATCHER_RANGES, np.zeros(2 * 256, np.int32))
-        self.header[L.MATCHER_RANGE_CAP] = 256
+        self._place(L.MATCHER_RANGES, np.zeros(2 * 2048, np.int32))
+        self.header[L.MATCHER_RANGE_CAP] = 2048
         self._place(L.MATCHER_EXITS, np.zeros(3 * 128, np.int32))
         self.header[L.MATCHER_EXIT_CAP] = 128
 
@@ -58,10 +59,12 @@ class Arena:
         self.header[L.MATCHER_MEMO_MASK] = entries - 1
         self.header[L.MATCHER_MEMO_COUNT] = 0
 
-    def _doubled(self, slot: int) -> np.ndarray[Any, Any]:
+    def _grown(self, slot: int, factor: int = 2) -> np.ndarray[Any, Any]:
         old = self._arrays[slot]
-        self._place(slot, np.concatenate([old, np.zeros_like(old)]))
-        return self._arrays[slot]
+        larger = np.zeros(factor * len(old), old.dtype)
+        larger[: len(old)] = old
+        self._place(slot, larger)
+        return larger
 
     def grow(self, status: int) -> None:
         """Make room where a kernel answered NEED_NODES, NEED_MEMO, NEED_PATCH, NEED_HISTORY, NEED_RANGES or NEED_EXITS."""
@@ -71,7 +74,7 @@ class Arena:
                 raise LimitExceeded(
                     "max_nodes", int(header[L.MATCHER_NODE_CAP]), _MAX_NODES, what="stack nodes of one matcher"
                 )
-            nodes = self._doubled(L.MATCHER_NODES)
+            nodes = self._grown(L.MATCHER_NODES)
             header[L.MATCHER_NODE_CAP] = len(nodes) // L.NODE_SIZE
             self._rehash_nodes()
         elif status == L.NEED_MEMO:
@@ -80,16 +83,15 @@ class Arena:
             if header[L.MATCHER_PATCH_CAP] >= _MAX_PATCH and header[L.MATCHER_MEMO_COUNT] > 0:
                 self.forget()
             else:
-                self._doubled(L.MATCHER_PATCH)
-                header[L.MATCHER_PATCH_CAP] *= 2
+                header[L.MATCHER_PATCH_CAP] = len(self._grown(L.MATCHER_PATCH, 4))
         elif status == L.NEED_HISTORY:
-            self._doubled(L.MATCHER_HISTORY)
+            self._grown(L.MATCHER_HISTORY)
             header[L.MATCHER_HISTORY_CAP] *= 2
         elif status == L.NEED_RANGES:
-            self._doubled(L.MATCHER_RANGES)
+            self._grown(L.MATCHER_RANGES)
             header[L.MATCHER_RANGE_CAP] *= 2
         elif status == L.NEED_EXITS:
-            self._doubled(L.MATCHER_EXITS)
+            self._grown(L.MATCHER_EXITS)
             header[L.MATCHER_EXIT_CAP] *= 2
         else:
             raise AssertionError(f"a kernel answered {status}")
