@@ -33,6 +33,7 @@ WORDS = {
 }
 GENERIC: Mapping[str, list[str]] = DOMAINS.pop("generic")
 AROUND: Mapping[str, list[str]] = DOMAINS.pop("around")
+NAMING: Mapping[str, Any] = DOMAINS.pop("naming")
 _MONTHS = [
     "January",
     "February",
@@ -127,7 +128,7 @@ class Writer:
         rng = self._random
         rng.shuffle(spoken)
         words = values[domain["names"]].words
-        subject = rng.choice(self._pick(domain, "subjects", ["{}"])).replace("{}", words)
+        subject = self._naming(domain, "subjects", ["{}"]).replace("{}", words)
         pronoun = rng.choice(domain["pronouns"])
         statements = [self._statement(domain["slots"][slot], values[slot]) for slot in spoken]
         sentences: list[str] = []
@@ -218,9 +219,11 @@ class Writer:
         """With a word made up in place of one of its own, so that a word never seen before is no riddle."""
         rng = self._random
         words = phrasing.split(" ")
-        own = [place for place, word in enumerate(words) if word.isalpha() and word.islower() and len(word) > 2]
+        own = [place for place, word in enumerate(words) if word.isalpha() and len(word) > 2]
         if own:
-            words[rng.choice(own)] = self._word(rng.choice((1, 2)))
+            place = rng.choice(own)
+            made_up = self._word(rng.choice((1, 2)))
+            words[place] = made_up.capitalize() if words[place][0].isupper() else made_up
         return " ".join(words)
 
     def _other_tense(self, phrase: str) -> str:
@@ -238,8 +241,8 @@ class Writer:
         rng = self._random
         if rng.random() < 0.4:
             return rng.choice(self._pick(domain, "fillers")), False
-        other = rng.choice(self._pick(domain, "others"))
-        if not self._held and rng.random() < 0.4:
+        other = self._naming(domain, "others")
+        if not self._held and rng.random() < 0.2:
             other = self._unknown(other)
         other = other.replace("{}", self._value(domain["slots"][domain["names"]]).words)
         while True:
@@ -248,6 +251,23 @@ class Writer:
             if not _is_sentence(statement):
                 break
         return _capital(f"{_fill_subject(other, subject, pronoun)} {statement}."), True
+
+    def _naming(self, domain: Mapping[str, Any], role: str, default: list[str] | None = None) -> str:
+        """How the subject of a text ("subjects") or another one ("others") is called; {} is its name.
+
+        In training often composed of an adjective and a noun; never a way that is held.
+        """
+        rng = self._random
+        composed = None if self._held else NAMING.get(next(name for name in DOMAINS if DOMAINS[name] is domain))
+        while composed is not None and rng.random() < 0.6:
+            adjective = rng.choice(NAMING[role.removesuffix("s")])
+            naming = (
+                rng.choice(composed[role]).replace("{adj}", adjective).replace("{noun}", rng.choice(composed["nouns"]))
+            )
+            naming = _capital(naming.replace("A ", "An ", 1) if naming.startswith(("A e", "A o")) else naming)
+            if naming not in domain[f"held_{role}"]:
+                return naming
+        return rng.choice(self._pick(domain, role, default))
 
     def _pick(self, of: Mapping[str, Any], name: str, default: list[str] | None = None) -> list[str]:
         """The phrasings of this split."""

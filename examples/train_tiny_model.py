@@ -174,8 +174,8 @@ def new_model(shape: Shape, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausa
 
 
 def rate(step: int, steps: int) -> float:
-    """Share of the peak learning rate: 100 steps up, then down a line to zero."""
-    return min(1.0, (step + 1) / 100) * max(0.0, min(1.0, (steps - step) / (0.6 * steps)))
+    """Share of the peak learning rate: 100 steps up, then level, and over the second half down a line to zero."""
+    return min(1.0, (step + 1) / 100) * max(0.0, min(1.0, (steps - step) / (0.52 * steps)))
 
 
 def train(name: str, options: argparse.Namespace, tokenizer: PreTrainedTokenizerFast) -> None:
