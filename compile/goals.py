@@ -4,13 +4,14 @@ A container runs every shape that still matters over the same brackets. So a chi
 expression it must satisfy, and expressions whose truth is reported to the container as a *label* when the value ends.
 Almost every goal observes nothing and has the one label 0.
 
-For a positive expression over shapes (and, or) the container keeps the disjunctive form: a *term* is a set of shapes that
-hold together. A term is viable while all of its shapes can still be satisfied; a container is viable while one term is.
+For a positive expression over shapes (and, or) an array keeps the disjunctive form: a *term* is a set of shapes that hold
+together. A term is viable while all of its shapes can still be satisfied; an array is viable while one term is. Objects
+have too many of them, and search instead (compile/choices.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from maskwright.grammars import boolean
 from maskwright.grammars.boolean import Bool
 from maskwright.grammars.errors import LimitExceeded, UnsupportedError
 
-__all__ = ["NO_LABELS", "Asked", "Goal", "Labels", "Term", "ask", "terms_of"]
+__all__ = ["NO_LABELS", "Asked", "Goal", "Labels", "Term", "ask", "asked", "terms_of"]
 
 Term = frozenset[Any]  # of ArrayShape or ObjectShape
 
@@ -126,18 +127,31 @@ def ask(
     if not kept:
         return None
     must = boolean.any_of(demand for _, demand in kept)
-    certain = set(frozenset.intersection(*(term for term, _ in kept)))
-    certain.intersection_update(questions)
-    facts = {questions[subject] for subject in certain}
+    facts = {
+        questions[subject] for subject in frozenset.intersection(*(term for term, _ in kept)) if subject in questions
+    }
     facts.update((must, *must.args) if must.kind == "and" else (must,))
+    return asked(must, facts, questions)
+
+
+def asked(must: Bool, facts: Collection[Bool], questions: Mapping[Any, Bool], certain: Collection[Any] = ()) -> Asked:
+    """What to demand of the next child, and what to observe of it.
+
+    Args:
+        must: what it must be.
+        facts: what holds of whatever `must` admits.
+        questions: for every subject that matters, what it asks of the child.
+        certain: further subjects that count as holding.
+    """
+    holding = set(certain)
     open_: dict[Bool, list[Any]] = {}
     for subject, question in questions.items():
-        if subject in certain or question.kind == "true" or question in facts:
-            certain.add(subject)
+        if question.kind == "true" or question in facts:
+            holding.add(subject)
         elif question.kind != "false" and boolean.negate(question) not in facts:
             open_.setdefault(question, []).append(subject)
     return Asked(
         Goal(must, tuple(open_)),
-        frozenset(certain),
+        frozenset(holding),
         tuple((question, tuple(subjects)) for question, subjects in open_.items()),
     )

@@ -21,6 +21,7 @@ __all__ = [
     "Bool",
     "all_of",
     "any_of",
+    "asserted",
     "evaluate",
     "exactly_one",
     "is_monotone",
@@ -158,6 +159,15 @@ def leaves(expression: Bool) -> tuple[Any, ...]:
         else:
             expression._leaves = tuple(dict.fromkeys(p for argument in expression.args for p in leaves(argument)))
     return expression._leaves
+
+
+def asserted(expression: Bool) -> frozenset[Any]:
+    """The leaf payloads that occur outside of negations."""
+    if expression.kind == "leaf":
+        return frozenset((expression.payload,))
+    if expression.kind == "not":
+        return frozenset()
+    return frozenset().union(*(asserted(argument) for argument in expression.args))
 
 
 def is_monotone(expression: Bool) -> bool:

@@ -1,0 +1,419 @@
+"""Which members an object can still have, and what their values must be.
+
+What matters of an object so far is its *progress* (with `property_order="schema"` how far down the list of named keys it
+is; with "any" which of them are done), the number of members where a bound asks for it, which shapes are alive, and how
+far their counts are met. Keys fall into named ones and classes of other keys, told apart by the patterns and name
+languages that match them.
+
+A key may come where some choice of living shapes (compile/choices.py) can still hold after it, and its value must be what
+one of these choices asks for.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from maskwright.compile.choices import Choices, Column, bits
+from maskwright.compile.counts import Standing, Tally, is_open
+from maskwright.compile.goals import Asked, Goal, asked
+from maskwright.compile.keys import KeyClass, KeyClasses, is_counted, question_of
+from maskwright.compile.needs import Needs
+from maskwright.grammars import boolean, regular
+from maskwright.grammars.boolean import Bool
+from maskwright.grammars.ir import ObjectShape
+
+if TYPE_CHECKING:
+    from maskwright.compile.values import GrammarStates
+
+__all__ = ["Members", "Progress"]
+
+
+class Progress(NamedTuple):
+    """How far an object is.
+
+    Attributes:
+        position: named keys before it in schema order can no longer come ("schema"); 0 with "any".
+        done: the named keys written, bit n for number n ("any"); 0 with "schema".
+        members: how many there are so far, no further than the largest bound.
+        standing: of the shapes so far.
+    """
+
+    position: int
+    done: int
+    members: int
+    standing: Standing
+
+
+class Members:
+    """The members of objects that satisfy `must`, a positive expression over ObjectShape, while `observed` are watched.
+
+    Attributes:
+        ordered: the shapes in the order of the schema; a set of them is an integer, bit i for number i.
+        names: the named keys, in the order of the schema; a set of them is an integer, too.
+        classes: of the other keys.
+        counts: what the counting shapes count; in the order of a tally.
+        start: the progress of an object without members.
+    """
+
+    def __init__(self, states: GrammarStates, must: Bool, observed: tuple[Bool, ...]) -> None:
+        self.states, self.must, self.observed = states, must, observed
+        shapes = dict.fromkeys(shape for formula in (must, *observed) for shape in boolean.leaves(formula))
+        self.ordered = tuple(shapes)
+        self.numbers = {shape: number for number, shape in enumerate(shapes)}
+        self.any_order = states.lowering.options.property_order == "any"
+        names: dict[str, None] = {}
+        for shape in shapes:
+            names.update(dict.fromkeys(key for key, _ in shape.properties))
+            names.update(dict.fromkeys(shape.required))
+        self.names = tuple(names)
+        self.classes = KeyClasses(self.ordered, self.names)
+        self.counts = {shape: shape.counted for shape in shapes if shape.counted is not None}
+        self.start = Progress(0, 0, 0, Standing(frozenset(shapes), (0,) * len(self.counts)))
+        self._number_of = {key: number for number, key in enumerate(self.names)}
+        self._bounded = any(shape.max_properties is not None or shape.min_properties for shape in shapes)
+        self._largest_bound = max((max(s.min_properties, s.max_properties or 0) for s in shapes), default=0)
+        self._choices = Choices(must, self.numbers)
+        self._required = [sum(1 << self._number_of[key] for key in shape.required) for shape in shapes]
+        self._requiring = self._those(lambda shape: bool(shape.required))
+        self._limiting = self._requiring | self._those(lambda shape: shape.max_properties is not None)
+        self._counting = self._those(lambda shape: shape.counted is not None)
+        watched = {shape for formula in observed for shape in boolean.leaves(formula)}
+        self._watched = self._those(watched.__contains__)
+        self._properties = [dict(shape.properties) for shape in shapes]
+        self._columns: dict[int | KeyClass, Column] = {}
+        self._completable: dict[tuple[int, int, int, int, Tally], bool] = {}
+        self._needs: dict[int, Needs] = {}
+
+    def _those(self, such: Callable[[ObjectShape], bool]) -> int:
+        """The set of shapes that are such."""
+        return sum(1 << number for number, shape in enumerate(self.ordered) if such(shape))
+
+    # What can still come
+
+    def column(self, key: int | KeyClass) -> Column:
+        """What the shapes ask of the value of a key."""
+        found = self._columns.get(key)
+        if found is None:
+            if isinstance(key, int):
+                name = self.names[key]
+                questions = [
+                    question_of(s, named, name) for s, named in zip(self.ordered, self._properties, strict=True)
+                ]
+            else:
+                questions = [key.questions[shape] for shape in self.ordered]
+            found = self._columns[key] = Column(questions, self._judge)
+        return found
+
+    def _judge(self, expression: Bool) -> tuple[bool, bool]:
+        """Whether some value satisfies an expression, and whether that is so for good (GrammarStates.satisfiable)."""
+        found = self.states.satisfiable(expression)
+        return found, found or self.states.settled
+
+    def is_counted(self, shape: ObjectShape, key: int | KeyClass) -> bool:
+        """Whether a counting shape looks at the value of a key."""
+        if isinstance(key, int):
+            return is_counted(shape, self._properties[self.numbers[shape]], self.names[key])
+        return key.is_counted(shape)
+
+    def _alive(self, progress: Progress) -> int:
+        return sum(1 << self.numbers[shape] for shape in progress.standing.alive)
+
+    def _open(self, progress: Progress) -> int:
+        """The named keys that may still come, as far as their order decides."""
+        return ((1 << len(self.names)) - 1) & ~progress.done & -(1 << progress.position)
+
+    def _needed(self, choice: int) -> int:
+        """The named keys that the shapes of a choice require."""
+        found = 0
+        for number in bits(choice & self._requiring):
+            found |= self._required[number]
+        return found
+
+    def _ways(
+        self, progress: Progress, alive: int, next_: Column | None = None, wanted: Callable[[int], bool] | None = None
+    ) -> Iterator[int]:
+        """Choices of living shapes for which some object begins with `progress`, but for bounds and counts.
+
+        Args:
+            next_: of a key whose value comes now, after which the object is in `progress`: it must be possible as well.
+            wanted: whether a choice is of interest, as far as it is made.
+        """
+        open_ = self._open(progress)
+
+        def fits(choice: int, number: int) -> bool:
+            if wanted is not None and not wanted(choice):
+                return False
+            if next_ is not None and next_.asking >> number & 1 and not next_.possible(choice):
+                return False
+            for key in bits(self._needed(choice) & open_):
+                column = self.column(key)
+                if (self._required[number] >> key | column.asking >> number) & 1 and not column.possible(choice):
+                    return False
+            return True
+
+        return self._choices.find(alive, fits, 0 if next_ is None else next_.asking)
+
+    def _can_complete(self, choice: int, progress: Progress, tally: Tally | None = None) -> bool:
+        """Whether the bounds and counts of a choice can be met, where each key that it requires is possible.
+
+        Args:
+            tally: the choice's part of the tally, if it is not that of `progress`.
+        """
+        if not self._bounded and not self.counts:
+            return True
+        needs = self._needs_of(choice)
+        if needs is not None and tally is None:
+            tally = needs.part(progress.standing.tally)
+        key = (choice, progress.position, progress.done, progress.members, tally or ())
+        found = self._completable.get(key)
+        if found is None:
+            found = self._find_completable(choice, progress, needs, tally or ())
+            if self.states.settled:
+                self._completable[key] = found
+        return found
+
+    def _find_completable(self, choice: int, progress: Progress, needs: Needs | None, tally: Tally) -> bool:
+        open_, needed = self._open(progress), self._needed(choice) & self._open(progress)
+        shapes = [self.ordered[number] for number in bits(choice)]
+        highest = min((s.max_properties for s in shapes if s.max_properties is not None), default=None)
+        lowest = max((shape.min_properties for shape in shapes), default=0)
+        if highest is not None and lowest > highest:
+            return False
+        if needs is not None:
+            return needs.viable(progress.members, [*bits(open_)], [*bits(needed)], tally, lowest, highest)
+        least = progress.members + needed.bit_count()
+        if highest is not None and least > highest:
+            return False
+        if least >= lowest or any(self.column(other).possible(choice) for other in self.classes.others):
+            return True
+        for key in bits(open_ & ~needed):
+            if self.column(key).possible(choice):
+                least += 1
+                if least >= lowest:
+                    return True
+        return False
+
+    def _needs_of(self, choice: int) -> Needs | None:
+        """What the counts of a choice need; None where it counts nothing."""
+        if not choice & self._counting:
+            return None
+        return self.states.kept(self._needs, choice, lambda: Needs(self, choice))
+
+    def possible(self) -> bool:
+        """Whether any object satisfies the frame."""
+        ways = self._ways(self.start, self._alive(self.start))
+        return any(self._can_complete(choice, self.start) for choice in ways)
+
+    # The next member
+
+    def after(self, progress: Progress, key: int | KeyClass) -> Progress:
+        """The progress after a member, as far as the key decides it (shapes that die of it are still alive)."""
+        members = min(progress.members + 1, self._largest_bound)
+        if not self.any_order:
+            return Progress(key + 1 if isinstance(key, int) else len(self.names), 0, members, progress.standing)
+        done = progress.done | 1 << key if isinstance(key, int) else progress.done
+        return Progress(0, done, members, progress.standing)
+
+    def _surviving(self, alive: int, progress: Progress, key: int | KeyClass) -> int:
+        """The living shapes that let a key come now, as far as the order of keys and the number of members decide."""
+        skipped = 0
+        if not self.any_order:
+            skipped = self._open(progress) & (1 << (key if isinstance(key, int) else len(self.names))) - 1
+        for number in bits(alive & self._limiting):
+            most = self.ordered[number].max_properties
+            if self._required[number] & skipped or (most is not None and progress.members >= most):
+                alive ^= 1 << number
+        return alive
+
+    def ask(self, progress: Progress, key: int | KeyClass) -> Asked | None:
+        """What the value of a key must be for the object to go on; None when the key cannot come now."""
+        column = self.column(key)
+        if self.only_choice is not None:
+            return Asked(Goal(column.demand(column.asked(self.only_choice))), frozenset(self.ordered), ())
+        after, alive = self.after(progress, key), self._surviving(self._alive(progress), progress, key)
+        demands = self._demands(after, alive, key)
+        if not demands:
+            return None
+        must = boolean.any_of(demand for _, demand in demands)
+        common = demands[0][0]
+        for asked_, _ in demands:
+            common &= asked_
+        facts = {column.questions[number] for number in bits(common)}
+        facts.update((must, *must.args) if must.kind == "and" else (must,))
+        idle = self._idle(after, alive & ~column.asking)
+        open_ = self._choices.relevant(alive, idle) | self._watched
+        named = boolean.asserted(must)
+        certain, subjects = set[Any](), dict[Any, Bool]()
+        for number in bits(alive):
+            question = column.of[number]
+            if open_ >> number & 1 or not boolean.asserted(question) <= named:
+                subjects[self.ordered[number]] = question
+            else:  # whatever comes of it makes no difference; it may only have named members of the value
+                certain.add(self.ordered[number])
+        for place, (shape, count) in enumerate(self.counts.items()):
+            if shape in subjects and is_open(count, progress.standing.tally[place]) and self.is_counted(shape, key):
+                subjects[place] = count.child
+        return asked(must, facts, subjects, certain)
+
+    def _demands(self, after: Progress, alive: int, key: int | KeyClass) -> list[tuple[int, Bool]]:
+        """What the value of a key may have to be, and the questions in it; nothing that asks for more than another."""
+        column, enough = self.column(key), list[int]()
+        found: list[tuple[int, bool, Bool]] = []
+
+        def asks_no_more(choice: int) -> bool:
+            asked_ = column.asked(choice)
+            return all(least & ~asked_ for least in enough)
+
+        for choice, counted in self._goings_on(after, alive, key, asks_no_more):
+            asked_ = column.asked(choice)
+            if counted is boolean.TRUE:
+                enough.append(asked_)
+            found.append((asked_, counted is boolean.TRUE, boolean.all_of((column.demand(asked_), counted))))
+        found.sort(key=lambda one: [*bits(one[0])])
+        return [
+            (asked_, demand)
+            for asked_, plain, demand in found
+            if all(least & ~asked_ or (plain and least == asked_) for least in enough)
+        ]
+
+    def _goings_on(
+        self, after: Progress, alive: int, key: int | KeyClass, wanted: Callable[[int], bool] | None = None
+    ) -> Iterator[tuple[int, Bool]]:
+        """Choices with which the object can go on after the value of a key, and what counts demand of it (else TRUE)."""
+        column = self.column(key)
+        for choice in self._ways(after, alive, column, wanted):
+            demand = self._demand(choice, after, key)
+            if demand is boolean.TRUE or self.states.satisfiable(
+                boolean.all_of((column.demand(column.asked(choice)), demand))
+            ):
+                yield choice, demand
+
+    def _demand(self, choice: int, after: Progress, key: int | KeyClass) -> Bool:
+        """What bounds and counts of a choice demand of the value of a key."""
+        needs = self._needs_of(choice) if self.counts else None
+        if needs is None:
+            return boolean.TRUE if self._can_complete(choice, after) else boolean.FALSE
+        part = needs.part(after.standing.tally)
+        return needs.demand(key, part, lambda tally: self._can_complete(choice, after, tally))
+
+    def _idle(self, progress: Progress, alive: int) -> int:
+        """The living shapes that hold whatever comes now."""
+        open_, found = self._open(progress), 0
+        for number in bits(alive):
+            shape = self.ordered[number]
+            free = shape.max_properties is None and shape.counted is None and shape.min_properties <= progress.members
+            if free and not (self._required[number] | self._asks[number]) & (open_ | 1 << len(self.names)):
+                found |= 1 << number
+        return found
+
+    @cached_property
+    def _asks(self) -> list[int]:
+        """The named keys of whose values a shape asks something, by shape; all numbers where it asks something of others."""
+        found = []
+        for shape in self.ordered:
+            free = shape.additional.kind == "true" and not shape.patterns and shape.names == regular.ANY_STRING
+            asked_ = (self._number_of[key] for key, question in shape.properties if question.kind != "true")
+            found.append(sum(1 << number for number in asked_) if free else -1)
+        return found
+
+    def keys(self, progress: Progress) -> Iterator[int | KeyClass]:
+        """The keys and classes of keys that may come next."""
+        if self.only_choice is not None:
+            yield from self._simple_keys(progress)
+            return
+        living, known = self._alive(progress), None
+        candidates: list[int | KeyClass] = [*bits(self._open(progress)), *self.classes.others]
+        for key in candidates:
+            after, alive = self.after(progress, key), self._surviving(living, progress, key)
+            if known is None or not self._goes_on_with(known, after, alive, self.column(key)):
+                known = next((choice for choice, _ in self._goings_on(after, alive, key)), None)
+                if known is None:
+                    continue
+            yield key
+
+    def _goes_on_with(self, choice: int, after: Progress, alive: int, column: Column) -> bool:
+        """Whether a choice is one of `_goings_on`, in a frame without counts."""
+        needed = self._needed(choice) & self._open(after)
+        return (
+            not self.counts
+            and not choice & ~alive
+            and column.possible(choice)
+            and all(self.column(key).possible(choice) for key in bits(needed))
+            and self._can_complete(choice, after)
+        )
+
+    # Where one choice is all there is
+
+    @cached_property
+    def only_choice(self) -> int | None:
+        """The only choice, where nothing but the order of keys and the required ones decides which may come."""
+        if self.observed or self._bounded or self.counts:
+            return None
+        if self.must.kind != "or" and all(part.kind == "leaf" for part in self.must.args):
+            return (1 << len(self.ordered)) - 1
+        return None
+
+    @cached_property
+    def _needed_keys(self) -> list[int]:
+        """Numbers of the keys that the only choice requires, ascending."""
+        return [*bits(self._needed(-1 if self.only_choice is None else self.only_choice))]
+
+    @cached_property
+    def _open_keys(self) -> list[int]:
+        """Numbers of the keys that the only choice lets have a value, ascending."""
+        assert self.only_choice is not None
+        return [key for key in range(len(self.names)) if self.column(key).possible(self.only_choice)]
+
+    @cached_property
+    def _open_classes(self) -> list[KeyClass]:
+        """Classes of other keys that the only choice lets have a value."""
+        assert self.only_choice is not None
+        return [other for other in self.classes.others if self.column(other).possible(self.only_choice)]
+
+    def _simple_keys(self, progress: Progress) -> Iterator[int | KeyClass]:
+        if self.any_order:
+            yield from (key for key in self._open_keys if not progress.done >> key & 1)
+            yield from self._open_classes
+            return
+        start = bisect_left(self._open_keys, progress.position)
+        needed = bisect_left(self._needed_keys, progress.position)
+        if needed < len(self._needed_keys):
+            yield from self._open_keys[start : bisect_right(self._open_keys, self._needed_keys[needed])]
+            return
+        yield from self._open_keys[start:]
+        yield from self._open_classes
+
+    # The end of a member, and of the object
+
+    def having(self, progress: Progress, holding: frozenset[Any]) -> Progress:
+        """`progress` after a member of which the subjects `holding` hold (see goals.Asked)."""
+        return progress._replace(standing=progress.standing.after(holding, self.counts))
+
+    def settled(self, progress: Progress) -> Progress:
+        """The progress after a member, with only those living shapes that can still make a difference."""
+        if self.only_choice is not None:
+            return progress
+        alive = self._alive(progress)
+        keep = self._choices.relevant(alive) | alive & self._watched
+        shapes = frozenset(self.ordered[number] for number in bits(keep))
+        return progress._replace(standing=progress.standing.only(shapes, self.counts))
+
+    def outcome(self, progress: Progress) -> tuple[bool, ...] | None:
+        """What holds of the object as it is, of what is observed; None where it may not close."""
+        if self.only_choice is not None:
+            return None if self._needed(self.only_choice) & self._open(progress) else ()
+        done = {shape for shape in progress.standing.alive if self._holds(shape, progress)}
+        for number, (shape, counted) in zip(progress.standing.tally, self.counts.items(), strict=True):
+            if number < counted.least:
+                done.discard(shape)
+        if not boolean.evaluate(self.must, done.__contains__):
+            return None
+        return tuple(boolean.evaluate(formula, done.__contains__) for formula in self.observed)
+
+    def _holds(self, shape: ObjectShape, progress: Progress) -> bool:
+        """Whether a living shape holds of the object as it is, but for what it counts."""
+        missing = self._required[self.numbers[shape]] & self._open(progress)
+        return not missing and shape.min_properties <= progress.members
