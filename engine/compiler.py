@@ -92,7 +92,7 @@ class GrammarCompiler:
             GrammarError: InvalidError, UnsupportedError, UnsatisfiableError or LimitExceeded, with the JSON Pointer.
         """
         policy = SchemaOptions(**options)
-        contents, python_type = schema_from(schema)
+        contents, python_type = schema_from(schema, narrow=True)
         key = self._schema_key(contents, python_type, policy) if self.cache_enabled else None
         if key is not None and (found := self._cached(key)) is not None:
             return found

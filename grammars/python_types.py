@@ -12,24 +12,22 @@ write them would invent what nobody will see.)
 
 from __future__ import annotations
 
-import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from maskwright.grammars.errors import InvalidError, UnsupportedError
 from maskwright.grammars.json_schema import read_schema
 
-if TYPE_CHECKING:
-    from pydantic.json_schema import GenerateJsonSchema
-
 __all__ = ["schema_from"]
 
 
-def schema_from(source: Any) -> tuple[dict[str, Any] | bool, Any]:
+def schema_from(source: Any, narrow: bool = False) -> tuple[dict[str, Any] | bool, Any]:
     """The schema that `source` is or stands for, and the Python type behind it.
 
     Args:
         source: a schema (dict or bool), its JSON text, or anything that pydantic.TypeAdapter takes: a model,
             dataclass, TypedDict, Enum, Literal, Union, generic alias, or a TypeAdapter itself.
+        narrow: a type's schema has the texts that pydantic reads and no others (see pydantic_schemas), which is what
+            masks are made from; else it is pydantic's own, which is for readers.
 
     Returns:
         (schema, type): type is `source` where it is no schema itself, else None.
@@ -43,44 +41,20 @@ def schema_from(source: Any) -> tuple[dict[str, Any] | bool, Any]:
         return contents, None
     if contents is None or isinstance(contents, str | bytes | int | float | list | tuple):
         raise InvalidError(f"a schema must be an object, true or false, not {type(contents).__name__}", pointer="")
-    return _described_by_pydantic(contents), contents
+    return _described_by_pydantic(contents, narrow), contents
 
 
-def _described_by_pydantic(source: Any) -> dict[str, Any]:
+def _described_by_pydantic(source: Any, narrow: bool) -> dict[str, Any]:
     from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
     from pydantic.errors import PydanticInvalidForJsonSchema
 
+    from maskwright.grammars.pydantic_schemas import json_schema  # late, like pydantic itself, which takes its time
+
     try:
         adapter = source if isinstance(source, TypeAdapter) else TypeAdapter(source)
-        # What pydantic reads, not what it writes: the text is to be validated into the type.
-        return adapter.json_schema(mode="validation", schema_generator=_closed_objects())
+        return json_schema(adapter, narrow)
     except PydanticInvalidForJsonSchema as error:
         raise UnsupportedError(f"{source!r} has no JSON Schema: {error.message}") from error
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
         reason, hint = error.message.rstrip("."), "give a schema, its JSON text, or a type that pydantic validates"
         raise InvalidError(f"{source!r} is neither a schema nor such a type: {reason}", hint=hint) from error
-
-
-@functools.cache
-def _closed_objects() -> type[GenerateJsonSchema]:
-    """pydantic's generator of JSON Schemas, but with objects closed. Made late: pydantic takes its time to import."""
-    from pydantic.json_schema import GenerateJsonSchema
-
-    class ClosedObjects(GenerateJsonSchema):
-        """Adds `additionalProperties: false` where the configuration leaves it open whether there are others."""
-
-        def model_schema(self, schema: Any) -> dict[str, Any]:
-            described = super().model_schema(schema)
-            return described if schema.get("root_model") else _closed(described)
-
-        def dataclass_schema(self, schema: Any) -> dict[str, Any]:
-            return _closed(super().dataclass_schema(schema))
-
-        def typed_dict_schema(self, schema: Any) -> dict[str, Any]:
-            return _closed(super().typed_dict_schema(schema))
-
-    return ClosedObjects
-
-
-def _closed(described: dict[str, Any]) -> dict[str, Any]:
-    return {"additionalProperties": False, **described} if described.get("type") == "object" else described

@@ -12,8 +12,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
 
+import keyword_shares
 import pytest
+from jsonschema_specifications import REGISTRY as SPECIFICATIONS
 
 from maskwright.cli import main
 from maskwright.cli_failures import Failure
@@ -101,13 +105,50 @@ def rows(page: str, header: str) -> list[list[str]]:
     return [[re.sub(r"^`(.*)`$", r"\1", cell.strip()) for cell in row.strip("|").split(" | ")] for row in table]
 
 
-def test_every_keyword_and_format_is_on_the_page(page: str) -> None:
-    keywords = set(DEFAULT_DIALECT.keywords)
-    for name in ("2020-12", "2019-09", "7", "6", "4"):
-        dialect = dialect_named(name)
-        assert dialect is not None
-        keywords |= set(dialect.keywords)
-    assert sorted(keyword for keyword in keywords if f"`{keyword}`" not in page) == []
+def test_every_keyword_is_in_the_table(page: str) -> None:
+    """Those that the front end knows, and those of the specification."""
+    names = ("2020-12", "2019-09", "7", "6", "4")
+    dialects = [DEFAULT_DIALECT, *filter(None, map(dialect_named, names))]
+    assert len(dialects) == 1 + len(names)
+    keywords = {keyword for dialect in dialects for keyword in dialect.keywords}
+    for dialect in dialects:
+        # Since 2019-09 a dialect's own schema is put together from one for each vocabulary.
+        metaschema = SPECIFICATIONS.contents(dialect.uri)
+        parts = [SPECIFICATIONS.contents(urljoin(dialect.uri, part["$ref"])) for part in metaschema.get("allOf", ())]
+        keywords |= {keyword for part in (metaschema, *parts) for keyword in part["properties"]}
+    table = [row[0].strip("`") for row in keyword_shares.rows_of(page)]
+    assert sorted(table) == sorted({*table}), "a keyword has two rows"
+    assert sorted(keywords - {*table}) == []
+
+
+# Keywords that are, or were, refused. No other is.
+DOUBTFUL = {
+    "uniqueItems": ("2020-12", True),
+    "unevaluatedItems": ("2020-12", False),
+    "unevaluatedProperties": ("2020-12", False),
+    "$dynamicRef": ("2020-12", "#/$defs/a"),
+    "$recursiveRef": ("2019-09", "#"),
+}
+
+
+def test_what_the_table_refuses_is_refused(page: str, compiler: GrammarCompiler) -> None:
+    refused = {row[0].strip("`") for row in keyword_shares.rows_of(page) if row[2].startswith("refused")}
+    assert refused <= {*DOUBTFUL}
+    for keyword, (draft, value) in DOUBTFUL.items():
+        schema = {"anyOf": [{"type": "null"}, {"items": {keyword: value}}], "$defs": {"a": True}}
+        if keyword in refused:
+            with pytest.raises(UnsupportedError, match=re.escape(keyword)):
+                compiler.compile_json_schema(schema, draft=draft)
+        else:
+            compiler.compile_json_schema(schema, draft=draft)
+
+
+def test_the_shares_of_keywords_are_as_counted(page: str, maskbench: list[dict[str, Any]]) -> None:
+    shares = keyword_shares.shares_of(record["schema"] for record in maskbench)
+    assert keyword_shares.with_shares(page, shares) == page, "python tests/benchmarks/keyword_shares.py --write"
+
+
+def test_every_format_is_on_the_page(page: str) -> None:
     formats = [name for name, *_ in rows(page, "| format | a string that it has | one that it does not have |")]
     assert sorted(formats) == sorted(FORMATS)
 
