@@ -12,6 +12,7 @@ outside its dialect is an annotation. Where the work is done:
     schema_references   resources, `$id`, anchors, other documents, dynamic scopes
     schema_document     the visit of all subschemas, and Schema: one subschema, a leaf of the IR
     schema_strings, _numbers, _arrays, _objects, _constants, _logic     one family of keywords each
+    schema_evaluated    what the rest of a schema leaves to `unevaluatedProperties` and `unevaluatedItems`
     values, shapes      and, or, not, exactly one over what comes out
 """
 

@@ -1,13 +1,15 @@
 """One schema being loaded: every subschema that can be reached, checked at once and expanded when asked for.
 
 Loading visits each reachable subschema once, with one table look-up a keyword (schema_keywords). Nothing is expanded
-then, but for the schemas that negate something (`not`, `oneOf`, `if`): whether that stays within the budgets shows only
-in its expansion, and a schema that cannot be enforced is refused while it is loaded.
+then, but for the schemas that negate something (`not`, `oneOf`, `if`) or restrict what is not evaluated: whether that
+stays within the budgets shows only in its expansion, and a schema that cannot be enforced is refused while it is loaded.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from maskwright.grammars import boolean, formats, numbers, regex, regular
@@ -59,6 +61,8 @@ class Schema:
         targets: where `$ref`, `$dynamicRef` and `$recursiveRef` lead.
         here: (keyword, schema) of the subschemas of the same instance.
         dropped: keywords left out under on_unsupported="warn".
+        given: of `oneOf`, `not` and `if`, the values that the keywords before them admit, once expanded; kept where the
+            document restricts what is not evaluated.
     """
 
     # Defaults that most schemas never change, on the class: there may be 100,000 of them to make.
@@ -67,6 +71,7 @@ class Schema:
     targets: tuple[Schema | bool, ...] = ()
     here: list[tuple[str, Schema]] | None = None
     dropped: frozenset[str] = frozenset()
+    given: Mapping[str, Value] = MappingProxyType({})
     _value: Value | None = None
     _pending: bool = False
 
@@ -163,6 +168,12 @@ class Schema:
             return TRUE if contents is True else FALSE
         return self.scope.schemas[id(contents)].expression
 
+    def subschema(self, contents: Any) -> Schema | bool:
+        """A subschema itself."""
+        if contents.__class__ is not dict:
+            return contents is True
+        return self.scope.schemas[id(contents)]
+
     @property
     def expression(self) -> Bool:
         """This schema as an expression, without detours: a bare reference is what it leads to."""
@@ -239,7 +250,8 @@ class Document:
         algebra: operations on values; it memoises those of child expressions.
         numbers: the language of all numbers under the text policy.
         warnings: what was left out or read leniently, each beginning with its pointer.
-        early: the schemas that negate something, in order of visit.
+        early: the schemas that negate something or restrict what is not evaluated, in order of visit.
+        evaluates: whether some schema restricts what is not evaluated.
     """
 
     def __init__(self, contents: Any, options: SchemaOptions, dynamic: bool = False) -> None:
@@ -250,6 +262,7 @@ class Document:
         self.algebra = Algebra(self.numbers)
         self.warnings = self.references.warnings
         self.early: dict[Schema, None] = {}
+        self.evaluates = False
         self._pending: list[Schema] = []
         self._schemas: list[Schema] = []
         self._plain: dict[int, Bool] = {}

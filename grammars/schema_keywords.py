@@ -322,8 +322,8 @@ def _branch(schema: Schema, key: str, value: Any) -> None:
 
 
 def _if(schema: Schema, key: str, value: Any) -> None:
+    schema.reach_here(value, f"{schema.pointer}/{key}", key)  # alone it may evaluate something
     if "then" in schema.contents or "else" in schema.contents:
-        schema.reach_here(value, f"{schema.pointer}/{key}", key)
         schema.judge_early()
 
 
@@ -375,15 +375,14 @@ def _nonempty(schema: Schema, key: str, value: Any) -> list[Any]:
     return value
 
 
+def _unevaluated(schema: Schema, key: str, value: Any) -> None:
+    _child(schema, key, value)
+    if value is not True:
+        schema.document.evaluates = True
+        schema.judge_early()
+
+
 # Refusals. What a keyword says about arrays does not matter where `type` leaves no array, and so on.
-
-
-def _refused_for(name: str) -> Check:
-    def check(schema: Schema, key: str, value: Any) -> None:
-        if value is not True and _may_be(schema.contents, name):
-            schema.refuse(key, f"{key} cannot be enforced yet")
-
-    return check
 
 
 def _unique(schema: Schema, key: str, value: Any) -> None:
@@ -446,8 +445,8 @@ _DRAFT2019 = _DRAFT7 | {
     "dependentSchemas": Keyword(LOGIC, _dependent_schemas),
     "minContains": Keyword(ARRAYS, _small_count),
     "maxContains": Keyword(ARRAYS, _small_count),
-    "unevaluatedItems": Keyword(0, _refused_for("array")),
-    "unevaluatedProperties": Keyword(0, _refused_for("object")),
+    "unevaluatedItems": Keyword(LOGIC, _unevaluated),
+    "unevaluatedProperties": Keyword(LOGIC, _unevaluated),
     "$recursiveRef": Keyword(REFERENCE, _reference),
     "$recursiveAnchor": Keyword(0, _flag),
 }
