@@ -9,9 +9,10 @@ its JSON Pointer) and expanded lazily. A keyword of the specification is enforce
 outside its dialect is an annotation. Where the work is done:
 
     schema_keywords     the table of keywords of each dialect, and what their values must look like
-    schema_references   resources, `$id`, anchors, other documents
+    schema_references   resources, `$id`, anchors, other documents, dynamic scopes
     schema_document     the visit of all subschemas, and Schema: one subschema, a leaf of the IR
     schema_strings, _numbers, _arrays, _objects, _constants, _logic     one family of keywords each
+    schema_evaluated    what the rest of a schema leaves to `unevaluatedProperties` and `unevaluatedItems`
     values, shapes      and, or, not, exactly one over what comes out
 """
 
@@ -30,6 +31,7 @@ from maskwright.grammars.numbers import MAX_NUMBER_DIGITS
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.regular import Regex
 from maskwright.grammars.schema_document import Document
+from maskwright.grammars.schema_references import DynamicScopeNeeded
 
 __all__ = ["LoadedSchema", "load_schema", "read_schema"]
 
@@ -76,7 +78,11 @@ def load_schema(schema: dict[str, Any] | bool | str, options: SchemaOptions | No
     try:
         contents = read_schema(schema) if isinstance(schema, str) else _snapshot(schema)
         document = Document(contents, options)
-        root = document.load(contents)
+        try:
+            root = document.load(contents)
+        except DynamicScopeNeeded:
+            document = Document(contents, options, dynamic=True)
+            root = document.load(contents)
     except RecursionError as error:
         raise _nested_too_deeply() from error
     return LoadedSchema(root, document.warnings, document.numbers, document)

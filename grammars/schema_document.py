@@ -1,13 +1,15 @@
 """One schema being loaded: every subschema that can be reached, checked at once and expanded when asked for.
 
 Loading visits each reachable subschema once, with one table look-up a keyword (schema_keywords). Nothing is expanded
-then, but for the schemas that negate something (`not`, `oneOf`, `if`): whether that stays within the budgets shows only
-in its expansion, and a schema that cannot be enforced is refused while it is loaded.
+then, but for the schemas that negate something (`not`, `oneOf`, `if`) or restrict what is not evaluated: whether that
+stays within the budgets shows only in its expansion, and a schema that cannot be enforced is refused while it is loaded.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from maskwright.grammars import boolean, formats, numbers, regex, regular
@@ -56,17 +58,20 @@ class Schema:
         pointer: where it stands: "" is the root, "URI#…" a place in another document.
         types: the JSON types that `type` leaves, as bits of schema_keywords.
         families: the families of keywords that occur and matter.
-        target: where `$ref` leads.
+        targets: where `$ref`, `$dynamicRef` and `$recursiveRef` lead.
         here: (keyword, schema) of the subschemas of the same instance.
         dropped: keywords left out under on_unsupported="warn".
+        given: of `oneOf`, `not` and `if`, the values that the keywords before them admit, once expanded; kept where the
+            document restricts what is not evaluated.
     """
 
     # Defaults that most schemas never change, on the class: there may be 100,000 of them to make.
     types: int = ANY_TYPE
     families: int = 0
-    target: Schema | bool = True
+    targets: tuple[Schema | bool, ...] = ()
     here: list[tuple[str, Schema]] | None = None
     dropped: frozenset[str] = frozenset()
+    given: Mapping[str, Value] = MappingProxyType({})
     _value: Value | None = None
     _pending: bool = False
 
@@ -116,23 +121,23 @@ class Schema:
         if schema is not None:
             self._add_here(key, schema)
 
-    def refer(self, reference: str) -> None:
-        """Follows `$ref`."""
+    def refer(self, key: str, reference: str) -> None:
+        """Follows the reference of the keyword `key`."""
         targets = self.scope.targets
-        target = targets.get(reference)
+        target = targets.get((key, reference))
         if target is None:
-            pointer = f"{self.pointer}/$ref"
-            contents, place, scope = self.document.references.find(reference, self.scope, pointer)
+            pointer = f"{self.pointer}/{key}"
+            contents, place, scope = self.document.references.find(key, reference, self.scope, pointer)
             if contents.__class__ is dict:
                 target = scope.schemas.get(id(contents)) or self.document.enter(contents, place, scope)
             elif isinstance(contents, bool):
                 target = contents
             else:
                 raise InvalidError(f"the reference {reference!r} leads to something that is no schema", pointer=pointer)
-            targets[reference] = target
-        self.target = target
+            targets[key, reference] = target
+        self.targets += (target,)
         if isinstance(target, Schema):
-            self._add_here("$ref", target)
+            self._add_here(key, target)
 
     def _add_here(self, key: str, schema: Schema) -> None:
         if self.here is None:
@@ -163,23 +168,31 @@ class Schema:
             return TRUE if contents is True else FALSE
         return self.scope.schemas[id(contents)].expression
 
+    def subschema(self, contents: Any) -> Schema | bool:
+        """A subschema itself."""
+        if contents.__class__ is not dict:
+            return contents is True
+        return self.scope.schemas[id(contents)]
+
     @property
     def expression(self) -> Bool:
         """This schema as an expression, without detours: a bare reference is what it leads to."""
         schema = self
-        while schema.families == REFERENCE and schema.types == ANY_TYPE:
-            if not isinstance(schema.target, Schema):
-                return TRUE if schema.target else FALSE
-            schema = schema.target
+        while schema.families == REFERENCE and schema.types == ANY_TYPE and len(schema.targets) == 1:
+            (target,) = schema.targets
+            if not isinstance(target, Schema):
+                return TRUE if target else FALSE
+            schema = target
         if not schema.families:
             return TRUE if schema.types == ANY_TYPE else schema.document.plain(schema)
         return boolean.leaf(schema)
 
     def target_value(self) -> Value:
-        """The values that `$ref` admits."""
-        if isinstance(self.target, Schema):
-            return self.target.expand()
-        return self.document.algebra.value_of(TRUE if self.target else FALSE)
+        """The values that the references admit."""
+        algebra = self.document.algebra
+        constants = algebra.value_of(TRUE), algebra.value_of(FALSE)
+        found = [target.expand() if isinstance(target, Schema) else constants[not target] for target in self.targets]
+        return algebra.all_of(found)
 
     def expand(self) -> Value:
         """The values that satisfy this schema, memoised. (Not to be called by two threads at once.)
@@ -237,16 +250,19 @@ class Document:
         algebra: operations on values; it memoises those of child expressions.
         numbers: the language of all numbers under the text policy.
         warnings: what was left out or read leniently, each beginning with its pointer.
-        early: the schemas that negate something, in order of visit.
+        early: the schemas that negate something or restrict what is not evaluated, in order of visit.
+        evaluates: whether some schema restricts what is not evaluated.
     """
 
-    def __init__(self, contents: Any, options: SchemaOptions) -> None:
+    def __init__(self, contents: Any, options: SchemaOptions, dynamic: bool = False) -> None:
+        """`dynamic`: whether dynamic scopes are followed (see schema_references)."""
         self.options = options
-        self.references = References(contents, options.draft, options.registry)
+        self.references = References(contents, options.draft, options.registry, dynamic)
         self.numbers: Regex = numbers.numbers(options.numbers)
         self.algebra = Algebra(self.numbers)
         self.warnings = self.references.warnings
         self.early: dict[Schema, None] = {}
+        self.evaluates = False
         self._pending: list[Schema] = []
         self._schemas: list[Schema] = []
         self._plain: dict[int, Bool] = {}
@@ -255,7 +271,11 @@ class Document:
         self._numbers: dict[tuple[Any, ...], Regex] = {}
 
     def load(self, contents: Any) -> Bool:
-        """Checks the whole schema and gives its expression."""
+        """Checks the whole schema and gives its expression.
+
+        Raises:
+            DynamicScopeNeeded: a document that follows dynamic scopes is needed.
+        """
         if isinstance(contents, bool):
             return TRUE if contents else FALSE
         if not isinstance(contents, dict):

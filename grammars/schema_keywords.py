@@ -322,8 +322,8 @@ def _branch(schema: Schema, key: str, value: Any) -> None:
 
 
 def _if(schema: Schema, key: str, value: Any) -> None:
+    schema.reach_here(value, f"{schema.pointer}/{key}", key)  # alone it may evaluate something
     if "then" in schema.contents or "else" in schema.contents:
-        schema.reach_here(value, f"{schema.pointer}/{key}", key)
         schema.judge_early()
 
 
@@ -350,7 +350,14 @@ def _dependencies(schema: Schema, key: str, value: Any) -> None:
 def _reference(schema: Schema, key: str, value: Any) -> None:
     if not isinstance(value, str):
         raise _wrong(schema, key, "a string")
-    schema.refer(value)
+    if key == "$recursiveRef" and value != "#":
+        raise _wrong(schema, key, '"#"')
+    schema.refer(key, value)
+
+
+def _dynamic_anchor(schema: Schema, key: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise _wrong(schema, key, "a string")
 
 
 def _named(schema: Schema, key: str, value: Any) -> Iterable[tuple[str, Any]]:
@@ -368,19 +375,14 @@ def _nonempty(schema: Schema, key: str, value: Any) -> list[Any]:
     return value
 
 
+def _unevaluated(schema: Schema, key: str, value: Any) -> None:
+    _child(schema, key, value)
+    if value is not True:
+        schema.document.evaluates = True
+        schema.judge_early()
+
+
 # Refusals. What a keyword says about arrays does not matter where `type` leaves no array, and so on.
-
-
-def _refused(schema: Schema, key: str, value: Any) -> None:
-    schema.refuse(key, f"{key} cannot be enforced yet")
-
-
-def _refused_for(name: str) -> Check:
-    def check(schema: Schema, key: str, value: Any) -> None:
-        if value is not True and _may_be(schema.contents, name):
-            schema.refuse(key, f"{key} cannot be enforced yet")
-
-    return check
 
 
 def _unique(schema: Schema, key: str, value: Any) -> None:
@@ -443,16 +445,20 @@ _DRAFT2019 = _DRAFT7 | {
     "dependentSchemas": Keyword(LOGIC, _dependent_schemas),
     "minContains": Keyword(ARRAYS, _small_count),
     "maxContains": Keyword(ARRAYS, _small_count),
-    "unevaluatedItems": Keyword(0, _refused_for("array")),
-    "unevaluatedProperties": Keyword(0, _refused_for("object")),
-    "$recursiveRef": Keyword(0, _refused),
+    "unevaluatedItems": Keyword(LOGIC, _unevaluated),
+    "unevaluatedProperties": Keyword(LOGIC, _unevaluated),
+    "$recursiveRef": Keyword(REFERENCE, _reference),
+    "$recursiveAnchor": Keyword(0, _flag),
 }
 _DRAFT2020 = {
-    key: keyword for key, keyword in _DRAFT2019.items() if key not in ("additionalItems", "$recursiveRef")
+    key: keyword
+    for key, keyword in _DRAFT2019.items()
+    if key not in ("additionalItems", "$recursiveRef", "$recursiveAnchor")
 } | {
     "prefixItems": Keyword(ARRAYS, _children),
     "items": Keyword(ARRAYS, _items),
-    "$dynamicRef": Keyword(0, _refused),
+    "$dynamicRef": Keyword(REFERENCE, _reference),
+    "$dynamicAnchor": Keyword(0, _dynamic_anchor),
 }
 _LENIENT = _DRAFT2020 | {
     "additionalItems": Keyword(ARRAYS, _additional_items),

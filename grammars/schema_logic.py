@@ -2,6 +2,7 @@
 
 What is asserted is combined first, in the order that decides the order of properties: the schema's own keywords, then
 `allOf`, `$ref`, `anyOf`, dependencies. It is the context in which `oneOf`, `not` and `if` are then written positively.
+What none of them evaluates is restricted last.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from maskwright.grammars.boolean import FALSE, Bool, all_of, any_of, leaf
 from maskwright.grammars.ir import ObjectShape, Value
+from maskwright.grammars.schema_evaluated import restrict_unevaluated
 from maskwright.grammars.schema_keywords import REFERENCE, is_negation
 
 if TYPE_CHECKING:
@@ -27,8 +29,10 @@ def combined(schema: Schema, value: Value) -> Value:
     for key, restrict in _NEGATING.items():
         contents = schema.get(key)
         if contents is not None:
+            if schema.document.evaluates:
+                schema.given = {**schema.given, key: narrowed}
             narrowed = restrict(schema, contents, narrowed)
-    return narrowed
+    return restrict_unevaluated(schema, narrowed)
 
 
 def _value_of(schema: Schema, contents: Any) -> Value:

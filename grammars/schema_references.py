@@ -3,20 +3,34 @@
 A `Scope` is one resource in one dialect: references beginning with `#/` walk its contents, which is what nearly every
 real reference is. Anything else (`$id`, anchors, other documents, the official metaschemas) goes through the
 `referencing` library, imported when first needed.
+
+A dynamic reference (`$dynamicRef`, `$recursiveRef`) leads to the outermost resource on the way to it that has its anchor.
+So a scope then also says, of each dynamic anchor, which resource on the way came first with it, and one schema is another
+one in another such scope. This is followed only once a dynamic reference was met (`DynamicScopeNeeded`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urldefrag, urljoin
 
-from maskwright.grammars.errors import InvalidError, UnsupportedError
+from maskwright.grammars.errors import InvalidError, LimitExceeded, UnsupportedError
 from maskwright.grammars.schema_keywords import DEFAULT_DIALECT, Dialect, dialect_named, escape
 
 if TYPE_CHECKING:
     from maskwright.grammars.schema_document import Schema
 
-__all__ = ["References", "Scope"]
+__all__ = ["DynamicScopeNeeded", "References", "Scope"]
+
+MAX_DYNAMIC_SCOPES = 1000  # resources, each counted once for every dynamic scope that it is reached in
+_RECURSIVE = ""  # the name, which no anchor can have, under which `$recursiveAnchor` is kept
+_NO_ANCHORS: Mapping[str, str] = MappingProxyType({})
+
+
+class DynamicScopeNeeded(Exception):
+    """A dynamic reference was met, and dynamic scopes are not followed: to be read again."""
 
 
 class Scope:
@@ -26,17 +40,26 @@ class Scope:
         dialect: the keywords that are understood.
         root: the contents of the resource, where `#` leads.
         pointer: where the root stands: "" for the schema that was given, "/…" for a part of it, "URI#…" elsewhere.
+        anchors: dynamic anchor → base URI of the outermost resource on the way here that has it.
         schemas: id of contents → Schema, for the schemas whose *parent* stands in this scope.
-        targets: reference → what it leads to.
+        targets: (keyword, reference) → what it leads to.
     """
 
-    __slots__ = ("_base", "_outer", "dialect", "pointer", "root", "schemas", "targets")
+    __slots__ = ("_base", "_outer", "anchors", "dialect", "pointer", "root", "schemas", "targets")
 
-    def __init__(self, dialect: Dialect, root: Any, pointer: str, base: str, outer: Scope | None = None) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        root: Any,
+        pointer: str,
+        base: str,
+        outer: Scope | None = None,
+        anchors: Mapping[str, str] = _NO_ANCHORS,
+    ) -> None:
         self.dialect, self.root, self.pointer = dialect, root, pointer
-        self._base, self._outer = base, outer
+        self._base, self._outer, self.anchors = base, outer, anchors
         self.schemas: dict[int, Schema] = {}
-        self.targets: dict[str, Schema | bool] = {}
+        self.targets: dict[tuple[str, str], Schema | bool] = {}
 
     @property
     def base(self) -> str:
@@ -49,24 +72,27 @@ class Scope:
 class References:
     """All resources of one schema: the schema itself, its embedded resources and the documents of a registry."""
 
-    def __init__(self, contents: Any, default: str | None, registry: Any) -> None:
+    def __init__(self, contents: Any, default: str | None, registry: Any, dynamic: bool = False) -> None:
         """Reads the dialect of `contents`.
 
         Args:
             contents: the schema.
             default: the dialect where `contents` names none: a URI or name, or None for 2020-12 read leniently.
             registry: a referencing.Registry of further documents, or None.
+            dynamic: whether dynamic scopes are followed.
         """
         self.warnings: list[str] = []
         self._given, self._registry = contents, registry
         self._own: Any = None  # a referencing.Registry of the resources within `contents`, made when needed
+        self._dynamic, self._entered = dynamic, 0
         dialect = DEFAULT_DIALECT if default is None else dialect_named(default)
         if dialect is None:
             raise UnsupportedError(f"the dialect draft={default!r} is unknown", keyword="draft")
         dialect = self._dialect(contents, "", dialect)
         identifier = dialect.base_of(contents) if isinstance(contents, dict) else None
         self.root = Scope(dialect, contents, "", urldefrag(identifier or "").url)
-        self._scopes = {self.root.base: self.root}
+        self._enter_resource(self.root, _NO_ANCHORS)
+        self._scopes = {(self.root.base, _key(self.root.anchors)): self.root}
 
     def enter(self, contents: dict[str, Any], pointer: str, scope: Scope) -> Scope:
         """The scope of a subschema whose parent stands in `scope`: another one under its own `$id` or `$schema`."""
@@ -75,20 +101,40 @@ class References:
         dialect = self._dialect(contents, pointer, scope.dialect)
         identifier = scope.dialect.base_of(contents)
         if identifier is not None:
-            return Scope(dialect, contents, pointer, identifier, scope)
+            return self._enter_resource(Scope(dialect, contents, pointer, identifier, scope), scope.anchors)
         if dialect is not scope.dialect:
-            return Scope(dialect, scope.root, scope.pointer, scope.base)
+            return Scope(dialect, scope.root, scope.pointer, scope.base, anchors=scope.anchors)
         return scope
 
-    def find(self, reference: str, scope: Scope, pointer: str) -> tuple[Any, str, Scope]:
-        """Follows `reference`, which stands in `scope` at `pointer`.
+    def find(self, key: str, reference: str, scope: Scope, pointer: str) -> tuple[Any, str, Scope]:
+        """Follows the `reference` of the keyword `key`, which stands in `scope` at `pointer`.
 
         Returns:
             (contents, their pointer, the scope of their parent). Contents are not checked to be a schema.
 
         Raises:
             InvalidError: nothing is there.
+            LimitExceeded: too many dynamic scopes.
+            DynamicScopeNeeded: it depends on the dynamic scope, and those are not followed.
         """
+        contents, place, target = self._find(reference, scope, pointer)
+        if key == "$ref" or not isinstance(contents, dict):
+            return contents, place, target
+        name = _RECURSIVE if key == "$recursiveRef" else urldefrag(reference).fragment
+        anchor = "$recursiveAnchor" if key == "$recursiveRef" else "$dynamicAnchor"
+        if contents.get(anchor) != (name or True):
+            return contents, place, target
+        if not self._dynamic:
+            raise DynamicScopeNeeded
+        uri = target.anchors.get(name)
+        if uri is None:  # the target's dialect has no such anchors
+            return contents, place, target
+        outermost = self._resource(uri, reference, target, pointer)
+        if name == _RECURSIVE:
+            return outermost.root, outermost.pointer, outermost
+        return self._anchor(uri, name, reference, outermost, pointer)
+
+    def _find(self, reference: str, scope: Scope, pointer: str) -> tuple[Any, str, Scope]:
         if reference == "#":
             return scope.root, scope.pointer, scope
         if reference.startswith("#/"):
@@ -139,14 +185,25 @@ class References:
         """The scope of the resource at an absolute URI."""
         if uri == scope.base:
             return scope
-        found = self._scopes.get(uri)
+        key = uri, _key(scope.anchors)
+        found = self._scopes.get(key)
         if found is None:
-            contents = self._look_up(uri, reference, origin)
+            contents = self._given if uri == self.root.base else self._look_up(uri, reference, origin)
             pointer = _place(self._given, contents)
             pointer = f"{uri}#" if pointer is None else pointer
             found = Scope(self._dialect(contents, pointer, scope.dialect), contents, pointer, uri)
-            self._scopes[uri] = found
+            self._scopes[key] = self._enter_resource(found, scope.anchors)
         return found
+
+    def _enter_resource(self, scope: Scope, anchors: Mapping[str, str]) -> Scope:
+        """`scope`, of a resource that was reached where `anchors` were known: with those that it adds."""
+        if self._dynamic:
+            self._entered += 1
+            if self._entered > MAX_DYNAMIC_SCOPES:
+                limit, hint = MAX_DYNAMIC_SCOPES, "use fewer resources with dynamic anchors"
+                raise LimitExceeded("dynamic_scopes", self._entered, limit, pointer=scope.pointer, hint=hint)
+            scope.anchors = dict.fromkeys(_dynamic_anchors(scope), scope.base) | dict(anchors)
+        return scope
 
     def _look_up(self, uri: str, reference: str, origin: str) -> Any:
         from jsonschema_specifications import REGISTRY
@@ -178,17 +235,48 @@ class References:
         return contents, f"{scope.pointer}#{name}" if place is None else scope.pointer + place, scope
 
 
-def _crawled(scope: Scope, origin: str) -> Any:
-    """A registry of the resources and anchors within one resource."""
-    from referencing import Registry, Resource
+def _key(anchors: Mapping[str, str]) -> frozenset[tuple[str, str]]:
+    return frozenset(anchors.items())
+
+
+def _resource_of(scope: Scope) -> Any:
+    from referencing import Resource
     from referencing.jsonschema import specification_with
 
-    resource = Resource(contents=scope.root, specification=specification_with(scope.dialect.uri))
+    return Resource(contents=scope.root, specification=specification_with(scope.dialect.uri))
+
+
+def _crawled(scope: Scope, origin: str) -> Any:
+    """A registry of the resources and anchors within one resource."""
+    from referencing import Registry
+
     try:
-        return Registry().with_resource(scope.base, resource).crawl()
+        return Registry().with_resource(scope.base, _resource_of(scope)).crawl()
     except (TypeError, AttributeError) as error:
-        hint = "check the identifiers, and the places where subschemas stand"
-        raise InvalidError(f"not a schema of {scope.dialect.name}: {error}", pointer=origin, hint=hint) from error
+        raise _malformed(scope, origin, error) from error
+
+
+def _dynamic_anchors(scope: Scope) -> Iterator[str]:
+    """The names of the dynamic anchors of one resource, those of embedded resources left out."""
+    from referencing.jsonschema import DynamicAnchor
+
+    if not isinstance(scope.root, dict):
+        return
+    if "$recursiveRef" in scope.dialect.keywords and scope.root.get("$recursiveAnchor") is True:
+        yield _RECURSIVE
+    pending = [_resource_of(scope)]
+    try:
+        while pending:
+            resource = pending.pop()
+            yield from (anchor.name for anchor in resource.anchors() if isinstance(anchor, DynamicAnchor))
+            pending.extend(below for below in resource.subresources() if below.id() is None)
+    except (TypeError, AttributeError) as error:
+        raise _malformed(scope, scope.pointer, error) from error
+
+
+def _malformed(scope: Scope, pointer: str, error: Exception) -> InvalidError:
+    hint = "check the identifiers, and the places where subschemas stand"
+    return InvalidError(f"not a schema of {scope.dialect.name}: {error}", pointer=pointer, hint=hint)
 
 
 def _place(root: Any, wanted: Any) -> str | None:

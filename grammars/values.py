@@ -131,8 +131,8 @@ class Algebra:
             once & ~twice,
             _once([value.number for value in values]),
             _once([value.string for value in values]),
-            self._once(ArrayView, [value.array for value in values], given.array),
-            self._once(ObjectView, [value.object for value in values], given.object),
+            boolean.any_of(self.each_once(ArrayView, [value.array for value in values], given.array)),
+            boolean.any_of(self.each_once(ObjectView, [value.object for value in values], given.object)),
         )
 
     def is_empty(self, expression: Bool) -> bool:
@@ -167,9 +167,9 @@ class Algebra:
             return False
         if not (regular.is_empty(value.number, MAX_PROOF_NODES) and regular.is_empty(value.string, MAX_PROOF_NODES)):
             return False
-        return all(self._conflict(kind, part) for kind, part in _containers(value))
+        return all(self.conflict(kind, part) for kind, part in _containers(value))
 
-    def _conflict(self, kind: type[View], formula: Bool) -> bool:
+    def conflict(self, kind: type[View], formula: Bool) -> bool:
         """Whether certainly no container satisfies `formula`."""
         terms = _disjuncts(formula)
         if terms is None:
@@ -215,19 +215,26 @@ class Algebra:
             return boolean.any_of(self._negation(kind, argument, context) for argument in formula.args)
         return boolean.negate(formula)
 
-    def _once(self, kind: type[View], formulas: Sequence[Bool], given: Bool) -> Bool:
-        """Exactly one of `formulas`, right wherever `given` holds."""
-        live = [formula for formula in formulas if formula is not FALSE]
+    def without(self, kind: type[View], formula: Bool, other: Bool, given: Bool) -> Bool:
+        """`formula` and not `other`, expressions over shapes; right wherever `given` holds."""
+        return self._minus(kind, formula, other, self._asserted(kind, given))
+
+    def each_once(self, kind: type[View], formulas: Sequence[Bool], given: Bool) -> list[Bool]:
+        """Each of `formulas`, expressions over shapes, without all the others; right wherever `given` holds."""
+        once = iter(self._each_once(kind, [formula for formula in formulas if formula is not FALSE], given))
+        return [FALSE if formula is FALSE else next(once) for formula in formulas]
+
+    def _each_once(self, kind: type[View], live: list[Bool], given: Bool) -> list[Bool]:
         if len(live) < 2:
-            return live[0] if live else FALSE
+            return live
         if sum(formula is TRUE for formula in live) > 1:
-            return FALSE
+            return [FALSE] * len(live)
         context = self._asserted(kind, given)
         known = [part for part in (given.args if given.kind == "and" else (given,)) if part.kind == "leaf"]
         rivals: list[list[Bool]] = [[] for _ in live]
         for first, second in _pairs_to_compare(self._labels(live) if kind is ObjectView else [None] * len(live)):
             self._spend()
-            if not self._conflict(kind, boolean.all_of([live[first], live[second], *known])):
+            if not self.conflict(kind, boolean.all_of([live[first], live[second], *known])):
                 rivals[first].append(live[second])
                 rivals[second].append(live[first])
         ways = []
@@ -235,7 +242,7 @@ class Algebra:
             for other in others:
                 formula = self._minus(kind, formula, other, context)
             ways.append(formula)
-        return boolean.any_of(ways)
+        return ways
 
     def _labels(self, formulas: Sequence[Bool]) -> list[Sequence[str] | None]:
         """Of each object formula, the words that one required member is limited to: that of most formulas."""

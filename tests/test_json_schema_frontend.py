@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from evaluate_ir import evaluate
+from jsonschema import Draft7Validator, Draft201909Validator, Draft202012Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import EMPTY_REGISTRY, specification_with
 
@@ -21,8 +22,10 @@ from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.schema_keywords import dialect_named
 
 CASES = tomllib.loads((Path(__file__).parent / "cases" / "schema_errors.toml").read_text())["case"]
+MEANINGS = tomllib.loads((Path(__file__).parent / "cases" / "schemas.toml").read_text())["case"]
 DRAFT_4 = {"$schema": "http://json-schema.org/draft-04/schema#"}
 DRAFT_7 = {"$schema": "http://json-schema.org/draft-07/schema#"}
+VALIDATORS = {"7": Draft7Validator, "2019-09": Draft201909Validator, "2020-12": Draft202012Validator}
 DRAFT_2020 = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
 
 
@@ -403,6 +406,20 @@ def test_true_and_false_and_empty_schemas() -> None:
 def test_negations_are_written_positively(schema: Any, inside: list[Any], outside: list[Any]) -> None:
     assert all(accepts(schema, instance) for instance in inside)
     assert not any(accepts(schema, instance) for instance in outside)
+
+
+@pytest.mark.parametrize("case", MEANINGS, ids=lambda case: case["name"])
+def test_a_schema_means_what_it_says(case: dict[str, Any]) -> None:
+    draft, schema = case.get("draft", "2020-12"), json.loads(case["schema"])
+    loaded = load_schema(schema, SchemaOptions(draft=draft))
+    value = loaded.value_of(loaded.root)
+    other = VALIDATORS[draft](schema)
+    for expected in ("accepted", "rejected"):
+        for text in case[expected]:
+            instance = json.loads(text)
+            if case.get("library", True):
+                assert other.is_valid(instance) == (expected == "accepted"), f"the case itself: {text}"
+            assert evaluate(value, instance, loaded.value_of) == (expected == "accepted"), text
 
 
 # ------------------------------------------------------------------ against the world's schemas

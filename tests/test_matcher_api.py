@@ -317,7 +317,7 @@ BAD_SCHEMAS: list[tuple[Any, type[mw.GrammarError], str | None]] = [
     ({"$defs": {"a": {"type": "array", "items": {"$ref": "#/$defs/a"}, "minItems": 1}}, "$ref": "#/$defs/a"},
      mw.UnsatisfiableError, None),
     ({"type": "array", "uniqueItems": True}, mw.UnsupportedError, "/uniqueItems"),
-    ({"items": {"unevaluatedProperties": False}}, mw.UnsupportedError, "/items/unevaluatedProperties"),
+    ({"items": {"type": "array", "uniqueItems": True}}, mw.UnsupportedError, "/items/uniqueItems"),
 ]  # fmt: skip
 
 
