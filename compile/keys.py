@@ -35,15 +35,20 @@ class KeyClass:
 
     Attributes:
         number: its result code.
-        language: its keys.
+        language: its keys; `wide`: with those named keys that its patterns match as well.
         questions: what each shape asks of their values.
         matched: the patterns and languages of names that match them.
     """
 
     def __init__(
-        self, number: int, language: Regex, questions: Mapping[ObjectShape, Bool], matched: frozenset[Regex]
+        self,
+        number: int,
+        language: Regex,
+        wide: Regex,
+        questions: Mapping[ObjectShape, Bool],
+        matched: frozenset[Regex],
     ) -> None:
-        self.number, self.language, self.questions, self.matched = number, language, questions, matched
+        self.number, self.language, self.wide, self.questions, self.matched = number, language, wide, questions, matched
 
     def is_counted(self, shape: ObjectShape) -> bool:
         """Whether a counting shape looks at the values of these keys."""
@@ -82,34 +87,56 @@ class KeyClasses:
             KeyClass(
                 number,
                 regular.ANY_STRING if self.free else language,
+                regular.ANY_STRING if self.free else wide,
                 {shape: _question(shape, matched) for shape in shapes},
                 matched,
             )
-            for number, (language, matched) in enumerate(split)
+            for number, (language, wide, matched) in enumerate(split)
         ]
+        self._laid_over: dict[int, tuple[Regex, frozenset[int]]] = {}
         self._words: Words | None = None
         self._texts: dict[tuple[int, ...], TextStates] = {}
         self._starts: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
 
-    def _split(self, languages: Iterable[Regex]) -> list[tuple[Regex, frozenset[Regex]]]:
-        """The keys without a name, parted by which of `languages` match them."""
+    def _split(self, languages: Iterable[Regex]) -> list[tuple[Regex, Regex, frozenset[Regex]]]:
+        """The keys without a name, parted by which of `languages` match them; without and with the named keys."""
         if not languages:
-            return [(regular.ANY_STRING, frozenset())]
+            return [(regular.ANY_STRING, regular.ANY_STRING, frozenset())]
         unnamed = regular.complement(regular.words(self.names)) if self.names else regular.ANY_STRING
-        found: list[tuple[Regex, frozenset[Regex]]] = [(unnamed, frozenset())]
+        found: list[tuple[Regex, Regex, frozenset[Regex]]] = [(unnamed, regular.ANY_STRING, frozenset())]
         for language in languages:
             finer = []
-            for rest, matched in found:
-                for part, matches in (
-                    (regular.intersect(rest, language), matched | {language}),
-                    (regular.intersect(rest, regular.complement(language)), matched),
+            for rest, wide, matched in found:
+                for side, matches in (
+                    (language, matched | {language}),
+                    (regular.complement(language), matched),
                 ):
+                    part = regular.intersect(rest, side)
                     if not regular.is_empty(part):
-                        finer.append((part, matches))
+                        finer.append((part, regular.intersect(wide, side), matches))
             found = finer
             if len(found) > _MAX_CLASSES:
                 raise LimitExceeded("max_key_classes", len(found), _MAX_CLASSES, what="classes of keys of one object")
         return found
+
+    def _lay_over(self, other: KeyClass, alphabet: CharSet | None) -> tuple[Regex, frozenset[int]]:
+        """The language of a class under a trie of the named keys, and those of them that the trie must forbid in it.
+
+        A language without some words has a state for each of their prefixes. So they are left in, and forbidden, where
+        that leads to no dead end: where more keys begin with each than there are names.
+        """
+        if self.free or not self.names:
+            return other.wide, frozenset(range(len(self.names)))
+        inside = set[int]()
+        for number, name in enumerate(self.names):
+            rest = other.wide
+            for character in name:
+                rest = rest.derivative(ord(character))
+            if rest.nullable:
+                inside.add(number)
+                if alphabet is not None or not _has_many(rest, len(self.names)):
+                    return other.language, frozenset()
+        return other.wide, frozenset(inside)
 
     def start(self, states: GrammarStates, numbers: Sequence[int], others: Sequence[KeyClass]) -> int:
         """The state after the opening quote of a key: one of the named keys `numbers`, or of the classes `others`."""
@@ -120,14 +147,11 @@ class KeyClasses:
         return found
 
     def _build(self, states: GrammarStates, numbers: Sequence[int], others: Sequence[KeyClass]) -> int:
-        texts, parts = self._other_texts(states, others)
-        if not numbers and (texts is None or not self.free):
-            assert texts is not None
-            return texts.state(parts)
+        texts, parts, inside = self._other_texts(states, others)
         allowed = set(numbers)
         offset = len(self.others)
-        # A free language of other keys still holds the named ones: those that may not come now are forbidden in the trie.
-        laid = [n for n in range(len(self.names)) if n in allowed or (texts is not None and self.free)]
+        # The language of the other keys may hold named ones: those that may not come now are forbidden in the trie.
+        laid = sorted(allowed | inside)
         if not laid:
             assert texts is not None
             return texts.state(parts)
@@ -143,17 +167,24 @@ class KeyClasses:
         start_parts: Any = ("", parts if texts is not None else None)  # see _SpelledKeys
         return spelled.state(start_parts)
 
-    def _other_texts(self, states: GrammarStates, others: Sequence[KeyClass]) -> tuple[TextStates | None, Parts]:
-        """The states of the other keys' texts, and where they start."""
+    def _other_texts(
+        self, states: GrammarStates, others: Sequence[KeyClass]
+    ) -> tuple[TextStates | None, Parts, frozenset[int]]:
+        """The states of the other keys' texts, where they start, and the named keys among them."""
         if not others:
-            return None, ()
-        languages = tuple(other.language for other in others)
+            return None, (), frozenset()
+        alphabet = states.automaton.plans(states.lowering.spelling).alphabet
+        for other in others:
+            if other.number not in self._laid_over:
+                self._laid_over[other.number] = self._lay_over(other, alphabet)
+        languages = tuple(self._laid_over[other.number][0] for other in others)
+        inside = frozenset[int]().union(*(self._laid_over[other.number][1] for other in others))
         parts = languages if len(others) == 1 else (regular.alternate(*languages), *languages)
         key = tuple(other.number for other in others)
         texts = self._texts.get(key)
         if texts is None:
             texts = self._texts[key] = self._new_texts(states, key)
-        return texts, parts
+        return texts, parts, inside
 
     @staticmethod
     def _new_texts(states: GrammarStates, codes: tuple[int, ...]) -> TextStates:
@@ -166,6 +197,14 @@ class KeyClasses:
             return next(code for code, part in zip(codes, parts[1:], strict=True) if part.nullable)
 
         return TextStates(states.automaton, states.lowering.spelling, result)
+
+
+def _has_many(language: Regex, count: int) -> bool:
+    """Whether a language has more than so many members, as far as that is easily told."""
+    try:
+        return regular.finite_words(language, count) is None
+    except LimitExceeded:
+        return False
 
 
 def _question(shape: ObjectShape, matched: frozenset[Regex]) -> Bool:
