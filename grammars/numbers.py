@@ -36,12 +36,15 @@ from maskwright.grammars.regular import EMPTY, Regex, alternate, chars, concat, 
 __all__ = [
     "MAX_MODULUS",
     "MAX_NUMBER_DIGITS",
+    "Number",
     "Policy",
+    "exact_decimal",
     "integers",
     "multiples_of",
     "number_equal",
     "number_language",
     "numbers",
+    "strongest_bound",
 ]
 
 Policy = Literal["canonical", "any"]
@@ -99,8 +102,8 @@ def number_language(
         InvalidError: a bound is not a finite number, or `multiple_of` is not above zero.
         LimitExceeded: a number has more than MAX_NUMBER_DIGITS digits, or `multiple_of` is beyond MAX_MODULUS.
     """
-    low, low_open = _strongest(minimum, exclusive_minimum, lower=True)
-    high, high_open = _strongest(maximum, exclusive_maximum, lower=False)
+    low, low_open = strongest_bound(minimum, exclusive_minimum, lower=True)
+    high, high_open = strongest_bound(maximum, exclusive_maximum, lower=False)
     step = _step_of(integer, multiple_of)
     if low is None and high is None and step is None:
         return numbers(policy)
@@ -164,10 +167,10 @@ class _Interval:
 _INTEGERS = Step(1, 0)
 
 
-def _strongest(closed: Number | None, opened: Number | None, *, lower: bool) -> tuple[Decimal | None, bool]:
+def strongest_bound(closed: Number | None, opened: Number | None, *, lower: bool) -> tuple[Decimal | None, bool]:
     """The one of two bounds, inclusive and exclusive, that implies the other; and whether it is the exclusive one."""
-    first = None if closed is None else _exact(closed)
-    second = None if opened is None else _exact(opened)
+    first = None if closed is None else exact_decimal(closed)
+    second = None if opened is None else exact_decimal(opened)
     if first is None or second is None:
         return (first, False) if second is None else (second, True)
     if first == second or (first < second) == lower:
@@ -175,8 +178,13 @@ def _strongest(closed: Number | None, opened: Number | None, *, lower: bool) -> 
     return first, False
 
 
-def _exact(value: Number) -> Decimal:
-    """The value as a Decimal without trailing zeros."""
+def exact_decimal(value: Number) -> Decimal:
+    """The value as a Decimal without trailing zeros.
+
+    Raises:
+        InvalidError: it is not a finite number.
+        LimitExceeded: it has more than MAX_NUMBER_DIGITS digits.
+    """
     exact = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
     if not exact.is_finite():
         raise InvalidError(f"{value} is not a finite number")
@@ -194,7 +202,7 @@ def _step_of(integer: bool, multiple_of: Number | None) -> Step | None:
     """The multiples that both keywords admit: of the least common multiple of 1 and `multiple_of`."""
     if multiple_of is None:
         return _INTEGERS if integer else None
-    exact = _exact(multiple_of)
+    exact = exact_decimal(multiple_of)
     if exact <= 0:
         raise InvalidError(f"multipleOf must be above zero, not {multiple_of}")
     scale = _fraction_digits(exact)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from maskwright.grammars.boolean import FALSE, Bool, any_of, leaf
 from maskwright.grammars.errors import GrammarError
 from maskwright.grammars.ir import FALSE_LITERAL, NULL_LITERAL, TRUE_LITERAL, ArrayShape, ObjectShape, Value
-from maskwright.grammars.regular import EMPTY, Regex, alternate, words
+from maskwright.grammars.regular import EMPTY, Regex, words
 
 if TYPE_CHECKING:
     from maskwright.grammars.schema_document import Document, Schema
@@ -111,7 +111,7 @@ def _listed(document: Document, values: Iterable[Any], pointer: str) -> Value:
 def _numbers(document: Document, integers: set[int], others: set[Decimal]) -> Regex:
     parts = [document.number_language(True, first, None, last, None, None) for first, last in _runs(integers)]
     parts += [document.number_language(False, value, None, value, None, None) for value in sorted(others)]
-    return alternate(*parts)
+    return document.number_sets.any_of(parts)
 
 
 def _runs(integers: set[int]) -> Iterator[tuple[int, int]]:

@@ -16,6 +16,7 @@ from maskwright.grammars import boolean, formats, numbers, regex, regular
 from maskwright.grammars.boolean import FALSE, TRUE, Bool
 from maskwright.grammars.errors import GrammarError, InvalidError, LimitExceeded, UnsupportedError
 from maskwright.grammars.ir import Value
+from maskwright.grammars.number_sets import NumberSets
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.regular import Regex
 from maskwright.grammars.schema_arrays import array_shape
@@ -249,6 +250,7 @@ class Document:
         references: the resources that references lead to.
         algebra: operations on values; it memoises those of child expressions.
         numbers: the language of all numbers under the text policy.
+        number_sets: combines the languages of numbers.
         warnings: what was left out or read leniently, each beginning with its pointer.
         early: the schemas that negate something or restrict what is not evaluated, in order of visit.
         evaluates: whether some schema restricts what is not evaluated.
@@ -259,7 +261,8 @@ class Document:
         self.options = options
         self.references = References(contents, options.draft, options.registry, dynamic)
         self.numbers: Regex = numbers.numbers(options.numbers)
-        self.algebra = Algebra(self.numbers)
+        self.number_sets = NumberSets(options.numbers)
+        self.algebra = Algebra(self.numbers, self.number_sets)
         self.warnings = self.references.warnings
         self.early: dict[Schema, None] = {}
         self.evaluates = False
@@ -360,16 +363,7 @@ class Document:
         """
         key = (integer, *bounds)
         if key not in self._numbers:
-            low, above, high, below, multiple = bounds
-            self._numbers[key] = numbers.number_language(
-                integer=integer,
-                minimum=low,
-                exclusive_minimum=above,
-                maximum=high,
-                exclusive_maximum=below,
-                multiple_of=multiple,
-                policy=self.options.numbers,
-            )
+            self._numbers[key] = self.number_sets.language(integer, *bounds)
         return self._numbers[key]
 
     def plain(self, schema: Schema) -> Bool:

@@ -22,6 +22,7 @@ from maskwright.grammars import boolean, regular
 from maskwright.grammars.boolean import FALSE, TRUE, Bool
 from maskwright.grammars.errors import LimitExceeded, UnsupportedError
 from maskwright.grammars.ir import NOTHING, Value, anything
+from maskwright.grammars.number_sets import NumberSets
 from maskwright.grammars.regular import EMPTY, Chars, Regex, Words, alternate, complement, intersect, words
 from maskwright.grammars.shapes import ArrayView, ObjectView, View
 
@@ -46,8 +47,10 @@ class Algebra:
         anything: the Value of every JSON value.
     """
 
-    def __init__(self, numbers: Regex) -> None:
+    def __init__(self, numbers: Regex, sets: NumberSets | None = None) -> None:
+        """`sets`: combines the languages of numbers."""
         self.numbers, self.anything = numbers, anything(numbers)
+        self._sets = sets or NumberSets()
         self._values: dict[Bool, Value] = {TRUE: self.anything, FALSE: NOTHING}
         self._proofs: dict[Bool, bool] = {}
         self._views: dict[Bool, Any] = {}
@@ -92,7 +95,7 @@ class Algebra:
         numbers = [value.number for value in values if value.number is not self.numbers]
         return Value(
             reduce(and_, (value.literals for value in values), 7),
-            intersect(*numbers) if numbers else self.numbers,
+            self._sets.all_of(numbers) if numbers else self.numbers,
             intersect(*(value.string for value in values)),
             boolean.all_of(value.array for value in values),
             boolean.all_of(value.object for value in values),
@@ -105,7 +108,7 @@ class Algebra:
         numbers = [value.number for value in values]
         return Value(
             reduce(or_, (value.literals for value in values), 0),
-            self.numbers if any(number is self.numbers for number in numbers) else alternate(*numbers),
+            self.numbers if any(number is self.numbers for number in numbers) else self._sets.any_of(numbers),
             alternate(*(value.string for value in values)),
             boolean.any_of(value.array for value in values),
             boolean.any_of(value.object for value in values),
@@ -116,7 +119,7 @@ class Algebra:
         arrays, objects = (given.array, given.object) if given is not None else (TRUE, TRUE)
         return Value(
             value.literals & ~other.literals,
-            EMPTY if other.number is self.numbers else _without(value.number, other.number),
+            EMPTY if other.number is self.numbers else self._sets.without(value.number, other.number),
             _without(value.string, other.string),
             self._minus(ArrayView, value.array, other.array, self._asserted(ArrayView, arrays)),
             self._minus(ObjectView, value.object, other.object, self._asserted(ObjectView, objects)),
@@ -129,11 +132,22 @@ class Algebra:
             once, twice = once | value.literals, twice | (once & value.literals)
         return Value(
             once & ~twice,
-            _once([value.number for value in values]),
+            self._numbers_once([value.number for value in values]),
             _once([value.string for value in values]),
             boolean.any_of(self.each_once(ArrayView, [value.array for value in values], given.array)),
             boolean.any_of(self.each_once(ObjectView, [value.object for value in values], given.object)),
         )
+
+    def _numbers_once(self, languages: Sequence[Regex]) -> Regex:
+        """What is in exactly one of some languages of numbers."""
+        if not self._sets.known(languages):
+            return _once(languages)
+        once: Regex = EMPTY
+        twice: Regex = EMPTY
+        for language in languages:
+            both = self._sets.all_of([once, language])
+            once, twice = self._sets.any_of([once, language]), self._sets.any_of([twice, both])
+        return self._sets.without(once, twice)
 
     def is_empty(self, expression: Bool) -> bool:
         """Whether certainly nothing satisfies a child expression; False where no proof was found within the budget."""

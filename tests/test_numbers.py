@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from maskwright.grammars import regular
 from maskwright.grammars.digits import Grid, Tail, decimals
 from maskwright.grammars.errors import InvalidError, LimitExceeded
+from maskwright.grammars.number_sets import NumberSets
 from maskwright.grammars.numbers import integers, multiples_of, number_equal, number_language, numbers
 from maskwright.grammars.regular import EMPTY, Regex, complement, intersect, is_empty, matches
 
@@ -229,6 +230,48 @@ def test_no_state_of_a_spelling_is_dead() -> None:
             frontier = [target for node in frontier for _, target in node.transitions() if target not in seen]
             seen.update(frontier)
         assert all(regular.example(node) is not None for node in seen)
+
+
+# -------------------------------------------------------------------- combinations
+
+
+def language_of(sets: NumberSets, options: dict) -> Regex:
+    return sets.language(bool(options.get("integer")), *(options.get(name) for name in (*BOUNDS, "multiple_of")))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.deferred(lambda: options), min_size=2, max_size=4), st.randoms(use_true_random=False))
+def test_combinations_of_constraints_in_any_spelling(several: list[dict], rng: random.Random) -> None:
+    sets = NumberSets("any")
+    language, truth = language_of(sets, several[0]), lambda text: admits(several[0], text)
+    for one in several[1:]:
+        other, before, kind = language_of(sets, one), truth, rng.choice(["and", "or", "without"])
+        if kind == "and":
+            language, truth = sets.all_of([language, other]), lambda text, f=before, o=one: f(text) and admits(o, text)
+        elif kind == "or":
+            language, truth = sets.any_of([language, other]), lambda text, f=before, o=one: f(text) or admits(o, text)
+        else:
+            language = sets.without(language, other)
+            truth = lambda text, f=before, o=one: f(text) and not admits(o, text)  # noqa: E731
+    pool = [any_text(rng) for _ in range(60)]
+    for one in several:
+        for value in (Decimal(one[name]) for name in (*BOUNDS, "multiple_of") if name in one):
+            pool += [spelled(value + difference, rng) for difference in (Decimal(0), Decimal("0.001"), Decimal(-1))]
+            pool += [spelled(value * factor, rng) for factor in (2, 6, -1)]
+    for text in pool:
+        assert matches(language, text) == (is_spelled(text) and truth(text)), (several, text)
+
+
+def test_bounds_are_combined_before_they_are_spelled() -> None:
+    sets = NumberSets("any")
+    integer, most = language_of(sets, {"integer": True}), language_of(sets, {"maximum": 20})
+    assert sets.all_of([integer, most]) == number_language(integer=True, maximum=20, policy="any")
+    halves, thirds = language_of(sets, {"multiple_of": Decimal("1.5")}), language_of(sets, {"multiple_of": 2})
+    assert sets.all_of([halves, thirds, most]) == number_language(multiple_of=6, maximum=20, policy="any")
+    more = number_language(exclusive_minimum=20, policy="any")
+    assert sets.without(numbers("any"), most) == more
+    assert sets.without(integer, most) == number_language(integer=True, exclusive_minimum=20, policy="any")
+    assert sets.all_of([most, sets.without(numbers("any"), most)]) is EMPTY
 
 
 # -------------------------------------------------------------------- exactness
