@@ -107,6 +107,18 @@ class ObjectFrame:
                 self._possible[term, key] = found
         return found
 
+    def asked(self, term: Term, key: int | KeyClass) -> Bool:
+        """What a term asks of the value of a key."""
+        return boolean.all_of(self.question(shape, key) for shape in self.ordered if shape in term)
+
+    def is_possible(self, term: Term, key: int | KeyClass) -> bool:
+        """Whether the key can have a value that every shape of the term takes."""
+        return self._key_possible(term, key)
+
+    def start_terms(self) -> list[Term]:
+        """The terms that some object satisfies."""
+        return self.viable(self._start)
+
     def is_counted(self, shape: ObjectShape, key: int | KeyClass) -> bool:
         """Whether a counting shape looks at the value of a key."""
         if isinstance(key, int):
@@ -170,7 +182,7 @@ class ObjectFrame:
 
     def possible(self) -> bool:
         """Whether any object satisfies the frame."""
-        return bool(self.viable(self._start))
+        return bool(self.start_terms())
 
     def after(self, progress: Progress, key: int | KeyClass) -> Progress:
         """The progress after a member, as far as the key decides it (shapes that its value kills are still alive)."""
