@@ -8,14 +8,17 @@ for a count); between two cuts one set of states serves, and the register counts
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from maskwright.compile.automaton import Edge, Private
 from maskwright.compile.counts import Counts, Standing, Tally, is_open
+from maskwright.compile.distinct import Distinct, Identities, Unknown, has_endless, has_more, tight_indices
 from maskwright.compile.goals import Asked, Labels, Term, ask
 from maskwright.grammars import boolean
 from maskwright.grammars.boolean import Bool
+from maskwright.grammars.errors import UnsupportedError
 from maskwright.grammars.ir import ArrayShape
 from maskwright.kernels import layout as L
 
@@ -39,9 +42,17 @@ class ArrayFrame:
         """The shapes in the order of the schema; sets of them have none."""
         self.counts = {shape: shape.counted for shape in shapes if shape.counted is not None}
         """What the counting shapes count; in the order of a tally."""
+        self.unique = any(shape.unique for shape in shapes)
+        """Whether some shapes let no two items be equal. Such a shape counts as alive until two are (see `repeated`)."""
+        self.repeats = not all(any(shape.unique for shape in term) for term in self.terms)
+        """Whether an array may have equal items all the same."""
         self._longest: dict[Term, int | None] = {}
         self._needs: dict[Term, _Needs] = {}
+        self._tight: dict[Term, Mapping[int, Identities] | None] = {}
+        self._seeking: set[Term] = set()
         self._states: dict[tuple[str, int, Standing], int] = {}
+        self._keys: dict[int, tuple[str, int, Standing]] = {}
+        """The keys of `_states` by state, where items are compared."""
 
     @cached_property
     def cuts(self) -> list[int]:
@@ -91,10 +102,36 @@ class ArrayFrame:
             longest = self.longest(term)
             if longest is not None and (count > longest or any(shape.min_items > longest for shape in term)):
                 continue
+            if self.unique and any(shape.unique for shape in term) and self._tight_indices(term) is None:
+                continue
             needs = self._needs_of(term) if self.counts else None
             if needs is None or needs.viable(count, needs.part(standing.tally), longest):
                 found.append(term)
         return found
+
+    def _tight_indices(self, term: Term) -> Mapping[int, Identities] | None:
+        """See distinct.tight_indices."""
+        return self.states.kept(self._tight, term, lambda: self._find_tight(term))
+
+    def _find_tight(self, term: Term) -> Mapping[int, Identities] | None:
+        if term in self._seeking:
+            raise Unknown  # how many values an item has depends on how many it has
+        self._seeking.add(term)
+        try:
+            return tight_indices(self, term)
+        except Unknown as error:
+            reason = "whether there are as many different items as minItems asks for cannot be told"
+            raise UnsupportedError(reason, keyword="uniqueItems", hint="lower minItems") from error
+        finally:
+            self._seeking.discard(term)
+
+    def item(self, term: Term, index: int) -> Bool:
+        """What a term asks of the item at `index`, but for the bounds on the number of items."""
+        return boolean.all_of(_item(shape, index) for shape in self.ordered if shape in term)
+
+    def start_terms(self) -> list[Term]:
+        """The terms that some array satisfies."""
+        return self._viable(0, self._start)
 
     @property
     def _start(self) -> Standing:
@@ -102,11 +139,33 @@ class ArrayFrame:
 
     def possible(self) -> bool:
         """Whether any array satisfies the frame."""
-        return bool(self._viable(0, self._start))
+        return bool(self.start_terms())
 
     def opened(self) -> int:
         """The state after `[`."""
-        return self._state("open", 0, self._start)
+        state = self._state("open", 0, self._start)
+        if self.unique and state not in self.states.distinct:
+            self.states.distinct[state] = self._distinct()
+        return state
+
+    def _distinct(self) -> Distinct:
+        """What a matcher must know to compare the items."""
+        terms = self.start_terms()
+        tight = dict[int, Identities]()
+        for term in terms:
+            if not any(shape.unique for shape in term):
+                continue
+            tight.update(self._tight_indices(term) or {})
+            needs = self._needs_of(term) if self.counts else None
+            if needs is not None and (tight or not needs.fit_for_distinct(self, term)):
+                raise UnsupportedError("uniqueItems cannot be enforced beside this `contains`", keyword="uniqueItems")
+        if tight and len(terms) > 1:
+            reason = "uniqueItems cannot be enforced where alternatives of one array have few values for their items"
+            raise UnsupportedError(reason, keyword="uniqueItems")
+        if len(terms) != 1:
+            return Distinct(self, (), tight)
+        alike = max((len(shape.prefix) for shape in terms[0]), default=0)
+        return Distinct(self, [self.item(terms[0], index) for index in range(alike + 1)], tight)
 
     def _state(self, kind: str, cut: int, standing: Standing) -> int:
         """The state of a kind ("open", "after", "again") between cuts[cut] and the next one.
@@ -118,7 +177,20 @@ class ArrayFrame:
         found = self._states.get(key)
         if found is None:
             found = self._states[key] = self.states.automaton.allocate(1, _ArrayState(self, *key))
+            if self.unique:
+                self._keys[found] = key
         return found
+
+    def is_unique(self, state: int) -> bool | None:
+        """Whether, after `[` or an item, it matters that no two items are equal; None where the state is none of these."""
+        key = self._keys.get(state)
+        return None if key is None else any(shape.unique for shape in key[2].alive)
+
+    def repeated(self, state: int) -> int | None:
+        """The state after an item that is equal to another, for the one after an item; None where no array goes on so."""
+        kind, cut, standing = self._keys[state]
+        others = standing.only(frozenset(shape for shape in standing.alive if not shape.unique), self.counts)
+        return self._state(kind, cut, others) if self._viable(self.cuts[cut], others) else None
 
     def item_end(self, cut: int, standing: Standing) -> int:
         """The state after an item that began between cuts[cut] and the next one."""
@@ -194,6 +266,27 @@ class _Needs:
     def _counting(self, index: int) -> list[int]:
         """The counts that the item at `index` matters for."""
         return [number for number, start in enumerate(self._starts) if index >= start]
+
+    def fit_for_distinct(self, frame: ArrayFrame, term: Term) -> bool:
+        """Whether the counts can be met by different items wherever they can be met at all.
+
+        Where each count asks for one item, that one is new: an earlier item like it would have met the count. Then it only
+        matters that the indices before it have enough values. Else all that is counted, and all that is not, must have
+        values without end.
+        """
+        prefix = max(len(shape.prefix) for shape in term)
+        one_each = all(count.least <= 1 and count.most is None for count in self._counts.counts)
+        for index in range(prefix + (not one_each)):
+            parts = [frame.item(term, index)]
+            if not one_each:
+                for number in self._counting(index):
+                    child = self._counts.counts[number].child
+                    parts = [boolean.all_of((part, side)) for part in parts for side in (child, boolean.negate(child))]
+                if not all(has_endless(frame.states, part) for part in parts if frame.states.satisfiable(part)):
+                    return False
+            elif not has_more(frame.states, parts[0], index):
+                return False
+        return True
 
     def part(self, tally: Tally) -> Tally:
         """The term's part of a tally of the frame."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 from maskwright.compile.automaton import Automaton
+from maskwright.compile.distinct import Distinct
 from maskwright.compile.endings import Endings
 from maskwright.compile.lowering import Lowering
 from maskwright.compile.token_tables import TokenTables
@@ -52,6 +55,8 @@ class CompiledGrammar:
         python_type: the type that the schema was made from, or None.
         root, root_register: where a text starts.
         limits: what it may use.
+        distinct: by the state after `[`, the arrays whose items must differ (compile/distinct.py), those lowered so far; None
+            where there are none in the schema.
         state_count, table_bytes, lowering_ms: what it has used of them.
     """
 
@@ -65,6 +70,7 @@ class CompiledGrammar:
     ) -> None:
         self._automaton = automaton
         self.root, self.root_register = automaton.resolved(root)
+        self.distinct: Mapping[int, Distinct] | None = None
         self.limits = limits
         self.state_count, self.table_bytes, self.lowering_ms = 0, 0, 0.0
         self.address = automaton.address
@@ -85,17 +91,22 @@ class CompiledGrammar:
         limits: Limits,
         warnings: Sequence[str] = (),
         python_type: Any = None,
+        unique: bool = False,
     ) -> CompiledGrammar:
         """The JSON texts of the values that `root` admits.
 
         Args:
             root: an expression over Schema leaves (grammars/ir.py).
             value_of: the values that such an expression admits, memoised.
+            unique: whether the items of some arrays must differ.
         """
         with automaton.lock:
-            start = GrammarStates(Lowering.of(automaton, options), value_of).start(root)
+            states = GrammarStates(Lowering.of(automaton, options), value_of)
+            start = states.start(root)
             automaton.lower(start)
-            return cls(automaton, start, limits, warnings, python_type)
+            grammar = cls(automaton, start, limits, warnings, python_type)
+            grammar.distinct = states.distinct if unique else None
+            return grammar
 
     @classmethod
     def of_text(cls, automaton: Automaton, language: Regex, limits: Limits) -> CompiledGrammar:
@@ -107,6 +118,11 @@ class CompiledGrammar:
             root = texts.state((language,))
             automaton.lower(root)
             return cls(automaton, root, limits)
+
+    @property
+    def states(self) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """The states' records (kernels/layout.py), int32."""
+        return self._automaton.tables.states
 
     def lower(self, state: int) -> None:
         """Lower a state that a kernel has reached."""

@@ -125,7 +125,7 @@ class Members:
         """The named keys that may still come, as far as their order decides."""
         return ((1 << len(self.names)) - 1) & ~progress.done & -(1 << progress.position)
 
-    def _needed(self, choice: int) -> int:
+    def required(self, choice: int) -> int:
         """The named keys that the shapes of a choice require."""
         found = 0
         for number in bits(choice & self._requiring):
@@ -148,7 +148,7 @@ class Members:
                 return False
             if next_ is not None and next_.asking >> number & 1 and not next_.possible(choice):
                 return False
-            for key in bits(self._needed(choice) & open_):
+            for key in bits(self.required(choice) & open_):
                 column = self.column(key)
                 if (self._required[number] >> key | column.asking >> number) & 1 and not column.possible(choice):
                     return False
@@ -176,8 +176,8 @@ class Members:
         return found
 
     def _find_completable(self, choice: int, progress: Progress, needs: Needs | None, tally: Tally) -> bool:
-        open_, needed = self._open(progress), self._needed(choice) & self._open(progress)
-        shapes = [self.ordered[number] for number in bits(choice)]
+        open_, needed = self._open(progress), self.required(choice) & self._open(progress)
+        shapes = self.chosen(choice)
         highest = min((s.max_properties for s in shapes if s.max_properties is not None), default=None)
         lowest = max((shape.min_properties for shape in shapes), default=0)
         if highest is not None and lowest > highest:
@@ -204,8 +204,16 @@ class Members:
 
     def possible(self) -> bool:
         """Whether any object satisfies the frame."""
+        return next(self.choices(), None) is not None
+
+    def choices(self) -> Iterator[int]:
+        """Choices of shapes that some object satisfies, among them every smallest one."""
         ways = self._ways(self.start, self._alive(self.start))
-        return any(self._can_complete(choice, self.start) for choice in ways)
+        return (choice for choice in ways if self._can_complete(choice, self.start))
+
+    def chosen(self, choice: int) -> list[ObjectShape]:
+        """The shapes of a choice."""
+        return [self.ordered[number] for number in bits(choice)]
 
     # The next member
 
@@ -336,7 +344,7 @@ class Members:
 
     def _goes_on_with(self, choice: int, after: Progress, alive: int, column: Column) -> bool:
         """Whether a choice is one of `_goings_on`, in a frame without counts."""
-        needed = self._needed(choice) & self._open(after)
+        needed = self.required(choice) & self._open(after)
         return (
             not self.counts
             and not choice & ~alive
@@ -359,7 +367,7 @@ class Members:
     @cached_property
     def _needed_keys(self) -> list[int]:
         """Numbers of the keys that the only choice requires, ascending."""
-        return [*bits(self._needed(-1 if self.only_choice is None else self.only_choice))]
+        return [*bits(self.required(-1 if self.only_choice is None else self.only_choice))]
 
     @cached_property
     def _open_keys(self) -> list[int]:
@@ -404,7 +412,7 @@ class Members:
     def outcome(self, progress: Progress) -> tuple[bool, ...] | None:
         """What holds of the object as it is, of what is observed; None where it may not close."""
         if self.only_choice is not None:
-            return None if self._needed(self.only_choice) & self._open(progress) else ()
+            return None if self.required(self.only_choice) & self._open(progress) else ()
         done = {shape for shape in progress.standing.alive if self._holds(shape, progress)}
         for number, (shape, counted) in zip(progress.standing.tally, self.counts.items(), strict=True):
             if number < counted.least:

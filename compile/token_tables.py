@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,7 @@ class TokenTables:
 
     def __init__(self, info: TokenizerInfo) -> None:
         self.info, self.vocab_size = info, info.vocab_size
+        self._containing: dict[tuple[bytes, ...], np.ndarray[Any, Any]] = {}
         self.words = (info.vocab_size + 31) // 32
         source = info.trie
         self.trie_end = np.ascontiguousarray(source.end, np.int32)
@@ -126,6 +129,30 @@ class TokenTables:
                 codes = [code << 6 | tail for code in codes for tail in tails]
             found += [(code, code) for code in codes if first <= code <= LAST_CODE_POINT]
         return found
+
+    def bytes_of(self, token: int) -> bytes:
+        """The bytes of a token."""
+        found: bytes = self.text[self.offsets[token] : self.offsets[token + 1]].tobytes()
+        return found
+
+    def containing(self, *sequences: bytes) -> np.ndarray[Any, Any]:
+        """The tokens that have the bytes of one of `sequences` in this order, others between them or not; int32."""
+        found = self._containing.get(sequences)
+        if found is None:
+            ways = (b".*".join(re.escape(bytes((byte,))) for byte in sequence) for sequence in sequences)
+            pattern = re.compile(b"|".join(ways), re.DOTALL)
+            ids = [token for token in self.trie_tokens.tolist() if pattern.search(self.bytes_of(token))]
+            found = self._containing[sequences] = np.array(ids, np.int32)
+        return found
+
+    def children(self, node: int) -> Iterator[tuple[int, int, int]]:
+        """The children of a node of the trie: number, end of its subtree, byte."""
+        ends, bytes_ = self.trie_end, self._held["byte"]
+        child, end = node + 1, int(ends[node])
+        while child < end:
+            after = int(ends[child])
+            yield child, after, int(bytes_[child])
+            child = after
 
     def can_write(self, text: bytes) -> bool:
         """Whether the vocabulary can write `text` whatever comes before it, byte by byte or character by character."""

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from maskwright.compile.arrays import ArrayFrame
 from maskwright.compile.automaton import Edge
+from maskwright.compile.distinct import Distinct
 from maskwright.compile.goals import NO_LABELS, Goal, Labels, Term, terms_of
 from maskwright.compile.lowering import Lowering
 from maskwright.compile.objects import ObjectFrame
@@ -43,11 +44,13 @@ class GrammarStates:
 
     Attributes:
         value: the values that an expression over Schema leaves admits; memoised by whoever loaded the schema.
+        distinct: by the state after `[`, the arrays whose items must differ.
     """
 
     def __init__(self, lowering: Lowering, value_of: Callable[[Bool], ir.Value]) -> None:
         self.lowering, self.value = lowering, value_of
         self.automaton = lowering.automaton
+        self.distinct: dict[int, Distinct] = {}
         self._entries: dict[tuple[Goal, int], tuple[int, Labels]] = {}
         self._arrays: dict[Hashable, ArrayFrame] = {}
         self._objects: dict[Hashable, ObjectFrame] = {}

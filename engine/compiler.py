@@ -98,7 +98,7 @@ class GrammarCompiler:
             return found
         loaded = load_schema(contents, policy)
         compiled = CompiledGrammar.of_schema(
-            self._room(), policy, loaded.root, loaded.value_of, self.limits, loaded.warnings, python_type
+            self._room(), policy, loaded.root, loaded.value_of, self.limits, loaded.warnings, python_type, loaded.unique
         )
         return self._keep(key, compiled)
 

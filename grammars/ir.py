@@ -84,6 +84,7 @@ class ArrayShape:
         rest: expression over Schema for every later item; boolean.FALSE forbids later items.
         min_items, max_items: inclusive; max_items None is unbounded.
         counted: how many of the items that `rest` speaks of are such; None does not count.
+        unique: whether no two items are equal, as JSON values.
     """
 
     prefix: tuple[Bool, ...] = ()
@@ -91,10 +92,11 @@ class ArrayShape:
     min_items: int = 0
     max_items: int | None = None
     counted: Count | None = None
+    unique: bool = False
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        content = (self.prefix, self.rest, self.min_items, self.max_items, self.counted)
+        content = (self.prefix, self.rest, self.min_items, self.max_items, self.counted, self.unique)
         object.__setattr__(self, "_hash", hash(content))
 
     def __hash__(self) -> int:

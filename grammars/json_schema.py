@@ -13,6 +13,7 @@ outside its dialect is an annotation. Where the work is done:
     schema_document     the visit of all subschemas, and Schema: one subschema, a leaf of the IR
     schema_strings, _numbers, _arrays, _objects, _constants, _logic     one family of keywords each
     schema_evaluated    what the rest of a schema leaves to `unevaluatedProperties` and `unevaluatedItems`
+    schema_unique       what negates `uniqueItems`, which is refused
     values, shapes      and, or, not, exactly one over what comes out
 """
 
@@ -46,11 +47,13 @@ class LoadedSchema:
         root: what a value must satisfy: an expression over Schema leaves (ir.Schema).
         warnings: what is not enforced or was read leniently; each begins with its JSON Pointer.
         numbers: the language of all numbers under the text policy.
+        unique: whether `uniqueItems` is said anywhere.
     """
 
     root: Bool
     warnings: list[str]
     numbers: Regex
+    unique: bool
     _document: Document = field(repr=False, compare=False)
 
     def value_of(self, expression: Bool) -> Value:
@@ -85,7 +88,7 @@ def load_schema(schema: dict[str, Any] | bool | str, options: SchemaOptions | No
             root = document.load(contents)
     except RecursionError as error:
         raise _nested_too_deeply() from error
-    return LoadedSchema(root, document.warnings, document.numbers, document)
+    return LoadedSchema(root, document.warnings, document.numbers, bool(document.unique), document)
 
 
 def read_schema(text: str) -> Any:

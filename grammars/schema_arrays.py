@@ -1,4 +1,4 @@
-"""`items`, `prefixItems`, `additionalItems`, `minItems`, `maxItems`, and `contains` with its bounds."""
+"""`items`, `prefixItems`, `additionalItems`, `minItems`, `maxItems`, `uniqueItems`, and `contains` with its bounds."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def array_shape(schema: Schema) -> Bool:
         schema.child(rest),
         int(schema.get("minItems", 0)),
         None if most is None else int(most),
+        unique=bool(schema.get("uniqueItems")) and (most is None or most > 1),
     )
     plain = TRUE if shape == _ANY else leaf(shape)
     contents = schema.get("contains")

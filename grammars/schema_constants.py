@@ -15,7 +15,7 @@ from maskwright.grammars.regular import EMPTY, Regex, words
 if TYPE_CHECKING:
     from maskwright.grammars.schema_document import Document, Schema
 
-__all__ = ["Constant", "constants"]
+__all__ = ["Constant", "constants", "identity"]
 
 
 class Constant:
@@ -30,7 +30,7 @@ class Constant:
 
     def __init__(self, document: Document, contents: Any, pointer: str) -> None:
         self.document, self.pointer = document, pointer
-        self._contents, self._key = contents, _key(contents)
+        self._contents, self._key = contents, identity(contents)
         self._value: Value | None = None
 
     def __hash__(self) -> int:
@@ -71,12 +71,16 @@ def constants(schema: Schema) -> Value:
     return schema.document.algebra.all_of(parts)
 
 
-def _key(contents: Any) -> Hashable:
-    """Equal for equal JSON values, and for no others."""
+def identity(contents: Any) -> Hashable:
+    """Equal for equal JSON values, and for no others.
+
+    Strings and numbers are themselves, null, true and false in a tuple of one; arrays and objects are pairs of their type and
+    the identities inside, a tuple or a frozenset of (key, identity).
+    """
     if isinstance(contents, dict):
-        return ("object", frozenset((name, _key(item)) for name, item in contents.items()))
+        return ("object", frozenset((name, identity(item)) for name, item in contents.items()))
     if isinstance(contents, list):
-        return ("array", tuple(_key(item) for item in contents))
+        return ("array", tuple(identity(item) for item in contents))
     if isinstance(contents, float):
         return Decimal(repr(contents))
     return (contents,) if contents is None or isinstance(contents, bool) else contents

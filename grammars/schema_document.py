@@ -41,6 +41,7 @@ from maskwright.grammars.schema_numbers import number_language
 from maskwright.grammars.schema_objects import object_shape
 from maskwright.grammars.schema_references import References, Scope
 from maskwright.grammars.schema_strings import string_language
+from maskwright.grammars.schema_unique import negated
 from maskwright.grammars.values import Algebra, Pending
 
 __all__ = ["Document", "Schema"]
@@ -218,6 +219,10 @@ class Schema:
                 self._pending = False
         return self._value
 
+    def forget(self) -> None:
+        """Drop what `expand` has found."""
+        self._value = None
+
 
 def _expand(schema: Schema) -> Value:
     families, types, document = schema.families, schema.types, schema.document
@@ -254,6 +259,7 @@ class Document:
         warnings: what was left out or read leniently, each beginning with its pointer.
         early: the schemas that negate something or restrict what is not evaluated, in order of visit.
         evaluates: whether some schema restricts what is not evaluated.
+        unique: the schemas that say `uniqueItems`.
     """
 
     def __init__(self, contents: Any, options: SchemaOptions, dynamic: bool = False) -> None:
@@ -266,6 +272,7 @@ class Document:
         self.warnings = self.references.warnings
         self.early: dict[Schema, None] = {}
         self.evaluates = False
+        self.unique: dict[Schema, None] = {}
         self._pending: list[Schema] = []
         self._schemas: list[Schema] = []
         self._plain: dict[int, Bool] = {}
@@ -287,6 +294,7 @@ class Document:
         while self._pending:
             self._pending.pop().check()
         self._check_loops()
+        self._check_unique()
         for schema in self.early:
             schema.expand()
         self.algebra.renew()
@@ -372,6 +380,18 @@ class Document:
         return self._plain.setdefault(key, boolean.leaf(schema))
 
     # Judgement of the whole
+
+    def _check_unique(self) -> None:
+        """Refuses `uniqueItems` where its opposite is asked for."""
+        while self.unique and (found := negated(self.early, self.unique, self.algebra.value_of)) is not None:
+            reason, speaking = found
+            for schema in speaking:
+                schema.refuse("uniqueItems", reason)
+                del self.unique[schema]
+            # Left out: what was expanded with it does not count.
+            self.algebra = Algebra(self.numbers)
+            for schema in self._schemas:
+                schema.forget()
 
     def _check_loops(self) -> None:
         """No schema may apply to its own instance again; and expansion, which recurs, must not go too deep.

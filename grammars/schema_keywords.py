@@ -387,9 +387,8 @@ def _unevaluated(schema: Schema, key: str, value: Any) -> None:
 
 def _unique(schema: Schema, key: str, value: Any) -> None:
     _flag(schema, key, value)
-    most = schema.contents.get("maxItems", math.inf)
-    if value and _may_be(schema.contents, "array") and not (isinstance(most, int | float | Decimal) and most <= 1):
-        schema.refuse(key, "uniqueItems cannot be enforced yet (but for at most one item)")
+    if value and _may_be(schema.contents, "array"):
+        schema.document.unique[schema] = None
 
 
 # The dialects
@@ -411,7 +410,7 @@ _COMMON: dict[str, Keyword] = {
     "multipleOf": Keyword(NUMBERS, _multiple),
     "minItems": Keyword(ARRAYS, _count),
     "maxItems": Keyword(ARRAYS, _count),
-    "uniqueItems": Keyword(0, _unique),
+    "uniqueItems": Keyword(ARRAYS, _unique),
     "properties": Keyword(OBJECTS, _named_children),
     "patternProperties": Keyword(OBJECTS, _pattern_children),
     "additionalProperties": Keyword(OBJECTS, _child),

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 
 from maskwright.grammars.boolean import FALSE, TRUE, Bool, all_of, any_of, leaf, negate
+from maskwright.grammars.errors import UnsupportedError
 from maskwright.grammars.ir import ArrayShape, Count, ObjectShape
 from maskwright.grammars.regular import ANY_STRING, Regex, complement, matches
 
@@ -102,6 +103,8 @@ class ArrayView:
         """An expression over shapes for "not this one", right for every array that satisfies `context`."""
         low, high = _array_bounds(context)
         shape, ways = self.shape, list[Bool]()
+        if shape.unique and high > 1 and not any(view.shape.unique for view in context):
+            raise UnsupportedError("that two items are equal cannot be required", keyword="uniqueItems")
         for index, expected in enumerate(shape.prefix):
             if index < high:
                 ways.append(_wrong_item(index, expected, context, prune))

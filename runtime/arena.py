@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.token_tables import TokenTables
 from maskwright.grammars.errors import LimitExceeded
 from maskwright.kernels import layout as L
@@ -65,6 +66,15 @@ class Arena:
         larger[: len(old)] = old
         self._place(slot, larger)
         return larger
+
+    def mend(self, compiled: CompiledGrammar, status: int) -> None:
+        """Provide what a kernel asked for."""
+        if status == L.NEED_LOWER:
+            compiled.lower(int(self.header[L.MATCHER_NEED]))
+        elif status == L.NEED_ROW:
+            compiled.add_row(int(self.header[L.MATCHER_NEED]))
+        else:
+            self.grow(status)
 
     def grow(self, status: int) -> None:
         """Make room where a kernel answered NEED_NODES, NEED_MEMO, NEED_PATCH, NEED_HISTORY, NEED_RANGES or NEED_EXITS."""

@@ -16,6 +16,7 @@ from maskwright.kernels import automaton as kernels
 from maskwright.kernels import layout as L
 from maskwright.runtime.arena import Arena
 from maskwright.runtime.completion import StackCompletions
+from maskwright.runtime.unique_items import UniqueItems
 
 __all__ = ["GrammarMatcher"]
 
@@ -45,6 +46,7 @@ class GrammarMatcher:
         self._target: Any = None
         self._target_address = self._target_stride = self._target_rows = 0
         self._arena.restart(compiled.root, compiled.root_register)
+        self._unique = None if compiled.distinct is None else UniqueItems(compiled, self._arena)
 
     def __del__(self) -> None:
         arena = self.__dict__.get("_arena")
@@ -53,12 +55,7 @@ class GrammarMatcher:
 
     def _mend(self, status: int) -> None:
         """Provide what a kernel asked for."""
-        if status == L.NEED_LOWER:
-            self.compiled.lower(int(self._header[L.MATCHER_NEED]))
-        elif status == L.NEED_ROW:
-            self.compiled.add_row(int(self._header[L.MATCHER_NEED]))
-        else:
-            self._arena.grow(status)
+        self._arena.mend(self.compiled, status)
 
     # Moving
 
@@ -70,6 +67,13 @@ class GrammarMatcher:
         """
         if not 0 <= token_id < self._vocab_size:
             raise MatcherError(f"token id {token_id} is not in the vocabulary of {self._vocab_size:,} tokens")
+        after = None
+        if self._unique is not None and self._header[L.MATCHER_STATE] != _ENDED:
+            written = self.compiled.tokens.bytes_of(token_id)
+            if self._unique.concerns(written):
+                after = self._unique.after(written)
+                if after is None:
+                    return False
         status = kernels.accept_token(self._automaton, self._address, token_id)
         while status > L.REJECTED:
             self._mend(status)
@@ -78,6 +82,8 @@ class GrammarMatcher:
             raise MatcherError(
                 "the text has ended (an end-of-sequence token was accepted); reset() or rollback() first"
             )
+        if self._unique is not None and status == L.OK:
+            self._unique.moved(after)
         return bool(status == L.OK)
 
     def accept_string(self, text: str | bytes) -> bool:
@@ -86,7 +92,13 @@ class GrammarMatcher:
             raise MatcherError(
                 "the text has ended (an end-of-sequence token was accepted); reset() or rollback() first"
             )
-        data = np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8)
+        written = text.encode() if isinstance(text, str) else text
+        after = None
+        if self._unique is not None and self._unique.concerns(written):
+            after = self._unique.after(written)
+            if after is None:
+                return False
+        data = np.frombuffer(written, np.uint8)
         before = self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1].copy()
         steps = int(self._header[L.MATCHER_HISTORY_LENGTH])
         size = self.compiled.tokens.max_token
@@ -101,6 +113,8 @@ class GrammarMatcher:
                 self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1] = before
                 self._header[L.MATCHER_HISTORY_LENGTH] = steps
                 return False
+        if self._unique is not None and len(data):
+            self._unique.moved(after)
         return True
 
     def rollback(self, n: int = 1) -> None:
@@ -116,10 +130,14 @@ class GrammarMatcher:
             history = self._arena.history
             self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1] = history[3 * (steps - n) : 3 * (steps - n) + 3]
             self._header[L.MATCHER_HISTORY_LENGTH] = steps - n
+            if self._unique is not None:
+                self._unique.rollback(n)
 
     def reset(self) -> None:
         """Back to the start of the text, history forgotten."""
         self._arena.restart(self.compiled.root, self.compiled.root_register)
+        if self._unique is not None:
+            self._unique.reset()
 
     def fork(self) -> GrammarMatcher:
         """An independent matcher at the same place, with the same history."""
@@ -127,6 +145,8 @@ class GrammarMatcher:
         twin.__dict__.update(self.__dict__)
         twin._arena, twin._completions = self._arena.copy(), self._completions.copy()
         twin._address, twin._header, twin._target = twin._arena.address, twin._arena.header, None
+        if self._unique is not None:
+            twin._unique = self._unique.copy(twin._arena)
         return twin
 
     # Asking
@@ -166,6 +186,8 @@ class GrammarMatcher:
         address = self._target_address + index * self._target_stride
         while (status := kernels.fill(self._automaton, self._address, address)) != L.OK:
             self._mend(status)
+        if self._unique is not None:
+            self._unique.restrict(address)
         return True
 
     def _aim(self, bitmask: Any) -> None:
@@ -191,6 +213,8 @@ class GrammarMatcher:
         words = np.empty(self._words, np.int32)
         while (status := kernels.fill(self._automaton, self._address, words.ctypes.data)) != L.OK:
             self._mend(status)
+        if self._unique is not None:
+            self._unique.restrict(words.ctypes.data)
         return np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little"))
 
     def allowed_bytes(self) -> bytes:
@@ -198,6 +222,8 @@ class GrammarMatcher:
         flags = np.zeros(256, np.int32)
         while (status := kernels.allowed_bytes(self._automaton, self._address, flags.ctypes.data)) != L.OK:
             self._mend(status)
+        if self._unique is not None:
+            self._unique.restrict_bytes(flags)
         return bytes(np.flatnonzero(flags).astype(np.uint8))
 
     def find_jump_forward_string(self) -> str:
@@ -211,9 +237,15 @@ class GrammarMatcher:
                 continue
             piece = out[:length].astype(np.uint8).tobytes()
             found += piece
-            if length < len(out):
+            if length < len(out) and (self._unique is None or not self._unique.levels):
                 break
             self.accept_string(piece)
+            if length < len(out):  # items that are used up leave less choice than the automaton knows
+                only = self.allowed_bytes()
+                if len(only) != 1 or self.is_completed():
+                    break
+                found += only
+                self.accept_string(only)
         self.rollback(self.step_count - steps)
         # A forced character is given whole: bytes of one that could go on differently are left to the model.
         return found.decode("utf-8", errors="ignore") if found else ""
@@ -228,6 +260,12 @@ class GrammarMatcher:
         Raises:
             LimitExceeded: the grammar asks for so much (millions of items) that the search was given up.
         """
+        if self._unique is not None and self._unique.may_repeat:
+            return self._unique.completion(self._shortest)
+        return self._shortest()
+
+    def _shortest(self) -> bytes:
+        """What completes the text, as far as the automaton knows."""
         state, register, top = self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1].tolist()
         if state in (L.DONE, _ENDED):
             return b""

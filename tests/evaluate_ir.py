@@ -7,6 +7,7 @@ Numbers are judged by their canonical text, strings by their contents.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -41,10 +42,23 @@ def evaluate(value: ir.Value, instance: Any, expand: Expand) -> bool:
 def _array(shape: ir.ArrayShape, instance: list[Any], expand: Expand) -> bool:
     if len(instance) < shape.min_items or (shape.max_items is not None and len(instance) > shape.max_items):
         return False
+    if shape.unique and any(_equal(one, other) for one, other in itertools.combinations(instance, 2)):
+        return False
     return _counted(shape.counted, instance[len(shape.prefix) :], expand) and all(
         _child(shape.prefix[index] if index < len(shape.prefix) else shape.rest, item, expand)
         for index, item in enumerate(instance)
     )
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal: 1 is 1.0, and true is not 1."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_equal, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+    return bool(one == other)
 
 
 def _object(shape: ir.ObjectShape, instance: dict[str, Any], expand: Expand) -> bool:

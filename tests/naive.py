@@ -12,14 +12,17 @@ completed to a valid value, by the definition of each keyword; `Oracle.member` a
 * Numbers: the values that a prefix can still become are half-open intervals; bounds and multiples are exact fractions.
 * Strings: characters that no pattern, key or constant mentions are all alike, so one stands for all of them; patterns
   are nondeterministic automata (Thompson) walked by sets of states.
+* `uniqueItems`: an item must not be a constant that an item before it is, which is a schema again. Where several items
+  are still to come, each needs a constant of its own: all that the schema mentions and some others are tried (`_POOL`),
+  and who can be none of these can be many others.
 * Emptiness of what has not begun: depth-first, where a conjunction that contains itself is empty (least fixpoint).
 
 Keywords: type, enum, const, allOf, anyOf, oneOf, not, if, then, else, dependentSchemas, dependentRequired, contains,
-minContains, maxContains, $ref into the same document, properties, patternProperties, required,
-additionalProperties, min/maxProperties, prefixItems, items, min/maxItems, pattern, min/maxLength, multipleOf and the four
-bounds of numbers, as dialect 2020-12 defines them; but no negation of `integer` or multipleOf, and which members are
-`named` is not looked up in branches other than allOf and anyOf. Any other keyword is not looked at: do not use it with the
-oracle.
+minContains, maxContains, uniqueItems (not negated, nor beside counts), $ref into the same document, properties,
+patternProperties, required, additionalProperties, min/maxProperties, prefixItems, items, min/maxItems, pattern,
+min/maxLength, multipleOf and the four bounds of numbers, as dialect 2020-12 defines them; but no negation of `integer` or
+multipleOf, and which members are `named` is not looked up in branches other than allOf and anyOf. Any other keyword is not
+looked at: do not use it with the oracle.
 How a value may be written is in `Policy`, the order of members in `Oracle`.
 """
 
@@ -28,12 +31,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
 from naive_languages import NumberRange, Pattern, States, _step, number_fits
-from naive_logic import AVOID, ITEMS, MEMBERS, SCALAR, Logic, Schema, Schemas, types_of
+from naive_logic import AVOID, ITEMS, MEMBERS, SCALAR, Logic, Schema, Schemas, exactly, types_of
 from naive_texts import (
     _LITERALS,
     _OUTSIDE_STRINGS,
@@ -59,10 +62,12 @@ __all__ = ["Oracle"]
 Tallies = set[tuple[int, ...]]
 
 
+UNLIKE = "(unlike)"  # the keyword of scalars that the value must not be
 _OF_ARRAYS = frozenset({"items", "prefixItems", "minItems", "maxItems", "contains"})
 _OF_OBJECTS = frozenset(
     {"properties", "patternProperties", "additionalProperties", "required", "minProperties", "maxProperties"}
 )
+_POOL: tuple[Any, ...] = (None, True, False, "", "a", "b", "ab", *range(-3, 14), 0.5, 1.5, 2.5, [], {})
 _BLANK: tuple[Node, ...] = (
     Literal(""),
     Number("", False),
@@ -78,6 +83,47 @@ def _same_scalar(a: Any, b: Any) -> bool:
 
 def _fraction(number: int | float) -> Fraction:
     return Fraction(repr(number))
+
+
+def _value(node: Node) -> Any:
+    """The JSON value of a node that is complete; Nothing() of another. Of members with one key the last counts."""
+    match node:
+        case Literal(text):
+            return _LITERALS.get(text, Nothing())
+        case Number(text, closed=True) if text[-1:].isdigit():
+            number = Fraction(text)
+            return int(number) if number.denominator == 1 else float(number)
+        case String(chars, closed=True):
+            return chars
+        case Array(items, closed=True):
+            return [_value(item) for item in items]
+        case Object(members, closed=True):
+            return {key: _value(value) for key, value in members}
+        case _:
+            return Nothing()
+
+
+def _identity(value: Any) -> Any:
+    """Equal only for equal JSON values."""
+    if isinstance(value, list):
+        return "array", tuple(map(_identity, value))
+    if isinstance(value, dict):
+        return "object", frozenset((key, _identity(item)) for key, item in value.items())
+    return type(value) is bool, value is None, value
+
+
+def _constants_in(schema: Any) -> Iterator[Any]:
+    if isinstance(schema, dict):
+        yield from schema.get("enum", ())
+        yield from [schema["const"]] if "const" in schema else []
+    for child in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        yield from _constants_in(child)
+
+
+def _says(schema: Any, keyword: str) -> bool:
+    if isinstance(schema, list):
+        return any(_says(child, keyword) for child in schema)
+    return isinstance(schema, dict) and (keyword in schema or any(_says(c, keyword) for c in schema.values()))
 
 
 def _strings_in(schema: Any) -> Iterator[str]:
@@ -126,6 +172,9 @@ class Oracle(Logic):
         for pattern in self._patterns.values():
             self.mentioned |= pattern.mentioned
         self.alphabet = [*sorted(self.mentioned), *OTHERS]
+        self._compares = _says(self.schema, "uniqueItems")
+        self._pool = {_identity(value): value for value in (*_POOL, *_constants_in(self.schema))}
+        self._constants: dict[Any, Schema] = {}
 
     def _compile_patterns(self, schema: Any) -> None:
         if isinstance(schema, dict):
@@ -226,7 +275,12 @@ class Oracle(Logic):
     # Nodes
 
     def _normal(self, node: Node) -> Node:
-        """`node` with every character that the schema does not mention replaced by OTHER, in values (keys stay)."""
+        """`node` with every character that the schema does not mention replaced by OTHER, in values (keys stay).
+
+        Where values are compared with each other, characters are what they are.
+        """
+        if self._compares:
+            return node
         match node:
             case String():
                 return node._replace(chars="".join(c if c in self.mentioned else OTHER for c in node.chars))
@@ -283,7 +337,9 @@ class Oracle(Logic):
     def _literal_fits(value: Any, flat: Schemas) -> bool:
         name = "null" if value is None else "boolean"
         return all(
-            name in types_of(schema) and (SCALAR not in schema or _same_scalar(schema[SCALAR], value))
+            name in types_of(schema)
+            and (SCALAR not in schema or _same_scalar(schema[SCALAR], value))
+            and not any(_same_scalar(value, other) for other in schema.get(UNLIKE, ()))
             for schema in flat
         )
 
@@ -311,7 +367,17 @@ class Oracle(Logic):
                 allowed.at_most(_fraction(schema["maximum"]))
             if "exclusiveMaximum" in schema:
                 allowed.at_most(_fraction(schema["exclusiveMaximum"]), strict=True)
-        return number_fits(node.text, node.closed, allowed, self.policy.exponents)
+        unlike = {_fraction(v) for s in flat for v in s.get(UNLIKE, ()) if type(v) in (int, float)}
+        bounds = [None, *sorted(unlike), None]
+        for low, high in itertools.pairwise(bounds):
+            between = replace(allowed)
+            if low is not None:
+                between.at_least(low, strict=True)
+            if high is not None:
+                between.at_most(high, strict=True)
+            if number_fits(node.text, node.closed, between, self.policy.exponents):
+                return True
+        return False
 
     def _next_characters(self, tip: bytes) -> list[str]:
         """The characters, up to those that are alike, whose spelling begins with `tip`."""
@@ -348,6 +414,8 @@ class Oracle(Logic):
         constants = [schema[SCALAR] for schema in flat if SCALAR in schema]
         if not all(isinstance(c, str) and c == constants[0] for c in constants):
             return False
+        if any(constant in schema.get(UNLIKE, ()) for constant in constants for schema in flat):
+            return False
         low = max((schema.get("minLength", 0) for schema in flat), default=0)
         high = min((schema.get("maxLength", math.inf) for schema in flat), default=math.inf)
         patterns = [self._patterns[schema["pattern"]] for schema in flat if "pattern" in schema]
@@ -365,6 +433,8 @@ class Oracle(Logic):
         if low > high:
             return False
         begun = len(node.chars) + bool(node.tip)
+        unlike = {v for s in flat for v in s.get(UNLIKE, ()) if isinstance(v, str) and v.startswith(node.chars)}
+        avoided += [self._pattern(exactly(text)) for text in sorted(unlike)]
         if not patterns and not avoided:
             return begun <= high and (not node.closed or begun >= low)
         patterns.append(self._pattern(f"^[^]{{{low},{'' if high == math.inf else high}}}$"))
@@ -412,7 +482,11 @@ class Oracle(Logic):
             if "contains" in schema
         ]
         if counts:
+            if any(schema.get("uniqueItems") for schema in flat):
+                raise NotImplementedError("unique items that are counted")
             return self._counted_items_fit(node, flat, wheres, counts)
+        if any(schema.get("uniqueItems") for schema in flat):
+            return self._unlike_items_fit(node, flat, wheres)
         for index, item in enumerate(node.items):
             if not self.completable(item, self._of_index(flat, index), self._of_index(wheres, index)):
                 return False
@@ -423,6 +497,46 @@ class Oracle(Logic):
         if node.closed and least > count or least > high:
             return False
         return all(self.satisfiable(self._of_index(flat, index)) for index in range(count, least))
+
+    def _unlike_items_fit(self, node: Array, flat: Schemas, wheres: list[dict[str, Any]]) -> bool:
+        values = [_value(item) for item in node.items]
+        if values and isinstance(values[-1], Nothing):
+            values.pop()
+        used = {_identity(value): value for value in values}
+        count, done = len(node.items), len(values)
+        if len(used) < done:
+            return False
+        for index in range(done):
+            if not self.completable(node.items[index], self._of_index(flat, index), self._of_index(wheres, index)):
+                return False
+        low = max((schema.get("minItems", 0) for schema in flat), default=0)
+        high = min((schema.get("maxItems", math.inf) for schema in flat), default=math.inf)
+        least = max(low, count + node.comma)
+        if node.closed and least > count or least > high:
+            return False
+        missing = [(node.items[i] if i < count else Nothing(), i) for i in range(done, least)]
+        choices = []
+        for item, index in missing:
+            asked, place = self._of_index(flat, index), self._of_index(wheres, index)
+            if len(missing) == 1:
+                return self.completable(item, (*asked, self._unlike(used)), place)
+            known = {**used, **self._pool}
+            if not self.completable(item, (*asked, self._unlike(known)), place):
+                pool = [key for key in self._pool if key not in used]
+                choices.append([k for k in pool if self.completable(item, (*asked, self._like(known[k])), place)])
+        return any(len(set(chosen)) == len(chosen) for chosen in itertools.product(*choices))
+
+    def _like(self, value: Any) -> Schema:
+        return self._constants.setdefault(_identity(value), {"const": value})
+
+    def _unlike(self, values: dict[Any, Any]) -> Schema:
+        """None of `values`, which are given by identity."""
+        key = "unlike", frozenset(values)
+        if key not in self._constants:
+            scalars = tuple(value for value in values.values() if not isinstance(value, list | dict))
+            others = [self._like(value) for value in values.values() if isinstance(value, list | dict)]
+            self._constants[key] = {UNLIKE: scalars, "allOf": list(map(self.opposite, others))}
+        return self._constants[key]
 
     def _counted_items_fit(
         self, node: Array, flat: Schemas, wheres: list[dict[str, Any]], counts: list[tuple[int, Schema, int, float]]

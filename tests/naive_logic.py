@@ -195,6 +195,8 @@ class Logic:
                 yield {"type": "number", "exclusiveMinimum": value}
 
     def _wrong_array(self, schema: dict[str, Any]) -> Iterable[dict[str, Any]]:
+        if schema.get("uniqueItems"):
+            raise NotImplementedError("items that are equal")
         prefix = schema.get("prefixItems", [])
         for index, part in enumerate(prefix):
             wrong = [True] * index + [self.opposite(part)]

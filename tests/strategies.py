@@ -17,6 +17,7 @@ __all__ = [
     "Vocabulary",
     "build_logic_schema",
     "build_schema",
+    "build_unique_schema",
     "finite_schemas",
     "patterns",
     "schemas",
@@ -68,6 +69,7 @@ class Builder:
         choose: makes the choices; the simplest comes first.
         finite: every value is small, so that all texts can be listed.
         references: names of definitions that may be referred to.
+        unique: with `uniqueItems`, and closed objects, since other keys may come twice.
         logic: with not, oneOf, if, contains and dependencies; without `integer` and multipleOf, which the oracle cannot
             negate.
     """
@@ -76,6 +78,7 @@ class Builder:
     finite: bool = False
     references: tuple[str, ...] = ()
     logic: bool = False
+    unique: bool = False
 
     def perhaps(self, of: int = 2) -> bool:
         """True once in `of` times."""
@@ -140,6 +143,8 @@ class Builder:
             schema["maxItems"] = longest - self.choose.between(0, longest)
         if self.perhaps(3):
             schema["minItems"] = self.choose.between(0, longest - 1)
+        if self.unique and not self.perhaps(3):
+            schema["uniqueItems"] = True
         if self.logic and self.perhaps():
             schema["contains"] = self.schema(depth)
             if self.perhaps(3):
@@ -162,10 +167,10 @@ class Builder:
             required.append(self.choose.one_of([key for key in KEYS if key not in required]))
         if required:
             schema["required"] = required
-        if self.perhaps(4):
+        if self.perhaps(4) and not self.unique:
             pattern = "^[ab]$" if self.finite else self.choose.one_of(["^[ab]$", "^b", "a", "^.?$"])
             schema["patternProperties"] = {pattern: self.schema(depth)}
-        rest = "closed" if self.finite else self.choose.one_of(["closed", "closed", "schema", "open"])
+        rest = "closed" if self.finite or self.unique else self.choose.one_of(["closed", "closed", "schema", "open"])
         if rest != "open":
             schema["additionalProperties"] = False if rest == "closed" else self.schema(depth)
         if self.perhaps(5):
@@ -176,6 +181,26 @@ class Builder:
             schema["dependentSchemas"] = {self.choose.one_of(KEYS): self.schema(depth)}
         if self.logic and self.perhaps(6):
             schema["dependentRequired"] = {self.choose.one_of(KEYS): [self.choose.one_of(KEYS)]}
+        return schema
+
+    def few(self) -> Schema:
+        """A schema of few values, which often compete."""
+        form = self.choose.one_of(["enum", "enum", "boolean", "integers", "word"])
+        if form == "enum":
+            return {
+                "enum": [self.choose.one_of((1, "a", "ab", True, 1.5, [1])) for _ in range(self.choose.between(1, 3))]
+            }
+        if form == "integers":
+            return {"type": "integer", "minimum": 0, "maximum": self.choose.one_of((1, 2, 11))}
+        return {"type": "boolean"} if form == "boolean" else {"type": "string", "pattern": "^a?b?$"}
+
+    def competing(self) -> dict[str, Any]:
+        """Arrays whose items must differ, and have few values."""
+        schema: dict[str, Any] = {"type": "array", "uniqueItems": True, "items": self.few()}
+        if self.perhaps():
+            schema["prefixItems"] = [self.few() for _ in range(self.choose.between(1, 2))]
+        if self.perhaps():
+            schema["minItems"] = self.choose.between(1, 3)
         return schema
 
     def claim(self, kind: str, depth: int) -> Schema:
@@ -260,6 +285,20 @@ def build_logic_schema(choose: Chooser, depth: int) -> Schema:
     else:
         parts = [{"type": kind}, *(builder.claim(kind, depth - 1) for _ in range(choose.between(1, 3)))]
     return {"allOf": [anything, *parts], "$defs": {"any": named}}
+
+
+def build_unique_schema(choose: Chooser, depth: int) -> Schema:
+    """A schema of arrays whose items must differ."""
+    builder = Builder(choose, unique=True)
+    form = choose.one_of(["few", "few", "any", "any", "either", "nested"])
+    if form == "few":
+        return builder.competing()
+    own = {**builder.array(depth), "uniqueItems": True}
+    if form == "any":
+        return own
+    if form == "nested":
+        return {"type": "array", "uniqueItems": True, "items": builder.competing() if builder.perhaps() else own}
+    return {"anyOf": [builder.competing() if builder.perhaps() else own, builder.array(depth)]}
 
 
 @st.composite

@@ -127,7 +127,7 @@ def test_an_unknown_dialect_is_read_as_the_default_with_a_warning() -> None:
 def test_what_is_not_supported_can_be_left_out_with_a_warning() -> None:
     schema = {
         "properties": {
-            "unique": {"type": "array", "uniqueItems": True, "maxItems": 2},
+            "unique": {"type": "array", "maxItems": 2, "not": {"uniqueItems": True}},
             "pattern": {"pattern": "(a)\\1", "minLength": 1},
             "keys": {"patternProperties": {"(a)\\1": {}}, "additionalProperties": False, "required": ["k"]},
         }
@@ -135,15 +135,15 @@ def test_what_is_not_supported_can_be_left_out_with_a_warning() -> None:
     loaded = load_schema(schema, SchemaOptions(on_unsupported="warn"))
     places = {warning.split(":")[0] for warning in loaded.warnings}
     assert places == {
-        "/properties/unique/uniqueItems", "/properties/pattern/pattern",
+        "/properties/unique/not/uniqueItems", "/properties/pattern/pattern",
         "/properties/keys/patternProperties/(a)\\1",
     }  # fmt: skip
     assert len(loaded.warnings) == len(places)
     value = loaded.value_of(loaded.root)
-    for inside in ({"unique": [1, 1]}, {"pattern": "b"}, {"keys": {"k": 1, "aa": 2}}):
+    for inside in ({"pattern": "b"}, {"keys": {"k": 1, "aa": 2}}):
         assert evaluate(value, inside, loaded.value_of), inside
     # What can be enforced still is.
-    for outside in ({"unique": [1, 1, 1]}, {"pattern": ""}, {"keys": {}}):
+    for outside in ({"unique": [1, 1]}, {"pattern": ""}, {"keys": {}}):
         assert not evaluate(value, outside, loaded.value_of), outside
 
 
@@ -267,12 +267,11 @@ def test_documents_of_a_registry_have_their_own_dialect_and_base() -> None:
 
 
 def test_the_official_metaschemas_are_known() -> None:
-    with pytest.raises(UnsupportedError, match=r"draft-07/schema.*uniqueItems"):
-        load_schema({"$ref": "http://json-schema.org/draft-07/schema#"})
-    loaded = load_schema({"$ref": "http://json-schema.org/draft-07/schema#"}, SchemaOptions(on_unsupported="warn"))
+    loaded = load_schema({"$ref": "http://json-schema.org/draft-07/schema#"})
     value = loaded.value_of(loaded.root)
     assert evaluate(value, {"properties": {"a": {"minLength": 1}}}, loaded.value_of)
     assert not evaluate(value, {"properties": {"a": {"minLength": -1}}}, loaded.value_of)
+    assert not evaluate(value, {"required": ["a", "a"]}, loaded.value_of)
 
 
 # ------------------------------------------------------------------ expansion
@@ -400,6 +399,10 @@ def test_true_and_false_and_empty_schemas() -> None:
         ),
         ({"dependentSchemas": {"a": {"required": ["b"]}}}, [{}, {"b": 1}, {"a": 1, "b": 1}], [{"a": 1}]),
         ({"uniqueItems": True, "maxItems": 1}, [[], [1]], [[1, 2]]),
+        ({"uniqueItems": True}, [[], [1, True, "1", [1], [2]], {}], [[1, 1.0], [{"a": 1, "b": 2}, {"b": 2, "a": 1}]]),
+        ({"uniqueItems": False}, [[1, 1]], []),
+        ({"allOf": [{"items": {"type": "integer"}}, {"uniqueItems": True}]}, [[1, 2]], [[1, 1], ["a"]]),
+        ({"oneOf": [{"type": "array", "uniqueItems": True}, {"type": "string"}]}, [[1, 2], "a"], [[1, 1], 1]),
         ({"type": "object", "uniqueItems": True}, [{}], [[]]),
     ],
 )  # fmt: skip

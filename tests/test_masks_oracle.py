@@ -199,6 +199,39 @@ def check_logic(number: int) -> bool:
     return True
 
 
+def test_masks_of_unique_items() -> None:
+    """Those that the oracle can judge and the engine does not refuse."""
+    judged = sum(check_unique(number) for number in range(80))
+    assert judged > 60
+
+
+def check_unique(number: int) -> bool:
+    """Checks one random schema with `uniqueItems`; whether it could be."""
+    rng = random.Random(f"unique {number}")
+    schema = strategies.build_unique_schema(strategies.Rolled(rng), number % 3)
+    vocabulary = strategies.vocabulary(rng, strategies.texts_of(schema), longer=20)
+    policy = rng.choice((*POLICIES[:4], SPELLINGS[4], SPELLINGS[0]))
+    try:
+        check_masks(schema, vocabulary, policy, rng)
+    except (NotImplementedError, mw.UnsupportedError):
+        return False
+    except Exception as error:
+        raise AssertionError(f"case {number}: {json.dumps(schema, ensure_ascii=False)}") from error
+    return True
+
+
+@pytest.mark.long
+def test_masks_of_many_unique_items() -> None:
+    """As `test_masks_of_many_schemas`."""
+    count = int(os.environ.get("MASKWRIGHT_LONG_CASES", "100000"))
+    first = int(os.environ.get("MASKWRIGHT_LONG_SEED", "0"))
+    judged, started = 0, time.monotonic()
+    for done, number in enumerate(range(first, first + count), 1):
+        judged += check_unique(number)
+        if done % 100 == 0:
+            print(f"{done:,} of {count:,} cases, {judged:,} judged, {time.monotonic() - started:.0f} s", flush=True)
+
+
 @pytest.mark.long
 def test_masks_of_many_negations_and_counts() -> None:
     """As `test_masks_of_many_schemas`."""

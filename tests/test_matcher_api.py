@@ -316,8 +316,10 @@ BAD_SCHEMAS: list[tuple[Any, type[mw.GrammarError], str | None]] = [
     ({"type": "array", "items": False, "minItems": 1}, mw.UnsatisfiableError, None),
     ({"$defs": {"a": {"type": "array", "items": {"$ref": "#/$defs/a"}, "minItems": 1}}, "$ref": "#/$defs/a"},
      mw.UnsatisfiableError, None),
-    ({"type": "array", "uniqueItems": True}, mw.UnsupportedError, "/uniqueItems"),
-    ({"items": {"type": "array", "uniqueItems": True}}, mw.UnsupportedError, "/items/uniqueItems"),
+    ({"type": "array", "not": {"uniqueItems": True}}, mw.UnsupportedError, "/not/uniqueItems"),
+    ({"type": "array", "uniqueItems": True, "items": {"enum": [1, 2]}, "minItems": 3}, mw.UnsatisfiableError, None),
+    ({"uniqueItems": True, "type": "array", "prefixItems": [{"const": 1}, {"const": 1.0}], "minItems": 2},
+     mw.UnsatisfiableError, None),
 ]  # fmt: skip
 
 

@@ -1,0 +1,485 @@
+"""Keeps the items of arrays with `uniqueItems` different: what has been written decides what may still be.
+
+The automaton knows such arrays as any others. Beside it, for each one that is open, goes a `Level`: the items it has had,
+and the item that is being written, as a partial value (runtime/partial_values.py). Levels are immutable and belong to a
+matcher, so that nothing of a request gets into tables that matchers share, and rollback is keeping older ones.
+
+An item in the making may go on while some value that it can become is not *excluded*: not among the items before it, and
+not one that the indices after it cannot do without (compile/distinct.py). Its *rivals* are the excluded values that it
+may still become. Without rivals everything that the automaton allows is allowed: whatever it leads to is a new value. So
+all work is where rivals are left, which is on the texts of earlier items:
+
+    used {"red", "green"}, written "re     rival: "red"
+        "rea...      no rival is left, so anything goes
+        "red         goes on only if some text does that the automaton allows and that is no rival: "redd"
+        "red"        is not allowed
+
+Whether one does is found by a search from there (`_escape`), in the automaton with the levels beside it, for a place
+without rivals. A mask is the automaton's, but for the tokens that stay with rivals to a place from which nothing escapes,
+found by a walk over the trie of tokens, and those that go into another item, which are tried one by one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from maskwright.compile.distinct import Distinct, Identities, Identity
+from maskwright.compile.grammar import CompiledGrammar
+from maskwright.grammars.errors import LimitExceeded
+from maskwright.kernels import automaton as kernels
+from maskwright.kernels import layout as L
+from maskwright.runtime.arena import Arena
+from maskwright.runtime.partial_values import (
+    MISSING,
+    SCALAR,
+    WHITESPACE,
+    Partial,
+    feed,
+    following,
+    may_become,
+    number_ended,
+)
+
+__all__ = ["UniqueItems"]
+
+_MAX_STEPS = 20_000  # places visited in search of a way to a new item
+_MAX_KNOWN = 1 << 14
+_MAX_DETOURS = 10_000
+_BYTES = np.arange(256, dtype=np.uint8)
+_READABLE = sorted(range(256), key=lambda byte: (not chr(byte).isalnum() or byte > 0x7F, byte))
+
+Place = tuple[int, int, int]  # of the automaton: state, register, stack node
+
+
+class Level(NamedTuple):
+    """An array whose items must differ, so far.
+
+    Attributes:
+        array: which one.
+        used: its items; `length` of them.
+        item: the item that is being written, also when it is complete, until `_after_item`.
+        excluded: what that item, or the next, must not be.
+        rivals: what of that it may still become; () where no item may come now.
+    """
+
+    array: Distinct
+    used: Identities
+    length: int
+    item: Partial | None
+    excluded: Identities
+    rivals: tuple[Identity, ...]
+
+
+Levels = tuple[Level, ...]  # the innermost last
+
+
+class Text(NamedTuple):
+    """A text so far: its place in the automaton, and its open arrays whose items must differ."""
+
+    place: Place
+    levels: Levels
+
+    @property
+    def key(self) -> Any:
+        """Equal only where the same may follow."""
+        levels = self.levels
+        return self.place, tuple((level.used, None if level.item is None else level.item.key) for level in levels)
+
+
+def _opened(array: Distinct) -> Level:
+    excluded = array.excluded(frozenset(), 0)
+    return Level(array, frozenset(), 0, None, excluded, tuple(excluded))
+
+
+def _after(level: Level, byte: int) -> Level:
+    """The level after a byte that does not close the array itself. A value in its item is complete: see _ended."""
+    item = level.item
+    if item is None:
+        if byte in WHITESPACE:
+            return level
+        if byte == 0x2C:
+            excluded = level.array.excluded(level.used, level.length)
+            return level._replace(excluded=excluded, rivals=tuple(excluded))
+        item = Partial()
+    item = feed(item, byte)
+    return level._replace(item=item, rivals=may_become(item, level.rivals) if level.rivals else ())
+
+
+def _is_number(level: Level) -> bool:
+    """Whether a number is being written that is an item."""
+    item = level.item
+    return item is not None and item.top is None and bool(item.token) and not item.in_string
+
+
+def _is_loose(level: Level) -> bool:
+    """Whether the item can certainly become a new one."""
+    if not level.rivals:
+        return True
+    if level.item is None:
+        return level.array.is_more_than(len(level.excluded), level.length)
+    return level.array.free_texts and level.item.top is None and level.item.in_string
+
+
+def _is_stuck(level: Level) -> bool:
+    """Whether the item can certainly not become a new one, as far as is seen without a search."""
+    if not level.rivals:
+        return False
+    values = level.array.values(level.length)
+    if values is None or level.array.frame.repeats:
+        return False
+    fresh = values - level.excluded
+    return not (fresh if level.item is None else may_become(level.item, fresh))
+
+
+def _is_free(levels: Levels) -> bool:
+    return not any(level.rivals for level in levels)
+
+
+class UniqueItems:
+    """The levels of one matcher's text.
+
+    Attributes:
+        levels: of the text so far.
+    """
+
+    def __init__(self, compiled: CompiledGrammar, arena: Arena) -> None:
+        assert compiled.distinct is not None
+        self._compiled, self._distinct = compiled, compiled.distinct
+        self._arena = arena
+        self.levels: Levels = ()
+        self._history: list[Levels] = []
+        self._escapes: dict[Any, bytes | None] = {}
+        self._refused: dict[Place, np.ndarray[Any, Any]] = {}
+
+    def copy(self, arena: Arena) -> UniqueItems:
+        """The same, for a copy of the arena."""
+        twin = UniqueItems(self._compiled, arena)
+        twin.levels, twin._history = self.levels, self._history.copy()
+        return twin
+
+    # Moving
+
+    def reset(self) -> None:
+        """Back to the start of the text."""
+        self.levels = ()
+        self._history.clear()
+
+    def moved(self, text: Text | None) -> None:
+        """A step of the history has led to `text` (None: nothing has changed here)."""
+        self._history.append(self.levels)
+        if text is not None:
+            self._go(text.place)
+            self.levels = text.levels
+
+    def rollback(self, steps: int) -> None:
+        """Take back the last steps."""
+        if steps:
+            self.levels = self._history[-steps]
+            del self._history[-steps:]
+
+    def after(self, data: bytes) -> Text | None:
+        """The text after `data`; None where it may not go there. The matcher stays where it is."""
+        here = self._here
+        try:
+            text = self._follow(Text(here, self.levels), data)
+            return text if text is not None and self._escape(text) is not None else None
+        finally:
+            self._go(here)
+
+    def concerns(self, data: bytes) -> bool:
+        """Whether items matter for what `data` leads to."""
+        return bool(self.levels) or b"[" in data
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether the text is in an array whose items must differ, or may still come to one."""
+        return bool(self.levels or self._distinct)
+
+    @property
+    def _here(self) -> Place:
+        state, register, top = self._arena.header[L.MATCHER_STATE : L.MATCHER_TOP + 1].tolist()
+        return state, register, top
+
+    def _go(self, place: Place) -> None:
+        self._arena.header[L.MATCHER_STATE : L.MATCHER_TOP + 1] = place
+
+    def _follow(self, text: Text, data: bytes) -> Text | None:
+        """`text` after some bytes."""
+        at = 0
+        while at < len(data):
+            if text.levels:
+                step = self._step(text, data[at])
+                at += 1
+            else:
+                bracket = data.find(b"[", at)
+                stop = len(data) if bracket < 0 else bracket
+                stop = max(at + 1, min(stop, at + self._compiled.tokens.max_token))
+                step = self._step(text, data[at]) if stop == at + 1 else self._leap(text, data[at:stop])
+                at = stop
+            if step is None:
+                return None
+            text = step
+        return text
+
+    def _leap(self, text: Text, data: bytes) -> Text | None:
+        """`text`, without levels, after some bytes that open no array."""
+        place = self._move(text.place, np.frombuffer(data, np.uint8))
+        return None if place is None else Text(place, ())
+
+    def _move(self, place: Place, data: np.ndarray[Any, Any]) -> Place | None:
+        """Where the automaton goes from `place` over at most `max_token` bytes."""
+        self._go(place)
+        automaton, matcher, address = self._compiled.address, self._arena.address, data.ctypes.data
+        while (status := kernels.accept_bytes(automaton, matcher, address, len(data), 0)) > L.REJECTED:
+            self._arena.mend(self._compiled, status)
+        return None if status == L.REJECTED else self._here
+
+    def _step(self, text: Text, byte: int) -> Text | None:
+        """`text` after one byte; None where the automaton or an array does not have it."""
+        if text.levels and byte not in SCALAR and _is_number(text.levels[-1]):
+            ended = self._after_number(text)
+            if ended is None:
+                return None
+            text = ended
+        place, levels = self._move(text.place, _BYTES[byte : byte + 1]), text.levels
+        if place is None:
+            return None
+        if levels:
+            if byte == 0x5D and levels[-1].item is None:
+                levels = levels[:-1]
+            levels = tuple([_after(level, byte) for level in levels])
+            if levels and levels[-1].item is not None and levels[-1].item.value is not MISSING:
+                return self._after_item(place, levels)
+        if byte == 0x5B and place[0] in self._distinct:
+            level = _opened(self._distinct[place[0]])
+            levels = (*levels, level) if level.array.frame.is_unique(place[0]) else levels
+        return Text(place, levels)
+
+    def _after_number(self, text: Text) -> Text | None:
+        """`text` after the end of a number that is an item; the byte that ends it comes after."""
+        level, (state, register, top) = text.levels[-1], text.place
+        assert level.item is not None
+        if level.array.frame.is_unique(state) is None:  # the automaton is still in the number
+            tables, node = (
+                self._compiled.states,
+                self._arena.nodes[top * L.NODE_SIZE : (top + 1) * L.NODE_SIZE].tolist(),
+            )
+            result = int(tables[state * L.STATE_SIZE + L.STATE_FINAL])
+            if result < 0:
+                return None
+            state, register = self._entered(node[L.NODE_BLOCK] + result, node[L.NODE_REGISTER])
+            top = node[L.NODE_PARENT]
+        ended = level._replace(item=number_ended(level.item))
+        return self._after_item((state, register, top), (*text.levels[:-1], ended))
+
+    def _entered(self, state: int, register: int) -> tuple[int, int]:
+        """State and register after entering a state that does not end its frame (kernels/automaton.py: _enter)."""
+        while True:
+            record = self._compiled.states[state * L.STATE_SIZE : (state + 1) * L.STATE_SIZE].tolist()
+            if record[L.STATE_ALIAS] < 0:
+                self._compiled.lower(state)
+            elif record[L.STATE_ALIAS] != state:
+                state = record[L.STATE_ALIAS]
+            elif record[L.STATE_OP] == L.OP_COUNT and register <= 1:
+                state = record[L.STATE_ARG]
+            elif record[L.STATE_OP] == L.OP_COUNT:
+                return state, register - 1
+            else:
+                return state, record[L.STATE_ARG] if record[L.STATE_OP] == L.OP_SET else register
+
+    def _after_item(self, place: Place, levels: Levels) -> Text | None:
+        """The text after an item, the value of the innermost level; None where it must not be that."""
+        level, (state, register, top) = levels[-1], place
+        assert level.item is not None
+        value = level.item.value
+        unique = level.array.frame.is_unique(state)
+        assert unique is not None, "an item has ended elsewhere than in its array"
+        if not unique:
+            return Text(place, levels[:-1])  # equal items make no difference any more
+        if value not in level.excluded:
+            used = level.used | {value}
+            return Text(place, (*levels[:-1], Level(level.array, used, level.length + 1, None, frozenset(), ())))
+        other = level.array.repeated(state)
+        if other is None:
+            return None
+        self._compiled.lower(other)
+        return Text((other, register, top), levels[:-1])
+
+    def _allowed(self, place: Place) -> list[int]:
+        """The bytes that the automaton allows, readable ones first."""
+        self._go(place)
+        flags = np.zeros(256, np.int32)
+        while (status := kernels.allowed_bytes(self._compiled.address, self._arena.address, flags.ctypes.data)) != L.OK:
+            self._arena.mend(self._compiled, status)
+        allowed = flags.tolist()
+        return [byte for byte in _READABLE if allowed[byte]]
+
+    # Ways on
+
+    def _escape(self, text: Text, strictly: bool = False) -> bytes | None:
+        """Bytes that lead on to where new items are certain; None where nothing does.
+
+        Args:
+            strictly: to where no rival is left.
+        """
+        if all(map(_is_loose, text.levels)) if not strictly else _is_free(text.levels):
+            return b""
+        if any(map(_is_stuck, text.levels)):
+            return None
+        key = text.key, strictly
+        if key not in self._escapes:
+            if len(self._escapes) > _MAX_KNOWN:
+                self._escapes.clear()
+            self._escapes[key] = self._search(text, strictly)
+        return self._escapes[key]
+
+    def _search(self, start: Text, strictly: bool) -> bytes | None:
+        seen, queue = {start.key}, deque([(start, b"")])
+        while queue:
+            text, way = queue.popleft()
+            if len(seen) > _MAX_STEPS:
+                hint = "lower minItems, or let items have more different values"
+                raise LimitExceeded("max_unique_steps", len(seen), _MAX_STEPS, what="search for a new item", hint=hint)
+            for byte in self._promising(text):
+                after = self._step(text, byte)
+                if after is None or after.key in seen or any(map(_is_stuck, after.levels)):
+                    continue
+                if _is_free(after.levels) or (not strictly and all(map(_is_loose, after.levels))):
+                    return way + bytes((byte,))
+                seen.add(after.key)
+                queue.append((after, way + bytes((byte,))))
+        return None
+
+    def _promising(self, text: Text) -> list[int]:
+        """The bytes that may follow, those first that leave rivals behind; no white space that may be left out."""
+        allowed = self._allowed(text.place)
+        if not _in_string(text.levels) and not text.levels[-1].array.indented:
+            allowed = [byte for byte in allowed if byte not in WHITESPACE] or allowed
+        kept = _following(text.levels)
+        return [byte for byte in allowed if byte not in kept] + [byte for byte in allowed if byte in kept]
+
+    def restrict_bytes(self, flags: np.ndarray[Any, Any]) -> None:
+        """Clear the flags (int32 [256]) of the bytes that may not come although the automaton allows them."""
+        here = self._here
+        try:
+            text = Text(here, self.levels)
+            for byte in np.flatnonzero(flags).tolist():
+                after = self._step(text, byte)
+                if after is None or self._escape(after) is None:
+                    flags[byte] = 0
+        finally:
+            self._go(here)
+
+    def completion(self, shortest: Callable[[], bytes]) -> bytes:
+        """A text that completes the matcher's text; short, but not always the shortest.
+
+        Args:
+            shortest: what completes it as far as the automaton is asked.
+        """
+        here, found = self._here, b""
+        try:
+            text = Text(here, self.levels)
+            for _ in range(_MAX_DETOURS):
+                self._go(text.place)
+                rest, passed = shortest(), [text]
+                for byte in rest:
+                    step = self._step(passed[-1], byte)
+                    if step is None:
+                        break
+                    passed.append(step)
+                else:
+                    return found + rest
+                length, way = next(
+                    (at, way) for at in range(len(passed) - 1, -1, -1) if (way := self._escape(passed[at], True))
+                )
+                found += rest[:length] + way
+                after = self._follow(passed[length], way)
+                assert after is not None
+                text = after
+            hint = "lower the schema's minItems"
+            raise LimitExceeded("max_detours", _MAX_DETOURS, _MAX_DETOURS, what="a completion", hint=hint)
+        finally:
+            self._go(here)
+
+    # Masks
+
+    def restrict(self, address: int) -> None:
+        """Take the tokens that may not come out of the automaton's mask at `address` (int32 [words])."""
+        here = self._here
+        if not self.may_repeat or here[0] in (L.DONE, L.DONE + 1):
+            return
+        words = np.ctypeslib.as_array((ctypes.c_int32 * self._compiled.tokens.words).from_address(address))
+        if self.levels:
+            refused = self._refused_tokens(Text(here, self.levels), words)
+        else:
+            key = here[0], min(here[1], self._compiled.tokens.slack_cap), here[2]
+            found = self._refused.get(key)
+            if found is None:
+                if len(self._refused) > _MAX_KNOWN:
+                    self._refused.clear()
+                found = self._refused[key] = self._refused_tokens(Text(here, ()), words)
+            refused = found
+        if len(refused):
+            np.bitwise_and.at(words, refused >> 5, ~np.left_shift(np.int32(1), refused & 31))
+
+    def _refused_tokens(self, text: Text, words: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The tokens of a mask that may not come; int32."""
+        tokens = self._compiled.tokens
+        try:
+            refused = list(self._along_rivals(text)) if not _is_free(text.levels) else []
+            suspects = tokens.containing(*_marks(text.levels))
+            suspects = suspects[(words[suspects >> 5] >> (suspects & 31)) & 1 == 1]
+            for token in suspects.tolist():
+                after = self._follow(text, tokens.bytes_of(token))
+                if after is None or self._escape(after) is None:
+                    refused.append(token)
+        finally:
+            self._go(text.place)
+        return np.array(refused, np.int32)
+
+    def _along_rivals(self, text: Text) -> Iterator[int]:
+        """The tokens that lead along the texts of rivals to where nothing escapes."""
+        tokens = self._compiled.tokens
+        first, ids = tokens.trie_first, tokens.trie_tokens
+        pending = [(0, text)]
+        while pending:
+            node, text = pending.pop()
+            kept = _following(text.levels)
+            for child, end, byte in tokens.children(node):
+                if byte not in kept:
+                    continue
+                after = self._step(text, byte)
+                if after is None:
+                    yield from ids[first[child] : first[end]].tolist()
+                    continue
+                if _is_free(after.levels):
+                    continue
+                if first[child] < first[child + 1] and self._escape(after) is None:
+                    yield from ids[first[child] : first[end]].tolist()
+                    continue
+                pending.append((child, after))
+
+
+def _in_string(levels: Levels) -> bool:
+    return bool(levels) and levels[-1].item is not None and levels[-1].item.in_string
+
+
+def _following(levels: Levels) -> frozenset[int]:
+    """The bytes after which rivals may be left."""
+    found = frozenset[int]()
+    for level in levels:
+        if level.rivals:
+            found |= following(level.item, level.rivals)
+    return found
+
+
+def _marks(levels: Levels) -> tuple[bytes, ...]:
+    """What stands in a token that begins another item: bytes one after the other."""
+    if not levels:
+        return (b"[",)
+    return (b'",', b'"[') if _in_string(levels) else (b",", b"[")
