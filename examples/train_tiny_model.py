@@ -55,7 +55,7 @@ class Shape:
 
 SHAPES = {
     "reader": Shape(256, 704, 5, 4, steps=3500, batch=64, matrix_rate=0.02, other_rate=3e-3),
-    "draft": Shape(128, 320, 3, 4, steps=1500, batch=64, matrix_rate=0.02, other_rate=3e-3),
+    "draft": Shape(128, 320, 3, 4, steps=1000, batch=64, matrix_rate=0.02, other_rate=3e-3),
 }
 
 
