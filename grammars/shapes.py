@@ -304,9 +304,12 @@ def _wrong_member(
     key: str, expected: Bool, context: Sequence[ObjectView], prune: Prove, may_lack: bool = False
 ) -> Bool:
     """The member `key` does not satisfy `expected`, or (`may_lack`) there is none."""
-    wrong = all_of((_members(context, key), negate(expected))) if context else negate(expected)
+    known = _members(context, key) if context else TRUE
+    wrong = all_of((known, negate(expected)))
     if prune(wrong):
         return leaf(ObjectShape(properties=((key, FALSE),))) if may_lack else FALSE
+    if known is not TRUE and prune(all_of((known, expected))):
+        wrong = TRUE  # whatever it is
     if may_lack:
         return TRUE if wrong is TRUE else leaf(ObjectShape(properties=((key, wrong),)))
     return leaf(ObjectShape(properties=() if wrong is TRUE else ((key, wrong),), required=(key,)))
