@@ -131,8 +131,8 @@ def _formats() -> FormatChecker:
             continue
 
         def checked(value: object, name: str = name, check: Any = check) -> bool:
-            if isinstance(value, str) and name in ("time", "date-time"):
-                value = value.replace(":60", ":59")  # they know no leap seconds
+            if isinstance(value, str) and name in ("date", "time", "date-time"):
+                value = re.sub("^0000", "2000", value.replace(":60", ":59"))  # they know no leap seconds and no year 0
             if isinstance(value, str) and name[:3] in ("uri", "iri") and "[V" in value:
                 return True  # addresses of a future version with a capital V
             if isinstance(value, str) and name == "regex" and re.search("[0-9]{10}", value):
