@@ -94,6 +94,8 @@ class NumberSets:
 
     def all_of(self, languages: Sequence[Regex]) -> Regex:
         """What is in each of `languages`."""
+        if self._policy != "any":
+            return intersect(*languages)
         known = [language for language in languages if language in self._pieces]
         if len(known) < 2:
             return intersect(*languages)
@@ -105,7 +107,7 @@ class NumberSets:
     def any_of(self, languages: Sequence[Regex]) -> Regex:
         """What is in some of `languages`."""
         found = alternate(*languages)
-        if self.known(languages):
+        if self._policy == "any" and self.known(languages):
             pieces = dict.fromkeys(piece for language in languages for piece in self._pieces[language])
             if len(pieces) <= MAX_PIECES:
                 self._pieces.setdefault(found, tuple(pieces))

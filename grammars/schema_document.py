@@ -191,6 +191,8 @@ class Schema:
 
     def target_value(self) -> Value:
         """The values that the references admit."""
+        if len(self.targets) == 1 and isinstance(self.targets[0], Schema):
+            return self.targets[0].expand()
         algebra = self.document.algebra
         constants = algebra.value_of(TRUE), algebra.value_of(FALSE)
         found = [target.expand() if isinstance(target, Schema) else constants[not target] for target in self.targets]

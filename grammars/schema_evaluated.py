@@ -42,6 +42,8 @@ def restrict_unevaluated(schema: Schema, value: Value) -> Value:
     Raises:
         LimitExceeded: too many alternatives evaluate different things.
     """
+    if not schema.document.evaluates:
+        return value
     object_ = _restricted(schema, "object", value.object)
     return replace(value, array=_restricted(schema, "array", value.array), object=object_)
 

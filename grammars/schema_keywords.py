@@ -45,6 +45,7 @@ __all__ = [
     "dialect_named",
     "escape",
     "is_negation",
+    "with_vocabularies",
 ]
 
 # JSON types as bits; a number that is only wanted integral has INTEGER without NUMBER.
@@ -481,6 +482,47 @@ DEFAULT_DIALECT = _DIALECTS[0]._replace(keywords=MappingProxyType(_LENIENT), len
 
 _BY_URI: Mapping[str, Dialect] = MappingProxyType({dialect.uri.split("://")[1]: dialect for dialect in _DIALECTS})
 _TOO_OLD = frozenset(f"json-schema.org/draft-0{number}/schema" for number in range(4))
+
+
+# The keywords of each vocabulary; those of no vocabulary here belong to the core, which no metaschema can leave out.
+_APPLICATOR = (
+    "prefixItems", "items", "additionalItems", "contains", "properties", "patternProperties", "additionalProperties",
+    "propertyNames", "dependentSchemas", "dependencies", "if", "then", "else", "allOf", "anyOf", "oneOf", "not",
+)  # fmt: skip
+_VALIDATION = (
+    "type", "enum", "const", "multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minLength",
+    "maxLength", "pattern", "minItems", "maxItems", "uniqueItems", "minContains", "maxContains", "minProperties",
+    "maxProperties", "required", "dependentRequired",
+)  # fmt: skip
+_UNEVALUATED, _FORMAT = ("unevaluatedItems", "unevaluatedProperties"), ("format",)
+_VOCABULARIES: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType({
+    "https://json-schema.org/draft/2019-09/vocab/": {
+        "core": (), "applicator": _APPLICATOR + _UNEVALUATED, "validation": _VALIDATION, "meta-data": (),
+        "format": _FORMAT, "content": (),
+    },
+    "https://json-schema.org/draft/2020-12/vocab/": {
+        "core": (), "applicator": _APPLICATOR, "unevaluated": _UNEVALUATED, "validation": _VALIDATION, "meta-data": (),
+        "format-annotation": _FORMAT, "format-assertion": _FORMAT, "content": (),
+    },
+})  # fmt: skip
+
+
+def with_vocabularies(dialect: Dialect, vocabularies: Mapping[str, Any]) -> Dialect:
+    """`dialect` without the keywords of the vocabularies that the `$vocabulary` of a metaschema does not name.
+
+    Raises:
+        UnsupportedError: it requires a vocabulary that is not known.
+    """
+    known = {base + name: keys for base, names in _VOCABULARIES.items() for name, keys in names.items()}
+    for uri, required in vocabularies.items():
+        if required and uri not in known:
+            raise UnsupportedError(
+                f"the metaschema requires the vocabulary {uri!r}, which is unknown", keyword="$schema"
+            )
+    absent = {key for keys in known.values() for key in keys}
+    absent.difference_update(key for uri in vocabularies for key in known.get(uri, ()))
+    kept = {key: keyword for key, keyword in dialect.keywords.items() if key not in absent}
+    return dialect._replace(keywords=MappingProxyType(kept))
 
 
 def dialect_named(name: str) -> Dialect | None:

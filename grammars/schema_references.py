@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urldefrag, urljoin
 
 from maskwright.grammars.errors import InvalidError, LimitExceeded, UnsupportedError
-from maskwright.grammars.schema_keywords import DEFAULT_DIALECT, Dialect, dialect_named, escape
+from maskwright.grammars.schema_keywords import DEFAULT_DIALECT, Dialect, dialect_named, escape, with_vocabularies
 
 if TYPE_CHECKING:
     from maskwright.grammars.schema_document import Schema
@@ -85,6 +85,7 @@ class References:
         self._given, self._registry = contents, registry
         self._own: Any = None  # a referencing.Registry of the resources within `contents`, made when needed
         self._dynamic, self._entered = dynamic, 0
+        self._dialects: dict[str, Dialect] = {}
         dialect = DEFAULT_DIALECT if default is None else dialect_named(default)
         if dialect is None:
             raise UnsupportedError(f"the dialect draft={default!r} is unknown", keyword="draft")
@@ -157,8 +158,34 @@ class References:
             error.at(f"{pointer}/$schema")
             raise
         if dialect is None:
+            dialect = self._custom_dialect(name, default, pointer)
+        if dialect is None:
             self.warnings.append(f"{pointer}/$schema: the dialect {name!r} is unknown: read as {default.name}")
         return dialect or default
+
+    def _custom_dialect(self, name: str, default: Dialect, pointer: str) -> Dialect | None:
+        """The dialect of a metaschema in the caller's registry: that of its own `$schema`, with its vocabularies."""
+        from referencing.exceptions import Unresolvable, Unretrievable
+
+        if self._registry is None:
+            return None
+        if name not in self._dialects:
+            try:
+                contents = self._registry.get_or_retrieve(urldefrag(name).url).value.contents
+            except (LookupError, Unresolvable, Unretrievable):
+                return None
+            if not isinstance(contents, dict):
+                return None
+            origin, vocabularies = contents.get("$schema"), contents.get("$vocabulary")
+            try:
+                dialect = (dialect_named(origin) if isinstance(origin, str) else None) or default
+                if isinstance(vocabularies, dict):
+                    dialect = with_vocabularies(dialect, vocabularies)
+            except UnsupportedError as error:
+                error.at(f"{pointer}/$schema")
+                raise
+            self._dialects[name] = dialect
+        return self._dialects[name]
 
     def _walk(self, reference: str, fragment: str, scope: Scope, origin: str) -> tuple[Any, str, Scope]:
         contents, pointer = scope.root, scope.pointer
