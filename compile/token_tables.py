@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,6 +58,7 @@ class TokenTables:
     def __init__(self, info: TokenizerInfo) -> None:
         self.info, self.vocab_size = info, info.vocab_size
         self._containing: dict[tuple[bytes, ...], np.ndarray[Any, Any]] = {}
+        self._sorted: list[bytes] | None = None
         self.words = (info.vocab_size + 31) // 32
         source = info.trie
         self.trie_end = np.ascontiguousarray(source.end, np.int32)
@@ -144,6 +146,13 @@ class TokenTables:
             ids = [token for token in self.trie_tokens.tolist() if pattern.search(self.bytes_of(token))]
             found = self._containing[sequences] = np.array(ids, np.int32)
         return found
+
+    def beginning(self, start: bytes) -> np.ndarray[Any, Any]:
+        """The tokens that begin with some bytes, of which the last is not 0xFF; int32."""
+        if self._sorted is None:
+            self._sorted = [self.bytes_of(token) for token in self.trie_tokens.tolist()]
+        after = start[:-1] + bytes((start[-1] + 1,))
+        return self.trie_tokens[bisect_left(self._sorted, start) : bisect_left(self._sorted, after)]
 
     def children(self, node: int) -> Iterator[tuple[int, int, int]]:
         """The children of a node of the trie: number, end of its subtree, byte."""

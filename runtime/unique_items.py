@@ -431,7 +431,11 @@ class UniqueItems:
         """The tokens of a mask that may not come; int32."""
         tokens = self._compiled.tokens
         try:
-            refused = list(self._along_rivals(text)) if not _is_free(text.levels) else []
+            closing = self._closing_rivals(text.levels)
+            if closing is not None:
+                refused = closing
+            else:
+                refused = list(self._along_rivals(text)) if not _is_free(text.levels) else []
             suspects = tokens.containing(*_marks(text.levels))
             suspects = suspects[(words[suspects >> 5] >> (suspects & 31)) & 1 == 1]
             for token in suspects.tolist():
@@ -441,6 +445,21 @@ class UniqueItems:
         finally:
             self._go(text.place)
         return np.array(refused, np.int32)
+
+    def _closing_rivals(self, levels: Levels) -> list[int] | None:
+        """The tokens that end a string as a rival, where no others may be refused; None where that is not so simple."""
+        level = levels[-1] if levels else None
+        if level is None or level.item is None or not level.item.in_string or level.item.top is not None:
+            return None
+        spelling = level.array.frame.states.lowering.spelling
+        if not level.array.free_texts or spelling.escapes == "any" or not _is_free(levels[:-1]):
+            return None
+        written, refused = level.item.token[1:], list[int]()
+        for rival in level.rivals:
+            spelled = spelling.unique(rival) if isinstance(rival, str) else None
+            if spelled is not None and spelled.startswith(written):
+                refused += self._compiled.tokens.beginning(spelled[len(written) :] + b'"').tolist()
+        return refused
 
     def _along_rivals(self, text: Text) -> Iterator[int]:
         """The tokens that lead along the texts of rivals to where nothing escapes."""
