@@ -19,6 +19,7 @@ from maskwright.kernels import layout as L
 
 __all__ = ["AutomatonTables"]
 
+_ROOM = 1 << 18  # states that a new automaton has room for: larger arrays would have to be copied while a mask waits
 _RECORD = struct.Struct("8i")
 _INTEGERS = [struct.Struct(f"{count}i") for count in range(33)]
 _SINGLE_BYTE_MAPS = np.eye(256, dtype=np.uint8).reshape(-1)  # map b: class 1 for byte b, class 0 for the others
@@ -28,20 +29,19 @@ class AutomatonTables:
     """Tables of one grammar over one vocabulary.
 
     Attributes:
-        nbytes: bytes held, rows' data not counted.
         header: int64 [AUTOMATON_SIZE], see kernels/layout.py; `address` is where it lies.
         states: int32 [capacity * STATE_SIZE]; transitions: int32; maps: uint8; actions: int32; safe: uint64.
     """
 
     def __init__(self, tokens: TokenTables, max_states: int) -> None:
         self.tokens, self.max_states = tokens, max_states
-        self.nbytes = 0
         self.header = np.zeros(L.AUTOMATON_SIZE, np.int64)
         self.address = self.header.ctypes.data
-        self.states = self._place(L.AUTOMATON_STATES, np.full(2048 * L.STATE_SIZE, -1, np.int32))
-        self.transitions = self._place(L.AUTOMATON_TRANSITIONS, np.zeros(16384, np.int32))
-        self.maps = self._place(L.AUTOMATON_MAPS, np.empty(len(_SINGLE_BYTE_MAPS) + 256 * 256, np.uint8))
+        self.states = self._place(L.AUTOMATON_STATES, np.empty(_ROOM * L.STATE_SIZE, np.int32))
+        self.transitions = self._place(L.AUTOMATON_TRANSITIONS, np.empty(4 * _ROOM, np.int32))
+        self.maps = self._place(L.AUTOMATON_MAPS, np.empty(len(_SINGLE_BYTE_MAPS) + 64 * _ROOM, np.uint8))
         self.maps[: len(_SINGLE_BYTE_MAPS)] = _SINGLE_BYTE_MAPS
+        self.transitions[0] = 0
         self.actions = self._place(L.AUTOMATON_ACTIONS, np.zeros(64 * L.ACTION_SIZE, np.int32))
         self.safe = self._place(L.AUTOMATON_SAFE, np.zeros(16 * L.SAFE_SIZE, np.uint64))
         self.rows = self._place(L.AUTOMATON_ROWS, np.zeros(64 * L.ROW_SIZE, np.int64))
@@ -67,17 +67,22 @@ class AutomatonTables:
 
     def _place(self, slot: int, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         self.header[slot] = array.ctypes.data
-        self.nbytes += array.nbytes
         return array
 
-    def _grown(self, slot: int, array: np.ndarray[Any, Any], needed: int, fill: int = 0) -> np.ndarray[Any, Any]:
+    def _grown(self, slot: int, array: np.ndarray[Any, Any], needed: int) -> np.ndarray[Any, Any]:
         """`array` with room for `needed` elements, in place in the header."""
         if needed <= len(array):
             return array
-        larger = np.full(max(2 * len(array), needed), fill, array.dtype)
+        larger = np.empty(max(2 * len(array), needed), array.dtype)
         larger[: len(array)] = array
-        self.nbytes -= array.nbytes
         return self._place(slot, larger)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in use, rows' data not counted. (There is room for more, which takes no memory until it is written.)"""
+        integers = L.STATE_SIZE * self.state_count + self.transition_count + L.ACTION_SIZE * self.action_count
+        wide = L.SAFE_SIZE * self.safe_count + (L.ROW_SIZE + 3) * self.row_count
+        return 4 * integers + 8 * wide + self.map_count
 
     def reserve(self, states: int, transitions: int, maps: int) -> None:
         """Make room for so many more states, transitions and bytes of maps."""
@@ -85,7 +90,7 @@ class AutomatonTables:
             raise LimitExceeded("max_states", self.state_count + states, self.max_states, what="automaton states")
         needed = (self.state_count + states) * L.STATE_SIZE
         if needed > len(self.states):
-            self.states = self._grown(L.AUTOMATON_STATES, self.states, needed, fill=-1)
+            self.states = self._grown(L.AUTOMATON_STATES, self.states, needed)
         if self.transition_count + transitions > len(self.transitions):
             needed = self.transition_count + transitions
             self.transitions = self._grown(L.AUTOMATON_TRANSITIONS, self.transitions, needed)
@@ -221,7 +226,6 @@ class AutomatonTables:
         for key, number in zip(self.row_keys.tolist(), self.row_numbers.tolist(), strict=True):
             if key >= 0:
                 self._insert(keys, numbers, key, number)
-        self.nbytes -= self.row_keys.nbytes + self.row_numbers.nbytes
         self.row_numbers = self._place(L.AUTOMATON_ROW_NUMBERS, numbers)
         self.row_keys = self._place(L.AUTOMATON_ROW_KEYS, keys)
         self.header[L.AUTOMATON_ROW_MASK] = len(keys) - 1

@@ -18,12 +18,10 @@ from maskwright.grammars.errors import InvalidError, TokenizerError
 from maskwright.grammars.json_schema import load_schema
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.python_types import schema_from
-from maskwright.runtime.matcher import GrammarMatcher
+from maskwright.rehearsal import rehearse
 
 __all__ = ["GrammarCompiler"]
 
-_REHEARSAL: dict[str, Any] = {"properties": {"a": {"enum": ["b", "c"]}, "d": {"type": "number"}}}
-_REHEARSAL_TEXT = '{"a": "b", "d": 1.5, "e": "f"}'
 _MAX_STATES = 1 << 24  # of one automaton, which many grammars share
 
 
@@ -64,21 +62,7 @@ class GrammarCompiler:
         self.max_automaton_bytes = max_automaton_bytes
         self._automaton = Automaton(self._tokens, self._rows, _MAX_STATES)
         self._lock = threading.Lock()
-        self._rehearse()
-
-    def _rehearse(self) -> None:
-        """Follow a short text, so that the kernels are loaded now and not while the first request waits."""
-        every_byte = TokenizerInfo([bytes((byte,)) for byte in range(256)], eos_token_ids=())
-        automaton = Automaton(TokenTables(every_byte), RowCache(1 << 20), _MAX_STATES)
-        policy = SchemaOptions()
-        loaded = load_schema(_REHEARSAL, policy)
-        matcher = GrammarMatcher(
-            CompiledGrammar.of_schema(automaton, policy, loaded.root, loaded.value_of, self.limits)
-        )
-        for character in _REHEARSAL_TEXT:
-            matcher.allowed_token_ids()
-            matcher.accept_string(character)
-        matcher.is_completed()
+        rehearse()
 
     def compile_json_schema(self, schema: Any, **options: Any) -> CompiledGrammar:
         """The JSON texts that satisfy a schema.

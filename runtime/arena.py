@@ -120,14 +120,14 @@ class Arena:
         memo = self._arrays[L.MATCHER_MEMO].reshape(-1, L.MEMO_SIZE)
         mask = len(memo) - 1
         kept = old[old[:, L.MEMO_STATE] >= 0]
-        for entry in kept:
-            mixed = (int(entry[L.MEMO_STATE]) * 0x9E3779B1 + int(entry[L.MEMO_TOP]) * 0x85EBCA77) & (1 << 64) - 1
-            if mixed >> 63:
-                mixed -= 1 << 64
-            slot = (mixed ^ (mixed >> 15)) & mask
-            while memo[slot, L.MEMO_STATE] >= 0:
+        mixed = kept[:, L.MEMO_STATE] * 0x9E3779B1 + kept[:, L.MEMO_TOP] * 0x85EBCA77  # wraps, as the kernel's does
+        taken, places = bytearray(len(memo)), []
+        for slot in ((mixed ^ (mixed >> 15)) & mask).tolist():
+            while taken[slot]:
                 slot = (slot + 1) & mask
-            memo[slot] = entry
+            taken[slot] = 1
+            places.append(slot)
+        memo[places] = kept
         self.header[L.MATCHER_MEMO_COUNT] = len(kept)
 
     def _rehash_nodes(self) -> None:

@@ -1,0 +1,70 @@
+"""Enter every kernel of matching once: numba compiles at the first call on a machine, and loads at the first one of a process.
+
+Each kernel takes some milliseconds to load, the first mask that needs it would wait. The grammar and the texts below are
+chosen to enter all of them; nothing else depends on them.
+"""
+
+from __future__ import annotations
+
+import string
+import threading
+from itertools import product
+from typing import Any
+
+from maskwright.compile.automaton import Automaton
+from maskwright.compile.grammar import CompiledGrammar, Limits
+from maskwright.compile.rows import RowCache
+from maskwright.compile.token_tables import TokenTables
+from maskwright.compile.vocabulary import TokenizerInfo
+from maskwright.grammars.json_schema import load_schema
+from maskwright.grammars.options import SchemaOptions
+from maskwright.runtime.matcher import GrammarMatcher
+
+__all__ = ["rehearse"]
+
+_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "maxLength": 40},
+        "code": {"type": "string", "pattern": "^([a-z][A-Z]?)*$"},
+        "mood": {"enum": ["good", "bad"]},
+        "items": {"type": "array", "items": {"type": "number"}},
+    },
+    "required": ["name", "code", "items"],
+}
+# Enough tokens inside "name" for a dense mask row, fewer inside "code" for a sparse one, and enough that lead out of a
+# string for a trie of remainders.
+_PAIRS = [bytes(pair) for pair in product(string.ascii_letters.encode(), repeat=2)]
+_CLOSING = [letter.encode() + ending for letter in string.ascii_letters for ending in (b'": ', b'", "', b'"}')]
+_TEXT = '{"name": "é", "code": "bad", "mood": "good", "items": [1, 2.5], "names": null}'
+
+_lock = threading.Lock()
+_done = False
+
+
+def rehearse() -> None:
+    """Enter the kernels, once a process; some seconds the first time on a machine."""
+    global _done
+    with _lock:
+        if not _done:
+            _follow_a_text()
+            _done = True
+
+
+def _follow_a_text() -> None:
+    every_byte = [bytes((byte,)) for byte in range(256)]
+    tokens = TokenTables(
+        TokenizerInfo([*every_byte, *_PAIRS, *_CLOSING, b""], eos_token_ids=[256 + len(_PAIRS + _CLOSING)])
+    )
+    policy, loaded = SchemaOptions(), load_schema(_SCHEMA)
+    automaton = Automaton(tokens, RowCache(1 << 20), 1 << 20)
+    grammar = CompiledGrammar.of_schema(automaton, policy, loaded.root, loaded.value_of, Limits())
+    matcher = GrammarMatcher(grammar)
+    for byte in _TEXT.encode():
+        matcher.allowed_token_ids()
+        matcher.find_jump_forward_string()
+        matcher.accept_token(byte)
+    matcher.reset()
+    matcher.accept_string(_TEXT)
+    matcher.allowed_bytes()
+    matcher.is_completed()
