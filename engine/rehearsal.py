@@ -26,7 +26,7 @@ _SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
         "name": {"type": "string", "maxLength": 40},
-        "code": {"type": "string", "pattern": "^([a-z][A-Z]?)*$"},
+        "code": {"type": "string", "pattern": "^[a-zA-M]*$"},
         "mood": {"enum": ["good", "bad"]},
         "items": {"type": "array", "items": {"type": "number"}},
     },
