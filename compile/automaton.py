@@ -100,7 +100,7 @@ class Automaton:
         self._failures: dict[int, MaskwrightError] = {}
         self._ends: dict[int, int] = {}
         self._maps: dict[bytes, int] = {}
-        self._pairs: dict[bytes, tuple[int, int]] = {}
+        self._pairs: dict[tuple[bytes, bytes], tuple[int, int]] = {}
         self._plans: dict[Spelling | None, Plans] = {}
         self._inner: dict[int, int] = {}
         no_state, done, ended = (self.allocate(1, PUBLISHED) for _ in range(3))
@@ -201,11 +201,11 @@ class Automaton:
         """
         row, shape = _classes(edges, default)
         tables = self.tables
-        key = bytes(shape)
+        key = bytes(shape), extra
         maps = self._pairs.get(key)
         if maps is None:
-            both = key + b"".join(bytes((byte, byte, len(row))) for byte in extra)
-            maps = self._pairs[key] = self._map(key), self._map(both)
+            both = key[0] + b"".join(bytes((byte, byte, len(row))) for byte in extra)
+            maps = self._pairs[key] = self._map(key[0]), self._map(both)
         offset = tables.transition_count
         after = tables.append_state(offset, maps[0])
         self.own(after, PUBLISHED)

@@ -1,6 +1,7 @@
 """Arrays without equal items: how many values their items may have, and whether there are enough of them.
 
-That no item comes twice is followed while a text is written (runtime/unique.py). Here is what depends on the schema alone.
+That no item comes twice is followed while a text is written (runtime/unique_items.py). Here is what depends on the schema
+alone.
 Where the items of an index have at least as many values as the array needs items, one of them is always left. Where they
 have fewer, the indices compete for them, and a value may be taken only if the others can still have one each:
 

@@ -22,7 +22,7 @@ from maskwright.kernels import layout as L
 __all__ = ["Lowering"]
 
 _WHITESPACE = ((0x09, 0x0A), (0x0D, 0x0D), (0x20, 0x20))
-_WHITESPACE_BYTES = b"\t\n\r "
+_WHITESPACE_BYTES = bytes(byte for low, high in _WHITESPACE for byte in range(low, high + 1))
 
 
 class Lowering:

@@ -33,7 +33,7 @@ WORDS = {
 }
 GENERIC: Mapping[str, list[str]] = DOMAINS.pop("generic")
 AROUND: Mapping[str, list[str]] = DOMAINS.pop("around")
-NAMING: Mapping[str, Any] = DOMAINS.pop("naming")
+NAMING: Mapping[str, list[str]] = DOMAINS.pop("naming")
 _MONTHS = [
     "January",
     "February",
@@ -258,7 +258,7 @@ class Writer:
         In training often composed of an adjective and a noun; never a way that is held.
         """
         rng = self._random
-        composed = None if self._held else NAMING.get(next(name for name in DOMAINS if DOMAINS[name] is domain))
+        composed = None if self._held else domain.get("naming")
         while composed is not None and rng.random() < 0.6:
             adjective = rng.choice(NAMING[role.removesuffix("s")])
             naming = (

@@ -18,6 +18,7 @@ from maskwright.kernels import layout as L
 __all__ = ["Arena"]
 
 _MAX_NODES = 1 << 26
+_FIRST_MEMO = 512
 _MAX_MEMO = 1 << 16  # entries; past it the memo starts anew
 _FIRST_PATCH = 1 << 14
 _MAX_PATCH = 1 << 22  # int32; past it the memo starts anew
@@ -38,7 +39,7 @@ class Arena:
         self.header[L.MATCHER_NODE_CAP] = len(nodes) // L.NODE_SIZE
         self._place(L.MATCHER_HASH, np.zeros(1024, np.int32))
         self.header[L.MATCHER_HASH_MASK] = 1023
-        self._new_memo(512)
+        self._new_memo(_FIRST_MEMO)
         self._place(L.MATCHER_PATCH, np.zeros(_FIRST_PATCH, np.int32))
         self.header[L.MATCHER_PATCH_LENGTH] = 1
         self.header[L.MATCHER_PATCH_CAP] = _FIRST_PATCH
@@ -108,7 +109,7 @@ class Arena:
 
     def forget(self) -> None:
         """Drop the memo and its patches; they are computed again when needed."""
-        self._new_memo(256)
+        self._new_memo(_FIRST_MEMO)
         self.header[L.MATCHER_PATCH_LENGTH] = 1
 
     def _grow_memo(self) -> None:

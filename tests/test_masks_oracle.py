@@ -6,6 +6,7 @@ import json
 import os
 import random
 import time
+from collections.abc import Callable
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -221,25 +222,14 @@ def check_unique(number: int) -> bool:
 
 
 @pytest.mark.long
-def test_masks_of_many_unique_items() -> None:
+@pytest.mark.parametrize("check", [check_unique, check_logic])
+def test_masks_of_many_cases(check: Callable[[int], bool]) -> None:
     """As `test_masks_of_many_schemas`."""
     count = int(os.environ.get("MASKWRIGHT_LONG_CASES", "100000"))
     first = int(os.environ.get("MASKWRIGHT_LONG_SEED", "0"))
     judged, started = 0, time.monotonic()
     for done, number in enumerate(range(first, first + count), 1):
-        judged += check_unique(number)
-        if done % 100 == 0:
-            print(f"{done:,} of {count:,} cases, {judged:,} judged, {time.monotonic() - started:.0f} s", flush=True)
-
-
-@pytest.mark.long
-def test_masks_of_many_negations_and_counts() -> None:
-    """As `test_masks_of_many_schemas`."""
-    count = int(os.environ.get("MASKWRIGHT_LONG_CASES", "100000"))
-    first = int(os.environ.get("MASKWRIGHT_LONG_SEED", "0"))
-    judged, started = 0, time.monotonic()
-    for done, number in enumerate(range(first, first + count), 1):
-        judged += check_logic(number)
+        judged += check(number)
         if done % 100 == 0:
             print(f"{done:,} of {count:,} cases, {judged:,} judged, {time.monotonic() - started:.0f} s", flush=True)
 
