@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from maskwright.grammars.charset import ALL, EMPTY_SET, CharSet
 from maskwright.grammars.errors import InvalidError, LimitExceeded
@@ -43,6 +43,7 @@ __all__ = [
 MAX_NESTING = 100  # of operators; derivation takes about three Python frames a level
 
 Span = tuple[int, int | None]
+_Target = TypeVar("_Target")
 
 
 class Regex:
@@ -306,12 +307,12 @@ class Words(Regex):
 # -------------------------------------------------------------------- partitions
 
 
-def overlay(partitions: Iterable[Iterable[tuple[CharSet, Regex]]]) -> Iterator[tuple[CharSet, list[Regex]]]:
+def overlay(partitions: Iterable[Iterable[tuple[CharSet, _Target]]]) -> Iterator[tuple[CharSet, list[_Target]]]:
     """The coarsest partition that refines all the given ones, each block with the targets it has in them.
 
     One sweep over the ends of all ranges: with n ranges it takes O(n log n), whatever the number of partitions.
     """
-    targets: list[Regex] = []
+    targets: list[_Target] = []
     ends: list[tuple[int, int]] = []  # (code point where target i begins or stops to apply, 1 << i)
     for partition in partitions:
         for characters, target in partition:

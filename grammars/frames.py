@@ -1,0 +1,196 @@
+"""Which nonterminals get a frame of the stack of their own, and which bytes come first in them and after them.
+
+A call in the middle of an alternative may be expanded in place, or pushed. Expanding everything would never end where a
+nonterminal contains itself with something after it (`value → [ value ]`): each circle of calls that has such an *inner*
+call must go through a frame. A last call needs none, so that right recursion costs no stack.
+
+    statement → while ( expression ) { statement* }    frames: statement, expression; everything else is expanded
+
+Few frames make few pushes, and alternatives that begin alike stay one state. A frame that is called where its caller
+begins makes the two begin alike, so of several choices the one with the fewest such calls is taken.
+"""
+
+from __future__ import annotations
+
+from maskwright.grammars.charset import CharSet
+from maskwright.grammars.components import strongly_connected
+from maskwright.grammars.left_recursion import first_symbols, is_nullable
+from maskwright.grammars.productions import Alternative, Nonterminal, Symbol
+from maskwright.grammars.regular import Regex
+from maskwright.grammars.rules import Special
+
+__all__ = ["SPECIAL_BYTE", "ByteSets", "choose_frames", "leading_bytes"]
+
+SPECIAL_BYTE = 0xFF  # begins what stands for a special token: no text in UTF-8 has it
+_JSON_STARTS = sum(1 << byte for byte in b'"{[tfn-0123456789')
+_MAX_CANDIDATES = 64
+_MAX_WIDTH = 200  # ways to begin that a nonterminal is expanded to
+
+
+def leading_bytes(characters: CharSet) -> int:
+    """The bytes with which the UTF-8 encodings of some characters begin, as bits."""
+    found = 0
+    for low, high in characters.ranges:
+        first, last = _lead(low), _lead(high)
+        found |= (1 << last + 1) - (1 << first)
+    return found
+
+
+def _lead(code: int) -> int:
+    """The first byte of a character; they are in the order of the characters."""
+    for limit, shift, mark in ((0x80, 0, 0), (0x800, 6, 0xC0), (0x10000, 12, 0xE0)):
+        if code < limit:
+            return mark | code >> shift
+    return 0xF0 | code >> 18
+
+
+class ByteSets:
+    """First and following bytes of nonterminals, as bits of integers.
+
+    Attributes:
+        first: the bytes with which non-empty texts of a nonterminal begin.
+        follow: the bytes that come after its texts somewhere; more than in truth where calls share rules.
+    """
+
+    def __init__(self, nonterminals: list[Nonterminal]) -> None:
+        self.first: dict[Nonterminal, int] = dict.fromkeys(nonterminals, 0)
+        self.follow: dict[Nonterminal, int] = dict.fromkeys(nonterminals, 0)
+        changed = True
+        while changed:
+            changed = False
+            for nonterminal in reversed(nonterminals):
+                found = 0
+                for alternative in nonterminal.alternatives:
+                    found |= self.of(alternative)
+                if found != self.first[nonterminal]:
+                    self.first[nonterminal], changed = found, True
+        before: dict[Nonterminal, set[Nonterminal]] = {part: set() for part in nonterminals}
+        for nonterminal in nonterminals:
+            for alternative in nonterminal.alternatives:
+                for at, symbol in enumerate(alternative):
+                    if isinstance(symbol, Nonterminal):
+                        rest = alternative[at + 1 :]
+                        self.follow[symbol] |= self.of(rest)
+                        if all(map(is_nullable, rest)):
+                            before[nonterminal].add(symbol)
+        queue = list(nonterminals)
+        while queue:
+            nonterminal = queue.pop()
+            for symbol in before[nonterminal]:
+                if self.follow[nonterminal] & ~self.follow[symbol]:
+                    self.follow[symbol] |= self.follow[nonterminal]
+                    queue.append(symbol)
+
+    def of(self, symbols: Alternative) -> int:
+        """The bytes with which non-empty texts of some symbols begin."""
+        found = 0
+        for symbol, _ in first_symbols(symbols):
+            found |= self._of_symbol(symbol)
+        return found
+
+    def _of_symbol(self, symbol: Symbol) -> int:
+        if isinstance(symbol, Regex):
+            found = 0
+            for characters, _ in symbol.transitions():
+                found |= leading_bytes(characters)
+            return found
+        if isinstance(symbol, Nonterminal):
+            return self.first[symbol]
+        return 1 << SPECIAL_BYTE if isinstance(symbol, Special) else _JSON_STARTS
+
+
+def choose_frames(nonterminals: list[Nonterminal]) -> set[Nonterminal]:
+    """The nonterminals whose inner calls are pushed; `nonterminals` are all that are reachable, none left recursive."""
+    calls: dict[Nonterminal, set[Nonterminal]] = {part: set() for part in nonterminals}
+    inner: dict[Nonterminal, set[Nonterminal]] = {part: set() for part in nonterminals}
+    for nonterminal in nonterminals:
+        for alternative in nonterminal.alternatives:
+            for at, symbol in enumerate(alternative):
+                if isinstance(symbol, Nonterminal):
+                    calls[nonterminal].add(symbol)
+                    if at + 1 < len(alternative):
+                        inner[nonterminal].add(symbol)
+    last = _last_calls(nonterminals)
+    frames: set[Nonterminal] = set()
+    order = {part: number for number, part in enumerate(nonterminals)}
+
+    def bad(parts: list[Nonterminal], cut: set[Nonterminal]) -> list[list[Nonterminal]]:
+        """The components of `parts` with an inner call inside, once inner calls of `cut` are pushed."""
+        within = set(parts)
+
+        def following(part: Nonterminal) -> list[Nonterminal]:
+            return sorted(
+                (other for other in calls[part] & within if other not in cut or other in last[part]),
+                key=order.__getitem__,
+            )
+
+        found = []
+        for component in strongly_connected(parts, following):
+            members = set(component)
+            if any((inner[part] - cut) & members for part in component):
+                found.append(component)
+        return found
+
+    todo = bad(nonterminals, frames)
+    while todo:
+        component = todo.pop()
+        lefts = _left_shares(component)
+        candidates = sorted(component, key=lambda part: (lefts[part], order[part]))[:_MAX_CANDIDATES]
+        costs = {part: sum(map(len, bad(component, frames | {part}))) for part in candidates}
+        chosen = min(candidates, key=lambda part: (costs[part], lefts[part], order[part]))
+        frames.add(chosen)
+        todo += bad(component, frames)
+    _bound_width(nonterminals, frames)
+    return frames
+
+
+def _last_calls(nonterminals: list[Nonterminal]) -> dict[Nonterminal, set[Nonterminal]]:
+    """What each nonterminal calls at the end of an alternative."""
+    return {
+        part: {
+            alternative[-1]
+            for alternative in part.alternatives
+            if alternative and isinstance(alternative[-1], Nonterminal)
+        }
+        for part in nonterminals
+    }
+
+
+def _left_shares(component: list[Nonterminal]) -> dict[Nonterminal, float]:
+    """Of the calls of each member by members, the share with which the caller's alternative begins."""
+    members = set(component)
+    left: dict[Nonterminal, int] = dict.fromkeys(component, 0)
+    every: dict[Nonterminal, int] = dict.fromkeys(component, 0)
+    for part in component:
+        for alternative in part.alternatives:
+            beginning = True
+            for symbol in alternative:
+                if isinstance(symbol, Nonterminal) and symbol in members:
+                    every[symbol] += 1
+                    left[symbol] += beginning
+                beginning = beginning and is_nullable(symbol)
+    return {part: left[part] / max(1, every[part]) for part in component}
+
+
+def _bound_width(nonterminals: list[Nonterminal], frames: set[Nonterminal]) -> None:
+    """Make frames of nonterminals that begin in very many ways, so that no state has very many parts."""
+    width: dict[Nonterminal, int] = {}
+
+    def corners(part: Nonterminal) -> list[Nonterminal]:
+        return [
+            symbol
+            for alternative in part.alternatives
+            for symbol, _ in first_symbols(alternative)
+            if isinstance(symbol, Nonterminal)
+        ]
+
+    for component in strongly_connected(nonterminals, corners):
+        for part in component:
+            ways = 0
+            for alternative in part.alternatives:
+                for symbol, rest in first_symbols(alternative):
+                    expanded = isinstance(symbol, Nonterminal) and not (symbol in frames and rest)
+                    ways += width.get(symbol, 1) if expanded and isinstance(symbol, Nonterminal) else 1
+            width[part] = ways
+            if ways > _MAX_WIDTH:
+                frames.add(part)
