@@ -103,9 +103,9 @@ class Automaton:
         self._pairs: dict[tuple[bytes, bytes], tuple[int, int]] = {}
         self._plans: dict[Spelling | None, Plans] = {}
         self._inner: dict[int, int] = {}
-        no_state, done, ended = (self.allocate(1, PUBLISHED) for _ in range(3))
-        assert (no_state, done, ended) == (0, L.DONE, L.DONE + 1)
-        for state in (no_state, done, ended):
+        reserved = tuple(self.allocate(1, PUBLISHED) for _ in range(4))
+        assert reserved == (0, L.DONE, L.ENDED, L.SPLIT)
+        for state in reserved:
             self.emit(state, ())
 
     def allocate(self, count: int, owner: Owner) -> int:

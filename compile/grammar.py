@@ -15,6 +15,7 @@ from maskwright.compile.automaton import Automaton
 from maskwright.compile.distinct import Distinct
 from maskwright.compile.endings import Endings
 from maskwright.compile.lowering import Lowering
+from maskwright.compile.rules import RuleStates
 from maskwright.compile.token_tables import TokenTables
 from maskwright.compile.values import GrammarStates
 from maskwright.compile.vocabulary import TokenizerInfo
@@ -24,6 +25,7 @@ from maskwright.grammars.errors import LimitExceeded, UnsatisfiableError
 from maskwright.grammars.ir import Value
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.regular import Regex
+from maskwright.grammars.rules import Rules
 from maskwright.kernels import layout as L
 
 __all__ = ["CompiledGrammar", "Limits"]
@@ -118,6 +120,16 @@ class CompiledGrammar:
             root = texts.state((language,))
             automaton.lower(root)
             return cls(automaton, root, limits)
+
+    @classmethod
+    def of_rules(cls, automaton: Automaton, rules: Rules, limits: Limits) -> CompiledGrammar:
+        """The texts that can be derived from the root of a context-free grammar."""
+        with automaton.lock:
+            states = RuleStates(automaton, rules)
+            root = states.start()
+            automaton.lower(root)
+            warnings = [f"rule {name!r} derives no text: it is never used" for name in states.unproductive]
+            return cls(automaton, root, limits, warnings)
 
     @property
     def states(self) -> np.ndarray[Any, np.dtype[np.int32]]:

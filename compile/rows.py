@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from maskwright.compile.token_tables import TokenTables, trie_header
+from maskwright.compile.workspace import Workspace
 from maskwright.kernels import automaton as kernels
 from maskwright.kernels import layout as L
 from maskwright.kernels.remainders import build_remainders
@@ -96,7 +97,7 @@ class RowCache:
             self.evictions += 1
 
 
-class RowWalker:
+class RowWalker(Workspace):
     """Scratch space for computing rows over one vocabulary; used by one thread at a time.
 
     The scratch is laid out as a matcher whose stack is a single bottom with block -1, so that a walk that ends the
@@ -104,34 +105,14 @@ class RowWalker:
     """
 
     def __init__(self, tokens: TokenTables) -> None:
+        super().__init__(tokens.max_token, -1, ranges=4096, exits=1024)
         self.tokens = tokens
-        self.header = np.zeros(L.MATCHER_SIZE, np.int64)
-        self._arrays: dict[int, Array] = {}
-        nodes = np.zeros((2 * tokens.max_token + 16) * L.NODE_SIZE, np.int32)
-        nodes[L.NODE_BLOCK] = -1
-        self._place(L.MATCHER_NODES, nodes)
-        self.header[L.MATCHER_NODE_COUNT] = 1
-        self.header[L.MATCHER_NODE_CAP] = len(nodes) // L.NODE_SIZE
-        self._place(L.MATCHER_WALK, np.zeros((tokens.max_token + 2) * L.WALK_SIZE, np.int32))
-        self._place(L.MATCHER_RANGES, np.zeros(2 * 4096, np.int32))
-        self.header[L.MATCHER_RANGE_CAP] = 4096
-        self._place(L.MATCHER_EXITS, np.zeros(3 * 1024, np.int32))
-        self.header[L.MATCHER_EXIT_CAP] = 1024
         self._ids = np.zeros(max(1, len(tokens.trie_tokens)), np.int32)
         self._remainders: dict[bytes, tuple[list[tuple[int, int, int, int, int]], Any]] = {}
 
-    def _place(self, slot: int, array: Array) -> None:
-        self._arrays[slot] = array
-        self.header[slot] = array.ctypes.data
-
-    def _double(self, slot: int, cap_slot: int) -> None:
-        old = self._arrays[slot]
-        self._place(slot, np.concatenate([old, np.zeros_like(old)]))
-        self.header[cap_slot] *= 2
-
     def compute(self, automaton: int, state: int, register: int, lower: Callable[[int], None]) -> Row:
         """The row of (state, register); `lower(state)` lowers a state that the walk reaches for the first time."""
-        tokens, address = self.tokens, self.header.ctypes.data
+        tokens, address = self.tokens, self.address
         trie = tokens.trie.ctypes.data
         resume = 0
         while True:
@@ -141,11 +122,8 @@ class RowWalker:
             resume = 1
             if status == L.NEED_LOWER:
                 lower(int(self.header[L.MATCHER_NEED]))
-            elif status == L.NEED_RANGES:
-                self._double(L.MATCHER_RANGES, L.MATCHER_RANGE_CAP)
             else:
-                assert status == L.NEED_EXITS, status
-                self._double(L.MATCHER_EXITS, L.MATCHER_EXIT_CAP)
+                self.grow(status)
         ranges = self._arrays[L.MATCHER_RANGES][: 2 * int(self.header[L.MATCHER_RANGE_COUNT])]
         allowed = int((ranges[1::2] - ranges[::2]).sum())
         dense = allowed > _SPARSE_LIMIT
@@ -205,9 +183,9 @@ class RowWalker:
         The two differ only where tokens reach the end of a key: there the key's result code stands instead of the
         other's, or nothing if the key is forbidden. Everything else is `other`'s, not copied.
         """
-        tokens, address = self.tokens, self.header.ctypes.data
+        tokens, address = self.tokens, self.address
         while kernels.diverging(automaton, address, tokens.trie.ctypes.data, state) == L.NEED_EXITS:
-            self._double(L.MATCHER_EXITS, L.MATCHER_EXIT_CAP)
+            self.grow(L.NEED_EXITS)
         exits = self._exits()
         if not len(exits):
             return other

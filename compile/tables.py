@@ -192,9 +192,21 @@ class AutomatonTables:
         number = self.action_count
         if (number + 1) * L.ACTION_SIZE > len(self.actions):
             self.actions = self._grown(L.AUTOMATON_ACTIONS, self.actions, (number + 1) * L.ACTION_SIZE)
-        _INTEGERS[3].pack_into(self.actions.data, 4 * L.ACTION_SIZE * number, target, block, consume)
+        _INTEGERS[4].pack_into(self.actions.data, 4 * L.ACTION_SIZE * number, target, block, consume, 0)
         self.action_count = number + 1
         return -number
+
+    def append_chain(self, actions: Sequence[tuple[int, int, int]]) -> int:
+        """The transition value of several actions, (target, block, kind) each, any of which may be taken."""
+        first = self.action_count
+        count = first + len(actions)
+        if count * L.ACTION_SIZE > len(self.actions):
+            self.actions = self._grown(L.AUTOMATON_ACTIONS, self.actions, count * L.ACTION_SIZE)
+        for number, (target, block, kind) in enumerate(actions, first):
+            also = number + 1 if number + 1 < count else 0
+            _INTEGERS[4].pack_into(self.actions.data, 4 * L.ACTION_SIZE * number, target, block, kind, also)
+        self.action_count = count
+        return -first
 
     def add_safe(self, low: int, high: int, flags: int) -> int:
         """Number of a safe set: ASCII bytes as two 64-bit sets, and flags; 0 for the empty one."""

@@ -7,6 +7,10 @@ What they do, simply: a configuration is (state, register, stack node). One byte
     t is an action   push (return block, register, node), go to the called frame, with or without the byte
     t is none        the frame ends if it may (state block + result of the caller), and the byte is tried again there
 
+Where the grammar allows a byte to be read in several ways (a chain of actions), or what ends has several callers, the
+step is a *fork*: it gathers all ways on, and the configuration becomes a set of them (kernels/stacks.py). The mask of a
+set is the union of its members' masks.
+
 A walk over a trie does that for every path at once, depth first, taking back pushes as it climbs. A mask is then a row
 (what the state allows while the frame lasts, computed once per state and slack, whatever lies below on the stack) and a
 patch (tokens that end the frame, decided by the configuration below, from the row's trie of remainders). Where few tokens
@@ -15,7 +19,7 @@ come into question, the patch is all: one short walk with the stack as it is.
 Every kernel takes the address of the automaton's header and of the matcher's (kernels/layout.py). A kernel that meets a
 state that is not lowered yet, or a table that is full, changes nothing and answers NEED_*; the caller mends that and
 calls again. All functions that call each other live in this file: numba's disk cache does not notice an edited callee
-elsewhere. Layout version 4: raise it with every change of kernels/layout.py, so that cached code is rebuilt.
+elsewhere. Layout version 5: raise it with every change of kernels/layout.py, so that cached code is rebuilt.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ from numba import njit
 
 from maskwright.kernels import layout as L
 from maskwright.kernels.memory import load_i32, load_i64, load_u8, load_u64, store_i32, store_i64
+from maskwright.kernels.stacks import intern_node, settle, truncate, unite
 
 __all__ = [
     "accept_bytes",
@@ -41,7 +46,7 @@ __all__ = [
 
 _NO_BUDGET = 1 << 40
 _DIRECT_BUDGET = 2500  # trie nodes; a literal takes some 300
-ENDED = L.DONE + 1  # the state after an end-of-sequence token
+_LATEST = 256  # items of a fork among which equal ones are looked for
 
 
 @njit(cache=True, inline="always")
@@ -75,24 +80,14 @@ def _enter(automaton, matcher, state, register, top):
             state = argument
             continue
         result = _state(automaton, state, L.STATE_FINAL)
+        if _node(matcher, top, L.NODE_ALSO) != 0:
+            return L.FORKS, result, 0, top
         block = _node(matcher, top, L.NODE_BLOCK)
         if block < 0:
             return L.EXIT_AFTER, result, 0, 0
         state = block + result
         register = _node(matcher, top, L.NODE_REGISTER)
         top = _node(matcher, top, L.NODE_PARENT)
-
-
-@njit(cache=True)
-def _leave(automaton, matcher, top, result):
-    """Where the caller `top` goes on after its frame has ended with a result code; `top` is not a scratch's bottom."""
-    return _enter(
-        automaton,
-        matcher,
-        _node(matcher, top, L.NODE_BLOCK) + result,
-        _node(matcher, top, L.NODE_REGISTER),
-        _node(matcher, top, L.NODE_PARENT),
-    )
 
 
 @njit(cache=True, inline="always")
@@ -113,22 +108,267 @@ def _transition(automaton, state, byte):
 
 
 @njit(cache=True)
+def _add_item(matcher, kind, state, register, top):
+    """One more thing for a fork to read, unless it is one of the latest; True when there was no room."""
+    items, count = load_i64(matcher, L.MATCHER_FORK), load_i64(matcher, L.MATCHER_FORK_COUNT)
+    for number in range(count - 1, max(0, count - _LATEST) - 1, -1):
+        item = number * L.FORK_SIZE
+        if (
+            load_i32(items, item + L.FORK_STATE) == state
+            and load_i32(items, item + L.FORK_TOP) == top
+            and load_i32(items, item + L.FORK_KIND) == kind
+            and load_i32(items, item + L.FORK_REGISTER) == register
+        ):
+            return False
+    if count >= load_i64(matcher, L.MATCHER_FORK_CAP):
+        return True
+    item = count * L.FORK_SIZE
+    store_i32(items, item + L.FORK_KIND, kind)
+    store_i32(items, item + L.FORK_STATE, state)
+    store_i32(items, item + L.FORK_REGISTER, register)
+    store_i32(items, item + L.FORK_TOP, top)
+    store_i64(matcher, L.MATCHER_FORK_COUNT, count + 1)
+    return False
+
+
+@njit(cache=True)
+def _add_callers(matcher, kind, top, result):
+    """Go on with every caller of a frame that has ended with a result code; True when there was no room."""
+    while True:
+        block = _node(matcher, top, L.NODE_BLOCK)
+        if block >= 0:
+            register, parent = _node(matcher, top, L.NODE_REGISTER), _node(matcher, top, L.NODE_PARENT)
+            if _add_item(matcher, kind, block + result, register, parent):
+                return True
+        else:
+            left, count = load_i64(matcher, L.MATCHER_LEFT), load_i64(matcher, L.MATCHER_LEFT_COUNT)
+            before = 1 - kind
+            known = False
+            for number in range(count):
+                known = known or (load_i32(left, 2 * number) == result and load_i32(left, 2 * number + 1) == before)
+            if not known:
+                if count >= L.MAX_LEFT:
+                    return True
+                store_i32(left, 2 * count, result)
+                store_i32(left, 2 * count + 1, before)
+                store_i64(matcher, L.MATCHER_LEFT_COUNT, count + 1)
+        top = _node(matcher, top, L.NODE_ALSO)
+        if top == 0:
+            return False
+
+
+@njit(cache=True)
+def _add_found(matcher, state, register, top):
+    """One more way on; stacks of the same state and register become one set. A status."""
+    found, count = load_i64(matcher, L.MATCHER_FOUND), load_i64(matcher, L.MATCHER_FOUND_COUNT)
+    for number in range(count):
+        if load_i32(found, 3 * number) == state and load_i32(found, 3 * number + 1) == register:
+            both = unite(matcher, load_i32(found, 3 * number + 2), top)
+            if both < 0:
+                return _no_room(matcher)
+            store_i32(found, 3 * number + 2, both)
+            return L.OK
+    if count >= load_i64(matcher, L.MATCHER_FORK_CAP):
+        return L.NEED_FORKS
+    store_i32(found, 3 * count, state)
+    store_i32(found, 3 * count + 1, register)
+    store_i32(found, 3 * count + 2, top)
+    store_i64(matcher, L.MATCHER_FOUND_COUNT, count + 1)
+    return L.OK
+
+
+@njit(cache=True)
+def _no_room(matcher):
+    """What was short when a node could not be made."""
+    if load_i64(matcher, L.MATCHER_NODE_COUNT) >= load_i64(matcher, L.MATCHER_NODE_CAP):
+        return L.NEED_NODES
+    return L.NEED_FORKS
+
+
+@njit(cache=True)
+def _begin_fork(matcher):
+    store_i64(matcher, L.MATCHER_FORK_COUNT, 0)
+    store_i64(matcher, L.MATCHER_FOUND_COUNT, 0)
+    store_i64(matcher, L.MATCHER_LEFT_COUNT, 0)
+
+
+@njit(cache=True)
+def _read_items(automaton, matcher, byte):
+    """Read all items of a fork, `byte` in those that have not consumed it (-1: none; DONE is found): (status, state)."""
+    items = load_i64(matcher, L.MATCHER_FORK)
+    number = -1
+    while number + 1 < load_i64(matcher, L.MATCHER_FORK_COUNT):
+        number += 1
+        item = number * L.FORK_SIZE
+        kind, state = load_i32(items, item + L.FORK_KIND), load_i32(items, item + L.FORK_STATE)
+        register, top = load_i32(items, item + L.FORK_REGISTER), load_i32(items, item + L.FORK_TOP)
+        consumed = kind & L.FORK_CONSUMED
+        ended = False
+        while kind & L.FORK_ENTERED == 0:
+            alias = _state(automaton, state, L.STATE_ALIAS)
+            if alias < 0:
+                return L.NEED_LOWER, state
+            state = alias
+            op, argument = _state(automaton, state, L.STATE_OP), _state(automaton, state, L.STATE_ARG)
+            if op == L.OP_POP:
+                ended = True
+                if _add_callers(matcher, consumed, top, _state(automaton, state, L.STATE_FINAL)):
+                    return L.NEED_FORKS, state
+                break
+            if op == L.OP_SET:
+                register = argument
+            elif op == L.OP_COUNT:
+                register -= 1
+                if register <= 0:
+                    state = argument
+                    continue
+            break
+        if ended:
+            continue
+        if consumed or (byte < 0 and state == L.DONE):
+            status = _add_found(matcher, state, register, top)
+            if status != L.OK:
+                return status, state
+            continue
+        value = _transition(automaton, state, byte) if byte >= 0 else 0
+        if value > 0:
+            if _add_item(matcher, L.FORK_CONSUMED, value, register, top):
+                return L.NEED_FORKS, state
+            continue
+        final = _state(automaton, state, L.STATE_FINAL)
+        if value == 0 or value == L.REJECT:
+            if final >= 0 and _add_callers(matcher, 0, top, final):
+                return L.NEED_FORKS, state
+            continue
+        action = -value
+        actions = load_i64(automaton, L.AUTOMATON_ACTIONS)
+        while action != 0:
+            record = action * L.ACTION_SIZE
+            what, target = load_i32(actions, record + L.ACTION_KIND), load_i32(actions, record + L.ACTION_TARGET)
+            if what == L.LEAVE:
+                full = _add_callers(matcher, 0, top, final)
+            elif what == L.MOVE:
+                full = _add_item(matcher, L.FORK_CONSUMED, target, register, top)
+            else:
+                node = intern_node(matcher, load_i32(actions, record + L.ACTION_BLOCK), register, top, 0)
+                if node < 0:
+                    return L.NEED_NODES, state
+                full = _add_item(matcher, what, target, 0, node)  # CALL is FORK_CONSUMED, CALL_BEFORE is not
+            if full:
+                return L.NEED_FORKS, state
+            action = load_i32(actions, record + L.ACTION_ALSO)
+    return L.OK, 0
+
+
+@njit(cache=True)
+def _join_found(matcher):
+    """The configuration of all ways on: (status, state, register, node)."""
+    found, count = load_i64(matcher, L.MATCHER_FOUND), load_i64(matcher, L.MATCHER_FOUND_COUNT)
+    some = load_i64(matcher, L.MATCHER_LEFT_COUNT) > 0
+    if count == 0:
+        return (L.EXIT_SOME if some else L.REJECTED), 0, 0, 0
+    status = L.EXIT_SOME if some else L.OK
+    if count == 1:
+        return status, load_i32(found, 0), load_i32(found, 1), load_i32(found, 2)
+    for number in range(1, count):  # sorted by state and register, the cells of a set are
+        at = number
+        while at > 0 and (
+            load_i32(found, 3 * at - 3) > load_i32(found, 3 * at)
+            or (
+                load_i32(found, 3 * at - 3) == load_i32(found, 3 * at)
+                and load_i32(found, 3 * at - 2) > load_i32(found, 3 * at + 1)
+            )
+        ):
+            for field in range(3):
+                moved = load_i32(found, 3 * at + field)
+                store_i32(found, 3 * at + field, load_i32(found, 3 * at - 3 + field))
+                store_i32(found, 3 * at - 3 + field, moved)
+            at -= 1
+    cell = 0
+    for number in range(count - 1, -1, -1):
+        cell = intern_node(
+            matcher,
+            load_i32(found, 3 * number),
+            load_i32(found, 3 * number + 1),
+            load_i32(found, 3 * number + 2),
+            cell,
+        )
+        if cell < 0:
+            return L.NEED_NODES, 0, 0, 0
+    return status, L.SPLIT, 0, cell
+
+
+@njit(cache=True)
+def _fork(automaton, matcher, state, register, top, byte):
+    """One byte from a configuration that may have several ways on: all of them."""
+    _begin_fork(matcher)
+    if state == L.SPLIT:
+        full = False
+        while top != 0:
+            below = _node(matcher, top, L.NODE_PARENT)
+            block, count = _node(matcher, top, L.NODE_BLOCK), _node(matcher, top, L.NODE_REGISTER)
+            full = full or _add_item(matcher, L.FORK_ENTERED, block, count, below)
+            top = _node(matcher, top, L.NODE_ALSO)
+    else:
+        full = _add_item(matcher, L.FORK_ENTERED, state, register, top)
+    if full:
+        return L.NEED_FORKS, state, register, top
+    status, need = _read_items(automaton, matcher, byte)
+    if status != L.OK:
+        return status, need, register, top
+    return _join_found(matcher)
+
+
+@njit(cache=True)
+def _leave(automaton, matcher, top, result):
+    """Where the callers `top` go on after their frame has ended with a result code; `top` is not a scratch's bottom."""
+    if _node(matcher, top, L.NODE_ALSO) == 0:
+        status, state, register, below = _enter(
+            automaton,
+            matcher,
+            _node(matcher, top, L.NODE_BLOCK) + result,
+            _node(matcher, top, L.NODE_REGISTER),
+            _node(matcher, top, L.NODE_PARENT),
+        )
+        if status != L.FORKS:
+            return status, state, register, below
+    _begin_fork(matcher)
+    if _add_callers(matcher, L.FORK_CONSUMED, top, result):
+        return L.NEED_FORKS, 0, 0, 0
+    status, need = _read_items(automaton, matcher, -1)
+    if status != L.OK:
+        return status, need, 0, 0
+    return _join_found(matcher)
+
+
+@njit(cache=True)
 def _step(automaton, matcher, state, register, top, byte):
-    """One byte. The pushes it makes lie above MATCHER_NODE_COUNT as it was; the caller takes them back or keeps them."""
+    """One byte. The nodes it makes lie above MATCHER_NODE_COUNT as it was; the caller takes them back or keeps them."""
+    if state == L.SPLIT:
+        return _fork(automaton, matcher, state, register, top, byte)
+    first_state, first_register, first_top = state, register, top
+    base = load_i64(matcher, L.MATCHER_NODE_COUNT)
     while True:
         value = _transition(automaton, state, byte)
         if value > 0:
-            return _enter(automaton, matcher, value, register, top)
+            status, state, register, top = _enter(automaton, matcher, value, register, top)
+            if status == L.FORKS:
+                break
+            return status, state, register, top
         if value == 0 or value == L.REJECT:
             result = _state(automaton, state, L.STATE_FINAL)
             if result < 0:
                 return L.REJECTED, state, register, top
+            if _node(matcher, top, L.NODE_ALSO) != 0:
+                break
             block = _node(matcher, top, L.NODE_BLOCK)
             if block < 0:
                 return L.EXIT_BEFORE, result, 0, 0
             register = _node(matcher, top, L.NODE_REGISTER)
             top = _node(matcher, top, L.NODE_PARENT)
             status, state, register, top = _enter(automaton, matcher, block + result, register, top)
+            if status == L.FORKS:
+                break
             if status == L.EXIT_AFTER:
                 return L.EXIT_BEFORE, state, register, top
             if status != L.OK:
@@ -136,66 +376,34 @@ def _step(automaton, matcher, state, register, top, byte):
             continue
         action = -value * L.ACTION_SIZE
         actions = load_i64(automaton, L.AUTOMATON_ACTIONS)
+        if load_i32(actions, action + L.ACTION_ALSO) != 0:
+            break
         count = load_i64(matcher, L.MATCHER_NODE_COUNT)
+        if count >= load_i64(matcher, L.MATCHER_NODE_CAP):
+            return L.NEED_NODES, state, register, top
         nodes = load_i64(matcher, L.MATCHER_NODES)
         store_i32(nodes, count * L.NODE_SIZE + L.NODE_BLOCK, load_i32(actions, action + L.ACTION_BLOCK))
         store_i32(nodes, count * L.NODE_SIZE + L.NODE_REGISTER, register)
         store_i32(nodes, count * L.NODE_SIZE + L.NODE_PARENT, top)
+        store_i32(nodes, count * L.NODE_SIZE + L.NODE_NEXT, L.NOT_LINKED)
+        store_i32(nodes, count * L.NODE_SIZE + L.NODE_ALSO, 0)
         store_i64(matcher, L.MATCHER_NODE_COUNT, count + 1)
         top = count
-        consume = load_i32(actions, action + L.ACTION_CONSUME)
+        consume = load_i32(actions, action + L.ACTION_KIND)
         status, state, register, top = _enter(automaton, matcher, load_i32(actions, action + L.ACTION_TARGET), 0, top)
+        if status == L.FORKS:
+            break
         if status == L.EXIT_AFTER and consume == 0:
             return L.EXIT_BEFORE, state, register, top
         if status != L.OK or consume == 1:
             return status, state, register, top
-
-
-@njit(cache=True)
-def _intern(matcher, base, top):
-    """The permanent node equal to the temporary `top` (temporary: number >= base); frees every temporary."""
-    nodes = load_i64(matcher, L.MATCHER_NODES)
-    heads = load_i64(matcher, L.MATCHER_HASH)
-    mask = load_i64(matcher, L.MATCHER_HASH_MASK)
-    chain = load_i64(matcher, L.MATCHER_WALK)  # (block, register) of the temporaries, top first
-    length = 0
-    while top >= base:
-        store_i32(chain, 2 * length, load_i32(nodes, top * L.NODE_SIZE + L.NODE_BLOCK))
-        store_i32(chain, 2 * length + 1, load_i32(nodes, top * L.NODE_SIZE + L.NODE_REGISTER))
-        top = load_i32(nodes, top * L.NODE_SIZE + L.NODE_PARENT)
-        length += 1
-    while length > 0:
-        length -= 1
-        block, register = load_i32(chain, 2 * length), load_i32(chain, 2 * length + 1)
-        mixed = block * 0x9E3779B1 + register * 0x85EBCA77 + top * 0xC2B2AE3D
-        bucket = (mixed ^ (mixed >> 17)) & mask
-        found = load_i32(heads, bucket)
-        while found != 0:
-            record = found * L.NODE_SIZE
-            if (
-                load_i32(nodes, record + L.NODE_BLOCK) == block
-                and load_i32(nodes, record + L.NODE_REGISTER) == register
-                and load_i32(nodes, record + L.NODE_PARENT) == top
-            ):
-                break
-            found = load_i32(nodes, record + L.NODE_NEXT)
-        if found == 0:
-            found = base
-            base += 1
-            record = found * L.NODE_SIZE
-            store_i32(nodes, record + L.NODE_BLOCK, block)
-            store_i32(nodes, record + L.NODE_REGISTER, register)
-            store_i32(nodes, record + L.NODE_PARENT, top)
-            store_i32(nodes, record + L.NODE_NEXT, load_i32(heads, bucket))
-            store_i32(heads, bucket, found)
-        top = found
-    store_i64(matcher, L.MATCHER_NODE_COUNT, base)
-    return top
+    truncate(matcher, base)
+    return _fork(automaton, matcher, first_state, first_register, first_top, byte)
 
 
 @njit(cache=True)
 def _short_of_nodes(automaton, matcher):
-    """Whether the bytes of one token might not find room for their pushes (two a byte at most)."""
+    """Whether the bytes of one token might not find room for their pushes (two a byte, mostly)."""
     spare = load_i64(matcher, L.MATCHER_NODE_CAP) - load_i64(matcher, L.MATCHER_NODE_COUNT)
     return spare < 2 * load_i64(automaton, L.AUTOMATON_MAX_TOKEN) + 8
 
@@ -209,10 +417,10 @@ def _advance(automaton, matcher, address, length):
     for position in range(length):
         status, state, register, top = _step(automaton, matcher, state, register, top, load_u8(address, position))
         if status != L.OK:
-            store_i64(matcher, L.MATCHER_NODE_COUNT, base)
+            truncate(matcher, base)
             store_i64(matcher, L.MATCHER_NEED, state)
             return status
-    top = _intern(matcher, base, top)
+    top = settle(matcher, base, top)
     store_i64(matcher, L.MATCHER_STATE, state)
     store_i64(matcher, L.MATCHER_REGISTER, register)
     store_i64(matcher, L.MATCHER_TOP, top)
@@ -232,15 +440,34 @@ def _remember(matcher, state, register, top):
 
 @njit(cache=True)
 def _complete(automaton, matcher, state, top):
-    """OK when the text so far is a whole sentence, else REJECTED (or NEED_LOWER)."""
+    """OK when the text so far is a whole sentence, else REJECTED (or NEED_*)."""
     while state != L.DONE:
+        if state == L.SPLIT:
+            break
         result = _state(automaton, state, L.STATE_FINAL)
-        if result < 0 or state == ENDED:
+        if result < 0 or state == L.ENDED:
             return L.REJECTED, state
-        status, state, _, top = _leave(automaton, matcher, top, result)
+        if _node(matcher, top, L.NODE_ALSO) != 0:
+            break
+        below = _node(matcher, top, L.NODE_PARENT)
+        status, after, _, below = _enter(
+            automaton,
+            matcher,
+            _node(matcher, top, L.NODE_BLOCK) + result,
+            _node(matcher, top, L.NODE_REGISTER),
+            below,
+        )
+        if status == L.FORKS:
+            break
         if status != L.OK:
-            return status, state
-    return L.OK, state
+            return status, after
+        state, top = after, below
+    if state == L.DONE:
+        return L.OK, state
+    base = load_i64(matcher, L.MATCHER_NODE_COUNT)
+    status, state, _, _ = _fork(automaton, matcher, state, 0, top, -1)
+    truncate(matcher, base)
+    return status, state
 
 
 @njit(cache=True)
@@ -271,7 +498,7 @@ def accept_token(automaton, matcher, token):
             if load_i32(load_i64(automaton, L.AUTOMATON_EOS), number) == token:
                 status = completed(automaton, matcher)
                 if status == L.OK:
-                    store_i64(matcher, L.MATCHER_STATE, ENDED)
+                    store_i64(matcher, L.MATCHER_STATE, L.ENDED)
                     store_i64(matcher, L.MATCHER_REGISTER, 0)
                     store_i64(matcher, L.MATCHER_TOP, 0)
                 break
@@ -305,10 +532,10 @@ def allowed_bytes(automaton, matcher, out):
     top = load_i64(matcher, L.MATCHER_TOP)
     for byte in range(256):
         status, need, _, _ = _step(automaton, matcher, state, register, top, byte)
-        store_i64(matcher, L.MATCHER_NODE_COUNT, base)
-        if status == L.NEED_LOWER:
+        truncate(matcher, base)
+        if status > L.REJECTED:
             store_i64(matcher, L.MATCHER_NEED, need)
-            return L.NEED_LOWER
+            return status
         store_i32(out, byte, 1 if status == L.OK else 0)
     return L.OK
 
@@ -327,8 +554,8 @@ def forced_bytes(automaton, matcher, out, limit):
     length, result = 0, L.OK
     while length < limit:
         status, need = _complete(automaton, matcher, state, top)
-        if status == L.NEED_LOWER:
-            result = L.NEED_LOWER
+        if status > L.REJECTED:
+            result = status
             store_i64(matcher, L.MATCHER_NEED, need)
             break
         if status == L.OK:
@@ -337,9 +564,9 @@ def forced_bytes(automaton, matcher, out, limit):
         mark = load_i64(matcher, L.MATCHER_NODE_COUNT)
         for byte in range(256):
             status, need, _, _ = _step(automaton, matcher, state, register, top, byte)
-            store_i64(matcher, L.MATCHER_NODE_COUNT, mark)
-            if status == L.NEED_LOWER:
-                result = L.NEED_LOWER
+            truncate(matcher, mark)
+            if status > L.REJECTED:
+                result = status
                 store_i64(matcher, L.MATCHER_NEED, need)
                 break
             if status == L.OK:
@@ -352,7 +579,7 @@ def forced_bytes(automaton, matcher, out, limit):
         status, state, register, top = _step(automaton, matcher, state, register, top, only)
         store_i32(out, length, only)
         length += 1
-    store_i64(matcher, L.MATCHER_NODE_COUNT, base)
+    truncate(matcher, base)
     return result, length
 
 
@@ -401,6 +628,75 @@ def _add_short(matcher, trie, node, limit):
 
 
 @njit(cache=True)
+def _add_exits(matcher, node, end, unknown):
+    """Note the ends of a fork as exits at a trie node; True when there was no room, and nothing is noted.
+
+    `unknown`: whether ends before the byte count; those of the state that a walk begins with are fill()'s to follow.
+    """
+    left, exits = load_i64(matcher, L.MATCHER_LEFT), load_i64(matcher, L.MATCHER_EXITS)
+    count, ends = load_i64(matcher, L.MATCHER_EXIT_COUNT), load_i64(matcher, L.MATCHER_LEFT_COUNT)
+    if count + ends > load_i64(matcher, L.MATCHER_EXIT_CAP):
+        return True
+    for number in range(ends):
+        before = load_i32(left, 2 * number + 1)
+        if (before == 1 and unknown) or (before == 0 and end > node + 1):
+            store_i32(exits, 3 * count, node)
+            store_i32(exits, 3 * count + 1, load_i32(left, 2 * number))
+            store_i32(exits, 3 * count + 2, before)
+            count += 1
+    store_i64(matcher, L.MATCHER_EXIT_COUNT, count)
+    return False
+
+
+@njit(cache=True)
+def _some_after(matcher):
+    """Whether one of a fork's ends came after the byte."""
+    left = load_i64(matcher, L.MATCHER_LEFT)
+    for number in range(load_i64(matcher, L.MATCHER_LEFT_COUNT)):
+        if load_i32(left, 2 * number + 1) == 0:
+            return True
+    return False
+
+
+@njit(cache=True)
+def _fits(automaton, matcher, trie, state, register, top, node):
+    """Whether the signature of a subtree fits the safe set of a state: 1 as a whole, 2 as far as the count lasts, 0 not."""
+    if state == L.SPLIT:
+        while top != 0:
+            block, count = _node(matcher, top, L.NODE_BLOCK), _node(matcher, top, L.NODE_REGISTER)
+            if _fits_one(automaton, trie, block, count, node) == 1:
+                return 1
+            top = _node(matcher, top, L.NODE_ALSO)
+        return 0
+    return _fits_one(automaton, trie, state, register, node)
+
+
+@njit(cache=True)
+def _fits_one(automaton, trie, state, register, node):
+    """See _fits."""
+    safe = _state(automaton, state, L.STATE_SAFE)
+    if safe == 0:
+        return 0
+    safe_sets = load_i64(automaton, L.AUTOMATON_SAFE)
+    full = np.uint64(0xFFFFFFFFFFFFFFFF)
+    low, high = load_u64(safe_sets, safe * L.SAFE_SIZE), load_u64(safe_sets, safe * L.SAFE_SIZE + 1)
+    if (load_u64(load_i64(trie, L.TRIE_SIG_LOW), node) & (low ^ full)) != np.uint64(0):
+        return 0
+    if (load_u64(load_i64(trie, L.TRIE_SIG_HIGH), node) & (high ^ full)) != np.uint64(0):
+        return 0
+    flags, safe_flags = load_u8(load_i64(trie, L.TRIE_SIG_FLAGS), node), load_i64(safe_sets, safe * L.SAFE_SIZE + 2)
+    if (flags & 1) != 0 and ((flags & 2) == 0 or (safe_flags & L.SAFE_UNICODE) == 0):
+        return 0
+    if (
+        _state(automaton, state, L.STATE_OP) == L.OP_NONE
+        or load_i32(load_i64(trie, L.TRIE_SIG_CHARS), node) < register
+        or (safe_flags & L.SAFE_ENDLESS) != 0
+    ):
+        return 1
+    return 2 if (safe_flags & L.SAFE_LAST) != 0 else 0
+
+
+@njit(cache=True)
 def _walk(automaton, matcher, trie, node, limit, depth, budget):
     """Walk trie nodes [node, limit) depth first from the configuration in the workspace at `depth`.
 
@@ -410,10 +706,7 @@ def _walk(automaton, matcher, trie, node, limit, depth, budget):
     workspace = load_i64(matcher, L.MATCHER_WALK)
     bytes_, ends = load_i64(trie, L.TRIE_BYTE), load_i64(trie, L.TRIE_END)
     firsts = load_i64(trie, L.TRIE_FIRST)
-    sig_low, sig_high = load_i64(trie, L.TRIE_SIG_LOW), load_i64(trie, L.TRIE_SIG_HIGH)
-    sig_flags, sig_chars = load_i64(trie, L.TRIE_SIG_FLAGS), load_i64(trie, L.TRIE_SIG_CHARS)
-    safe_sets = load_i64(automaton, L.AUTOMATON_SAFE)
-    full = np.uint64(0xFFFFFFFFFFFFFFFF)
+    signed = load_i64(trie, L.TRIE_SIG_LOW) != 0
     while node < limit:
         budget -= 1
         if budget < 0:
@@ -421,7 +714,7 @@ def _walk(automaton, matcher, trie, node, limit, depth, budget):
         while depth > 0 and node >= load_i32(workspace, depth * L.WALK_SIZE):
             depth -= 1
         record = depth * L.WALK_SIZE
-        store_i64(matcher, L.MATCHER_NODE_COUNT, load_i32(workspace, record + 4))
+        truncate(matcher, load_i32(workspace, record + 4))
         before = load_i32(workspace, record + 1)
         status, state, register, top = _step(
             automaton,
@@ -435,38 +728,40 @@ def _walk(automaton, matcher, trie, node, limit, depth, budget):
         if status == L.REJECTED:
             node = end
             continue
-        if status == L.NEED_LOWER:
+        if status == L.NEED_LOWER or status == L.NEED_NODES or status == L.NEED_FORKS:
             store_i64(matcher, L.MATCHER_NEED, state)
             store_i64(matcher, L.MATCHER_WALK_NODE, node)
             store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
-            return L.NEED_LOWER
-        if status == L.OK:
-            safe = _state(automaton, state, L.STATE_SAFE)
-            if safe != 0 and sig_low != 0:
-                flags = load_u8(sig_flags, node)
-                safe_flags = load_i64(safe_sets, safe * L.SAFE_SIZE + 2)
-                if (
-                    (load_u64(sig_low, node) & (load_u64(safe_sets, safe * L.SAFE_SIZE) ^ full)) == np.uint64(0)
-                    and (load_u64(sig_high, node) & (load_u64(safe_sets, safe * L.SAFE_SIZE + 1) ^ full))
-                    == np.uint64(0)
-                    and ((flags & 1) == 0 or ((flags & 2) != 0 and (safe_flags & L.SAFE_UNICODE) != 0))
-                ):
-                    uncounted = (
-                        _state(automaton, state, L.STATE_OP) == L.OP_NONE
-                        or load_i32(sig_chars, node) < register
-                        or (safe_flags & L.SAFE_ENDLESS) != 0
-                    )
-                    if uncounted or (safe_flags & L.SAFE_LAST) != 0:
-                        if uncounted:
-                            full_up = _add_range(matcher, load_i32(firsts, node), load_i32(firsts, end))
-                        else:
-                            full_up = _add_short(matcher, trie, node, register)
-                        if full_up:
-                            store_i64(matcher, L.MATCHER_WALK_NODE, node)
-                            store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
-                            return L.NEED_RANGES
-                        node = end
-                        continue
+            return status
+        if status == L.EXIT_SOME:
+            unknown = depth > 0 or _state(automaton, before, L.STATE_FINAL) < 0
+            if _add_exits(matcher, node, end, unknown):
+                store_i64(matcher, L.MATCHER_WALK_NODE, node)
+                store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
+                return L.NEED_EXITS
+            after = _some_after(matcher)
+            if state != 0:
+                status = L.OK
+            else:
+                if after and _add_range(matcher, load_i32(firsts, node), load_i32(firsts, node + 1)):
+                    store_i64(matcher, L.MATCHER_WALK_NODE, node)
+                    store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
+                    return L.NEED_RANGES
+                node = end
+                continue
+        if status == L.OK and signed:
+            fitting = _fits(automaton, matcher, trie, state, register, top, node)
+            if fitting != 0:
+                if fitting == 1:
+                    full_up = _add_range(matcher, load_i32(firsts, node), load_i32(firsts, end))
+                else:
+                    full_up = _add_short(matcher, trie, node, register)
+                if full_up:
+                    store_i64(matcher, L.MATCHER_WALK_NODE, node)
+                    store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
+                    return L.NEED_RANGES
+                node = end
+                continue
         # The tokens that end exactly here are allowed: every state entered and every result returned is live.
         if status == L.OK or status == L.EXIT_AFTER:
             if _add_range(matcher, load_i32(firsts, node), load_i32(firsts, node + 1)):
@@ -529,7 +824,7 @@ def walk_row(automaton, scratch, trie, nodes, state, register, resume):
             load_i64(scratch, L.MATCHER_WALK_DEPTH),
             _NO_BUDGET,
         )
-    store_i64(scratch, L.MATCHER_NODE_COUNT, 1)
+    truncate(scratch, 1)
     store_i64(scratch, L.MATCHER_RANGE_COUNT, 0)
     store_i64(scratch, L.MATCHER_EXIT_COUNT, 0)
     _start_walk(scratch, nodes, state, register, 0)
@@ -677,7 +972,7 @@ def _direct(automaton, matcher, state, register, top):
     store_i64(matcher, L.MATCHER_RANGE_COUNT, 0)
     _start_walk(matcher, limit, state, register, top)
     status = _walk(automaton, matcher, trie, 1, limit, 0, _DIRECT_BUDGET)
-    store_i64(matcher, L.MATCHER_NODE_COUNT, base)
+    truncate(matcher, base)
     if status != L.OK:
         return status, 0
     length = _append(matcher, trie, offset, 0, 0, 0, 0)
@@ -685,7 +980,7 @@ def _direct(automaton, matcher, state, register, top):
     if length < 0 or length + eos_count >= load_i64(matcher, L.MATCHER_PATCH_CAP) - offset - 1:
         return L.NEED_PATCH, 0
     status, need = _complete(automaton, matcher, state, top)
-    if status == L.NEED_LOWER:
+    if status > L.REJECTED:
         store_i64(matcher, L.MATCHER_NEED, need)
         return status, 0
     if status == L.OK:
@@ -700,15 +995,16 @@ def _direct(automaton, matcher, state, register, top):
 @njit(cache=True)
 def _walk_below(automaton, matcher, top, result, trie, low, high):
     """Walk nodes [low, high) from where the frame above `top` leaves its caller when it ends with `result`: the ranges."""
+    base = load_i64(matcher, L.MATCHER_NODE_COUNT)
     status, state, register, below = _leave(automaton, matcher, top, result)
     if status != L.OK:
+        truncate(matcher, base)
         store_i64(matcher, L.MATCHER_NEED, state)
         return status
-    base = load_i64(matcher, L.MATCHER_NODE_COUNT)
     store_i64(matcher, L.MATCHER_RANGE_COUNT, 0)
     _start_walk(matcher, high, state, register, below)
     status = _walk(automaton, matcher, trie, low, high, 0, _NO_BUDGET)
-    store_i64(matcher, L.MATCHER_NODE_COUNT, base)
+    truncate(matcher, base)
     return status
 
 
@@ -813,10 +1109,13 @@ def _memo(automaton, matcher, state, register, top):
         row = 0
     result = _state(automaton, state, L.STATE_FINAL)
     if row > 0 and result >= 0:
+        base = load_i64(matcher, L.MATCHER_NODE_COUNT)
         status, next_state, next_register, next_top = _leave(automaton, matcher, top, result)
         if status != L.OK:
+            truncate(matcher, base)
             store_i64(matcher, L.MATCHER_NEED, next_state)
             return status, 0
+        store_i64(matcher, L.MATCHER_LINKED, 0)  # a set of callers stays: the memo refers to it
     if row > 0:
         status, patch = _patch(automaton, matcher, row, top, alongside)
         if status != L.OK:
@@ -840,14 +1139,50 @@ def _set_bits(out, ids, count):
 
 
 @njit(cache=True)
+def _add_todo(matcher, count, state, register, top):
+    """One more configuration whose mask counts, unless it is one of the latest: how many there are; -1 without room."""
+    todo = load_i64(matcher, L.MATCHER_TODO)
+    for number in range(count - 1, max(0, count - _LATEST) - 1, -1):
+        if (
+            load_i32(todo, 3 * number) == state
+            and load_i32(todo, 3 * number + 1) == register
+            and load_i32(todo, 3 * number + 2) == top
+        ):
+            return count
+    if count >= load_i64(matcher, L.MATCHER_FORK_CAP):
+        return -1
+    store_i32(todo, 3 * count, state)
+    store_i32(todo, 3 * count + 1, register)
+    store_i32(todo, 3 * count + 2, top)
+    return count + 1
+
+
+@njit(cache=True)
 def fill(automaton, matcher, out):
     """Write the mask of the next token, WORDS int32, to address `out`: OK or NEED_* (then `out` is unspecified)."""
     words = load_i64(automaton, L.AUTOMATON_WORDS)
     rows = load_i64(automaton, L.AUTOMATON_ROWS)
-    state, register = load_i64(matcher, L.MATCHER_STATE), load_i64(matcher, L.MATCHER_REGISTER)
-    top = load_i64(matcher, L.MATCHER_TOP)
-    first = True
-    while state != L.DONE and state != ENDED:
+    todo = load_i64(matcher, L.MATCHER_TODO)
+    store_i32(todo, 0, load_i64(matcher, L.MATCHER_STATE))
+    store_i32(todo, 1, load_i64(matcher, L.MATCHER_REGISTER))
+    store_i32(todo, 2, load_i64(matcher, L.MATCHER_TOP))
+    number, count = 0, 1
+    first, over = True, False
+    while number < count:
+        state, register = load_i32(todo, 3 * number), load_i32(todo, 3 * number + 1)
+        top = load_i32(todo, 3 * number + 2)
+        number += 1
+        if state == L.DONE or state == L.ENDED:
+            over = True
+            continue
+        if state == L.SPLIT:
+            while top != 0:
+                block, below = _node(matcher, top, L.NODE_BLOCK), _node(matcher, top, L.NODE_PARENT)
+                count = _add_todo(matcher, count, block, _node(matcher, top, L.NODE_REGISTER), below)
+                if count < 0:
+                    return L.NEED_FORKS
+                top = _node(matcher, top, L.NODE_ALSO)
+            continue
         status, entry = _memo(automaton, matcher, state, register, top)
         if status != L.OK:
             return status
@@ -871,11 +1206,14 @@ def fill(automaton, matcher, out):
             address = load_i64(matcher, L.MATCHER_PATCH) + 4 * patch
             _set_bits(out, address + 4, load_i32(address, 0))
         state = load_i64(entry, L.MEMO_NEXT_STATE)
-        if state == 0:
-            return L.OK
-        register, top = load_i64(entry, L.MEMO_NEXT_REGISTER), load_i64(entry, L.MEMO_NEXT_TOP)
+        if state != 0:
+            register, top = load_i64(entry, L.MEMO_NEXT_REGISTER), load_i64(entry, L.MEMO_NEXT_TOP)
+            count = _add_todo(matcher, count, state, register, top)
+            if count < 0:
+                return L.NEED_FORKS
     if first:
         for word in range(words):
             store_i32(out, word, 0)
-    _set_bits(out, load_i64(automaton, L.AUTOMATON_EOS), load_i64(automaton, L.AUTOMATON_EOS_COUNT))
+    if over:
+        _set_bits(out, load_i64(automaton, L.AUTOMATON_EOS), load_i64(automaton, L.AUTOMATON_EOS_COUNT))
     return L.OK

@@ -18,8 +18,9 @@ State record, STATE_SIZE int32 each, at AUTOMATON_STATES:
     STATE_ELSE   state whose transitions count where this one has none (a trie of keys laid over "any other key"), or 0
 
 Transition values: 0 none; > 0 the next state; REJECT none, and no ELSE either; otherwise minus the number of an action
-record, ACTION_SIZE int32: call `target` with return block `block`, consuming the byte or not. When a frame ends with
-result code j, its caller goes on in state block + j.
+record, ACTION_SIZE int32: call `target` with return block `block`, consuming the byte (CALL) or not (CALL_BEFORE). When
+a frame ends with result code j, its caller goes on in state block + j. Where a byte can be read in several ways, actions
+form a chain (`also`, 0 at the end) of calls, moves (MOVE: to state `target`) and ends of the frame before the byte (LEAVE).
 
 Safe set, SAFE_SIZE uint64: the ASCII bytes below 64, those below 128, and flags: SAFE_UNICODE when every well-formed
 non-ASCII character also leads back. From a state with a safe set every such character returns to the state itself (or
@@ -27,7 +28,12 @@ counts one off the register on the way), so that a subtree of tokens made of the
 counts, the flags also say what comes when the register is zero: with SAFE_ENDLESS a state that every safe character
 returns to, so that the count does not matter; with SAFE_LAST one that no safe character may follow.
 
-Stack node, NODE_SIZE int32: return block, register, parent node, next node in the hash chain. Node 0 is the bottom.
+Stack node, NODE_SIZE int32: return block, register, parent node, next node in the hash chain (NOT_LINKED: in none), next
+cell of the set that the node is the first of (0: none), workspace. Node 0 is the bottom. What sets of stacks are is said
+in kernels/stacks.py. A configuration with several ways on is the state SPLIT with a set whose blocks are entered states.
+
+Fork item, FORK_SIZE int32: what it is (FORK_*), state, register, node. Union, UNION_SIZE int32: two sets, the lesser first
+(-1: none), and their union. A cell in the making, 3 int32: block, register, parent.
 
 Row record, ROW_SIZE int64: kind (ROW_DENSE or ROW_SPARSE), address of the mask words or of the token ids, number of
 ids, address and number of its segments, address and number of its excluded ranges (int32 pairs of ranks, half open).
@@ -109,7 +115,23 @@ MATCHER_EXIT_COUNT = 23
 MATCHER_EXIT_CAP = 24
 MATCHER_WALK_NODE = 25  # where an interrupted walk goes on
 MATCHER_WALK_DEPTH = 26
-MATCHER_SIZE = 27
+MATCHER_LINKED = 27  # one more than the last temporary node in the hash table, or less than the first temporary
+MATCHER_UNIONS = 28  # int32 [UNION_SLOTS * UNION_SIZE]
+MATCHER_CELLS = 29
+MATCHER_CELL_COUNT = 30
+MATCHER_CELL_CAP = 31
+MATCHER_FORK = 32  # int32 [FORK_SIZE] items still to be read or already read, in order
+MATCHER_FORK_COUNT = 33
+MATCHER_FORK_CAP = 34
+MATCHER_FOUND = 35  # int32 x 3: state, register, node of each way on
+MATCHER_FOUND_COUNT = 36
+MATCHER_LEFT = 37  # int32 x 2: result code of each end of an unknown frame, 1 if it came before the byte
+MATCHER_LEFT_COUNT = 38
+MATCHER_TODO = 39  # int32 x 3: configurations whose masks are still to be joined
+MATCHER_UNITING = (
+    40  # int32 x UNITING_SIZE: unions that wait for others (kernels/stacks.py), as many as there are cells
+)
+MATCHER_SIZE = 41
 
 STATE_SIZE = 8
 STATE_ROW, STATE_MAP, STATE_FINAL, STATE_OP, STATE_ARG, STATE_ALIAS, STATE_SAFE, STATE_ELSE = range(8)
@@ -122,13 +144,22 @@ ALONGSIDE = 1  # ARG of a plain state with an ELSE that is alive after every pre
 
 REJECT = -1
 ACTION_SIZE = 4
-ACTION_TARGET, ACTION_BLOCK, ACTION_CONSUME = range(3)
+ACTION_TARGET, ACTION_BLOCK, ACTION_KIND, ACTION_ALSO = range(4)
+CALL_BEFORE, CALL, MOVE, LEAVE = range(4)
 
 SAFE_SIZE = 3
 SAFE_UNICODE, SAFE_LAST, SAFE_ENDLESS = 1, 2, 4
 
-NODE_SIZE = 4
-NODE_BLOCK, NODE_REGISTER, NODE_PARENT, NODE_NEXT = range(4)
+NODE_SIZE = 6
+NODE_BLOCK, NODE_REGISTER, NODE_PARENT, NODE_NEXT, NODE_ALSO, NODE_MARK = range(6)
+NOT_LINKED = -1
+
+FORK_SIZE = 4
+FORK_KIND, FORK_STATE, FORK_REGISTER, FORK_TOP = range(4)
+FORK_CONSUMED, FORK_ENTERED = 1, 2  # bits of KIND: the byte is behind it; the state has been entered
+UNION_SIZE, UNION_SLOTS = 3, 256
+UNITING_SIZE = 7
+MAX_LEFT = 64
 
 ROW_SIZE = 7
 ROW_KIND, ROW_DATA, ROW_COUNT, ROW_SEGMENTS, ROW_SEGMENT_COUNT, ROW_EXCLUDED, ROW_EXCLUDED_COUNT = range(7)
@@ -141,8 +172,10 @@ MEMO_STATE, MEMO_TOP, MEMO_ROW, MEMO_PATCH, MEMO_NEXT_STATE, MEMO_NEXT_REGISTER,
 
 WALK_SIZE = 5  # end of the subtree, state, register, node, number of nodes: one a depth
 
-# reserved states: 0 is no state; DONE follows the root value
+# reserved states: 0 is no state; DONE follows the root value, ENDED an end-of-sequence token
 DONE = 1
+ENDED = 2
+SPLIT = 3
 
 # what a kernel answers
 OK = 0
@@ -157,3 +190,6 @@ NEED_RANGES = 8
 NEED_EXITS = 9
 EXIT_AFTER = 10  # internal to a walk: the frame ended, the byte was consumed
 EXIT_BEFORE = 11  # internal to a walk: the frame ended before the byte
+EXIT_SOME = 12  # internal to a walk: the frame ended in the ways of LEFT; if there is a state, it also goes on
+NEED_FORKS = 13
+FORKS = 14  # internal to a step: there are several ways on

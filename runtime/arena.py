@@ -12,61 +12,34 @@ import numpy as np
 
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.token_tables import TokenTables
-from maskwright.grammars.errors import LimitExceeded
+from maskwright.compile.workspace import Workspace
 from maskwright.kernels import layout as L
 
 __all__ = ["Arena"]
 
-_MAX_NODES = 1 << 26
 _FIRST_MEMO = 512
 _MAX_MEMO = 1 << 16  # entries; past it the memo starts anew
 _FIRST_PATCH = 1 << 14
 _MAX_PATCH = 1 << 22  # int32; past it the memo starts anew
 
 
-class Arena:
-    """Growable arrays behind a matcher's header. `header`: int64 [MATCHER_SIZE] at `address`."""
+class Arena(Workspace):
+    """What a walk needs, and the memory of a text. `header`: int64 [MATCHER_SIZE] at `address`."""
 
     def __init__(self, tokens: TokenTables) -> None:
-        self.header = np.zeros(L.MATCHER_SIZE, np.int64)
-        self.address = self.header.ctypes.data
-        self._arrays: dict[int, np.ndarray[Any, Any]] = {}
-        spare = 2 * tokens.max_token + 16
-        nodes = np.zeros((spare + 1024) * L.NODE_SIZE, np.int32)
-        nodes[L.NODE_BLOCK] = L.DONE
-        self._place(L.MATCHER_NODES, nodes)
-        self.header[L.MATCHER_NODE_COUNT] = 1
-        self.header[L.MATCHER_NODE_CAP] = len(nodes) // L.NODE_SIZE
-        self._place(L.MATCHER_HASH, np.zeros(1024, np.int32))
-        self.header[L.MATCHER_HASH_MASK] = 1023
+        super().__init__(tokens.max_token, L.DONE, ranges=2048, exits=128)
         self._new_memo(_FIRST_MEMO)
         self._place(L.MATCHER_PATCH, np.zeros(_FIRST_PATCH, np.int32))
         self.header[L.MATCHER_PATCH_LENGTH] = 1
         self.header[L.MATCHER_PATCH_CAP] = _FIRST_PATCH
         self._place(L.MATCHER_HISTORY, np.zeros(3 * 1024, np.int32))
         self.header[L.MATCHER_HISTORY_CAP] = 1024
-        self._place(L.MATCHER_WALK, np.zeros((tokens.max_token + 2) * L.WALK_SIZE, np.int32))
-        self._place(L.MATCHER_RANGES, np.zeros(2 * 2048, np.int32))
-        self.header[L.MATCHER_RANGE_CAP] = 2048
-        self._place(L.MATCHER_EXITS, np.zeros(3 * 128, np.int32))
-        self.header[L.MATCHER_EXIT_CAP] = 128
-
-    def _place(self, slot: int, array: np.ndarray[Any, Any]) -> None:
-        self._arrays[slot] = array
-        self.header[slot] = array.ctypes.data
 
     def _new_memo(self, entries: int) -> None:
         memo = np.full(entries * L.MEMO_SIZE, -1, np.int64)
         self._place(L.MATCHER_MEMO, memo)
         self.header[L.MATCHER_MEMO_MASK] = entries - 1
         self.header[L.MATCHER_MEMO_COUNT] = 0
-
-    def _grown(self, slot: int, factor: int = 2) -> np.ndarray[Any, Any]:
-        old = self._arrays[slot]
-        larger = np.zeros(factor * len(old), old.dtype)
-        larger[: len(old)] = old
-        self._place(slot, larger)
-        return larger
 
     def mend(self, compiled: CompiledGrammar, status: int) -> None:
         """Provide what a kernel asked for."""
@@ -78,17 +51,9 @@ class Arena:
             self.grow(status)
 
     def grow(self, status: int) -> None:
-        """Make room where a kernel answered NEED_NODES, NEED_MEMO, NEED_PATCH, NEED_HISTORY, NEED_RANGES or NEED_EXITS."""
+        """Make room where a kernel answered NEED_MEMO, NEED_PATCH or NEED_HISTORY, or what a workspace grows."""
         header = self.header
-        if status == L.NEED_NODES:
-            if header[L.MATCHER_NODE_CAP] >= _MAX_NODES:
-                raise LimitExceeded(
-                    "max_nodes", int(header[L.MATCHER_NODE_CAP]), _MAX_NODES, what="stack nodes of one matcher"
-                )
-            nodes = self._grown(L.MATCHER_NODES)
-            header[L.MATCHER_NODE_CAP] = len(nodes) // L.NODE_SIZE
-            self._rehash_nodes()
-        elif status == L.NEED_MEMO:
+        if status == L.NEED_MEMO:
             self._grow_memo()
         elif status == L.NEED_PATCH:
             if header[L.MATCHER_PATCH_CAP] >= _MAX_PATCH and header[L.MATCHER_MEMO_COUNT] > 0:
@@ -98,14 +63,8 @@ class Arena:
         elif status == L.NEED_HISTORY:
             self._grown(L.MATCHER_HISTORY)
             header[L.MATCHER_HISTORY_CAP] *= 2
-        elif status == L.NEED_RANGES:
-            self._grown(L.MATCHER_RANGES)
-            header[L.MATCHER_RANGE_CAP] *= 2
-        elif status == L.NEED_EXITS:
-            self._grown(L.MATCHER_EXITS)
-            header[L.MATCHER_EXIT_CAP] *= 2
         else:
-            raise AssertionError(f"a kernel answered {status}")
+            super().grow(status)
 
     def forget(self) -> None:
         """Drop the memo and its patches; they are computed again when needed."""
@@ -130,23 +89,6 @@ class Arena:
             places.append(slot)
         memo[places] = kept
         self.header[L.MATCHER_MEMO_COUNT] = len(kept)
-
-    def _rehash_nodes(self) -> None:
-        """A table of heads twice as large, every permanent node in it again."""
-        size = 2 * len(self._arrays[L.MATCHER_HASH])
-        heads = np.zeros(size, np.int32)
-        count = int(self.header[L.MATCHER_NODE_COUNT])
-        nodes = self._arrays[L.MATCHER_NODES].reshape(-1, L.NODE_SIZE)
-        for node in range(1, count):
-            block, register, parent = nodes[node, : L.NODE_NEXT].tolist()
-            mixed = (block * 0x9E3779B1 + register * 0x85EBCA77 + parent * 0xC2B2AE3D) & (1 << 64) - 1
-            if mixed >> 63:
-                mixed -= 1 << 64
-            bucket = (mixed ^ (mixed >> 17)) & (size - 1)
-            nodes[node, L.NODE_NEXT] = heads[bucket]
-            heads[bucket] = node
-        self._place(L.MATCHER_HASH, heads)
-        self.header[L.MATCHER_HASH_MASK] = size - 1
 
     def restart(self, root: int, register: int) -> None:
         """Put the cursor at the start of a text, with no history."""
@@ -173,8 +115,3 @@ class Arena:
     def nodes(self) -> np.ndarray[Any, Any]:
         """int32 [capacity * NODE_SIZE]: the stack nodes."""
         return self._arrays[L.MATCHER_NODES]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return sum(array.nbytes for array in self._arrays.values())

@@ -21,7 +21,6 @@ from maskwright.runtime.unique_items import UniqueItems
 __all__ = ["GrammarMatcher"]
 
 _MAX_SPARE_ARENAS = 8
-_ENDED = L.DONE + 1
 
 
 class GrammarMatcher:
@@ -68,7 +67,7 @@ class GrammarMatcher:
         if not 0 <= token_id < self._vocab_size:
             raise MatcherError(f"token id {token_id} is not in the vocabulary of {self._vocab_size:,} tokens")
         after = None
-        if self._unique is not None and self._header[L.MATCHER_STATE] != _ENDED:
+        if self._unique is not None and self._header[L.MATCHER_STATE] != L.ENDED:
             written = self.compiled.tokens.bytes_of(token_id)
             if self._unique.concerns(written):
                 after = self._unique.after(written)
@@ -78,7 +77,7 @@ class GrammarMatcher:
         while status > L.REJECTED:
             self._mend(status)
             status = kernels.accept_token(self._automaton, self._address, token_id)
-        if status == L.REJECTED and self._header[L.MATCHER_STATE] == _ENDED:
+        if status == L.REJECTED and self._header[L.MATCHER_STATE] == L.ENDED:
             raise MatcherError(
                 "the text has ended (an end-of-sequence token was accepted); reset() or rollback() first"
             )
@@ -88,7 +87,7 @@ class GrammarMatcher:
 
     def accept_string(self, text: str | bytes) -> bool:
         """Move over a text, one step of the history; False, and nothing moved, when the grammar does not allow it all."""
-        if self._header[L.MATCHER_STATE] == _ENDED:
+        if self._header[L.MATCHER_STATE] == L.ENDED:
             raise MatcherError(
                 "the text has ended (an end-of-sequence token was accepted); reset() or rollback() first"
             )
@@ -158,11 +157,11 @@ class GrammarMatcher:
 
     def is_terminated(self) -> bool:
         """Whether an end-of-sequence token was accepted."""
-        return bool(self._header[L.MATCHER_STATE] == _ENDED)
+        return bool(self._header[L.MATCHER_STATE] == L.ENDED)
 
     def is_completed(self) -> bool:
         """Whether the text so far is a whole sentence (it may go on all the same)."""
-        if self._header[L.MATCHER_STATE] == _ENDED:
+        if self._header[L.MATCHER_STATE] == L.ENDED:
             return True
         while (status := kernels.completed(self._automaton, self._address)) > L.REJECTED:
             self._mend(status)
@@ -267,7 +266,7 @@ class GrammarMatcher:
     def _shortest(self) -> bytes:
         """What completes the text, as far as the automaton knows."""
         state, register, top = self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1].tolist()
-        if state in (L.DONE, _ENDED):
+        if state in (L.DONE, L.ENDED):
             return b""
         with self.compiled.endings() as endings:
             return self._completions.shortest(endings, self._arena.nodes, state, register, top)

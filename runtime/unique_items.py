@@ -411,7 +411,7 @@ class UniqueItems:
     def restrict(self, address: int) -> None:
         """Take the tokens that may not come out of the automaton's mask at `address` (int32 [words])."""
         here = self._here
-        if not self.may_repeat or here[0] in (L.DONE, L.DONE + 1):
+        if not self.may_repeat or here[0] in (L.DONE, L.ENDED):
             return
         words = np.ctypeslib.as_array((ctypes.c_int32 * self._compiled.tokens.words).from_address(address))
         if self.levels:
