@@ -135,7 +135,8 @@ def choose_frames(nonterminals: list[Nonterminal]) -> set[Nonterminal]:
     while todo:
         component = todo.pop()
         lefts = _left_shares(component)
-        candidates = sorted(component, key=lambda part: (lefts[part], order[part]))[:_MAX_CANDIDATES]
+        others = [part for part in component if part not in frames]
+        candidates = sorted(others, key=lambda part: (lefts[part], order[part]))[:_MAX_CANDIDATES]
         costs = {part: sum(map(len, bad(component, frames | {part}))) for part in candidates}
         chosen = min(candidates, key=lambda part: (costs[part], lefts[part], order[part]))
         frames.add(chosen)
