@@ -285,8 +285,8 @@ class _Automaton:
     def _merge_equal(self) -> None:
         """Make states with the same future one (Moore), and leave out those without."""
         live = _leading_to(self.final, self.edges)
-        kind = [int(state in self.final) for state in range(len(self.edges))]
-        while True:
+        kind = [int((state in self.final) != (0 in self.final)) for state in range(len(self.edges))]
+        while True:  # classes are numbered as they are met, so that equal partitions are equal lists
             futures: dict[Any, int] = {}
             refined = []
             for state, edges in enumerate(self.edges):
@@ -294,16 +294,15 @@ class _Automaton:
                 for characters, target in edges:
                     if target in live:
                         by_kind.setdefault(kind[target], []).append(characters)
-                future = kind[state], frozenset((k, CharSet.union(sets)) for k, sets in by_kind.items())
+                future = (state in self.final), frozenset((k, CharSet.union(sets)) for k, sets in by_kind.items())
                 refined.append(futures.setdefault(future, len(futures)))
-            if len(futures) == len(set(kind)):
+            if refined == kind:
                 break
             kind = refined
         merged: list[list[tuple[CharSet, int]]] = [[] for _ in futures]
         for (_, targets), number in futures.items():
             merged[number] = [(characters, target) for target, characters in targets]
-        assert kind[0] == 0 and refined[0] == 0  # states are numbered as they are met, the start first
-        self.edges, self.final = merged, {refined[state] for state in self.final}
+        self.edges, self.final = merged, {kind[state] for state in self.final}
 
     def equals(self, language: Regex) -> bool:
         """Whether a language is that of the automaton."""
