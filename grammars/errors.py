@@ -16,6 +16,8 @@ Each carries what a program needs as attributes and says in its message what a p
 
 from __future__ import annotations
 
+from unicodedata import combining, east_asian_width
+
 __all__ = [
     "GrammarError",
     "InvalidError",
@@ -42,10 +44,12 @@ class GrammarError(MaskwrightError):
         pointer: JSON Pointer of the place in a schema ("" is the root), or None.
         position: 0-based code-point offset in a pattern or grammar text, or None.
         hint: what to do about it, or "".
+        source: the text that `position` is an offset into, or None where only the caller knows it.
     """
 
     def __init__(self, reason: str, *, pointer: str | None = None, position: int | None = None, hint: str = "") -> None:
         self.reason, self.pointer, self.position, self.hint = reason, pointer, position, hint
+        self.source: str | None = None
         super().__init__(reason)
 
     def at(self, pointer: str) -> GrammarError:
@@ -54,10 +58,54 @@ class GrammarError(MaskwrightError):
             self.pointer = pointer
         return self
 
+    def within(self, source: str) -> GrammarError:
+        """This error with `source` filled in where it had none, for line, column and caret; returns self."""
+        if self.source is None:
+            self.source = source
+        return self
+
+    @property
+    def line(self) -> int | None:
+        """1-based line of `position` in `source`; None without either."""
+        return None if self.source is None or self.position is None else _place(self.source, self.position)[0]
+
+    @property
+    def column(self) -> int | None:
+        """1-based column of `position` in its line, in code points; None without either."""
+        return None if self.source is None or self.position is None else _place(self.source, self.position)[1]
+
+    def excerpt(self) -> str:
+        """The line of `source` that is meant and a caret below the place: two lines, or "" without a place."""
+        if self.source is None or self.position is None:
+            return ""
+        line, column, text = _place(self.source, self.position)
+        begin = 0 if len(text) <= _EXCERPT else max(0, min(column - 1 - _EXCERPT // 2, len(text) - _EXCERPT))
+        shown = "".join(c if c.isprintable() else " " for c in text[begin : begin + _EXCERPT])
+        return f"{line:>5} | {shown}\n{'':>5} | {_blank(shown[: column - 1 - begin])}^"
+
     def __str__(self) -> str:
         place = "" if self.pointer is None else f"{self.pointer or '(root)'}: "
+        hint = ". " + self.hint if self.hint else ""
+        if self.line is not None:
+            return f"{place}line {self.line}, column {self.column}: {self.reason}{hint}\n{self.excerpt()}"
         offset = "" if self.position is None else f" (at offset {self.position})"
-        return f"{place}{self.reason}{offset}{'. ' + self.hint if self.hint else ''}"
+        return f"{place}{self.reason}{offset}{hint}"
+
+
+_EXCERPT = 100  # code points of a long line that are shown
+
+
+def _place(source: str, position: int) -> tuple[int, int, str]:
+    """(line, column, the line's text) of an offset; \\r\\n, \\n and \\r end lines."""
+    before = source[:position].replace("\r\n", "\n").replace("\r", "\n")
+    after = source[position:].replace("\r", "\n")
+    start = before.rfind("\n") + 1
+    return before.count("\n") + 1, len(before) - start + 1, before[start:] + after.partition("\n")[0]
+
+
+def _blank(text: str) -> str:
+    """Spaces as wide as `text` is on a terminal: East Asian wide characters take two columns, combining ones none."""
+    return "".join("" if combining(c) else "  " if east_asian_width(c) in "WF" else " " for c in text)
 
 
 class InvalidError(GrammarError):
