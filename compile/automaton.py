@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from maskwright.compile.plans import NOT_SAFE, Plan, Plans, Safe
@@ -324,10 +324,17 @@ class Automaton:
             elif value == L.REJECT:
                 target = "refused"
             else:
-                callee, block, consume, _ = tables.actions[-value * 4 : -value * 4 + 4].tolist()
-                target = f"call {label(callee)}{'' if consume else ' with this byte'}, return to {label(block)}"
+                target = ", or ".join(self._describe_actions(-value, label))
             lines.append(f"    {_byte_ranges(members)} -> {target}")
         return lines
+
+    def _describe_actions(self, action: int, label: Callable[[int], str]) -> Iterator[str]:
+        while action:
+            callee, block, kind, action = self.tables.actions[action * 4 : action * 4 + 4].tolist()
+            if kind in (L.CALL, L.CALL_BEFORE):
+                yield f"call {label(callee)}{'' if kind == L.CALL else ' with this byte'}, return to {label(block)}"
+            else:
+                yield label(callee) if kind == L.MOVE else "end before it"
 
 
 def _byte_ranges(members: list[int]) -> str:

@@ -2,8 +2,8 @@
 
 The kernels (kernels/automaton.py: `_enter`, `_transition`, `_step`) define what the tables mean, a byte at a time. Here
 the bytes of a state that lead to the same place are one move, which a search takes once. Two properties of the lowering
-make that exact: a byte that continues a frame is never one with which its caller could go on instead, and a call that
-does not consume its byte is made on every byte that the called frame may begin with.
+make that exact: where a byte that continues a frame is one with which its caller could go on instead, the state has an
+action for either; and a call that does not consume its byte is made on every byte that the called frame may begin with.
 
 Inside a frame a configuration is one integer, a *place*:
 
@@ -159,8 +159,13 @@ class Moves:
             if value > 0:
                 moves.append(Move(value, byte, -1, 0))
                 continue
-            target, block, consume = actions[-value * L.ACTION_SIZE : -value * L.ACTION_SIZE + 3].tolist()
-            moves.append(Move(target, byte if consume else -1, block, self.results(block)))
+            action = -value
+            while action:
+                target, block, kind, action = actions[action * L.ACTION_SIZE : (action + 1) * L.ACTION_SIZE].tolist()
+                if kind == L.MOVE:
+                    moves.append(Move(target, byte, -1, 0))
+                elif kind != L.LEAVE:  # where the frame may end, its state says so
+                    moves.append(Move(target, byte if kind == L.CALL else -1, block, self.results(block)))
         return moves
 
 

@@ -3,11 +3,13 @@
 A frame ends with a result code, which decides where its caller goes on. Where the caller has room for one result only,
 the frame's nearest end is the best one, whatever lies below; so the stack falls into segments between such callers, and
 what follows a segment is known by its stack node alone. Within a segment this is Dijkstra's algorithm over the ends of
-its frames.
+its frames. Where a text can be read in several ways (kernels/stacks.py), a node stands for several callers, and the
+shortest way of all counts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
@@ -22,7 +24,7 @@ __all__ = ["StackCompletions"]
 _MAX_SEGMENTS = 1 << 16  # segments kept, and
 _MAX_KEPT_BYTES = 1 << 26  # bytes of their texts
 
-_FOUND = -1
+_FOUND, _OVER = -1, -2
 
 Nodes = np.ndarray[Any, np.dtype[np.int32]]
 
@@ -33,7 +35,7 @@ class _Step(NamedTuple):
     Attributes:
         text: what has been written.
         where: a place to go on from; or, with the number _FOUND, a result code.
-        node: the caller of the place's frame, or of the one that has ended.
+        node: the callers of the place's frame, or of the one that has ended.
         number: which end of the frame to look for; _FOUND: it is found.
     """
 
@@ -43,13 +45,28 @@ class _Step(NamedTuple):
     number: int
 
 
+class _After(NamedTuple):
+    """What completes a text after a frame whose callers have room for one result.
+
+    Attributes:
+        text: of the segment below; `node`: the callers that end that segment.
+        size: bytes up to the end of the text.
+    """
+
+    text: bytes
+    node: int
+    size: int
+
+
+_NOTHING = _After(b"", 0, 0)
+
+
 class StackCompletions:
-    """What completes a text once a frame has ended, by the stack node of its caller; for the nodes of one arena."""
+    """What completes a text once a frame has ended, by the stack node of its callers; for the nodes of one arena."""
 
     def __init__(self) -> None:
         self._bytes = 0
-        self._after: dict[int, tuple[bytes, int]] = {0: (b"", 0)}
-        """Caller with room for one result: the text of the segment below it, and the caller that ends that segment."""
+        self._after: dict[int, _After] = {0: _NOTHING}
 
     def copy(self) -> StackCompletions:
         """The same, for a copy of the arena."""
@@ -65,72 +82,107 @@ class StackCompletions:
             state: entered already; neither DONE nor the state after an end-of-sequence token.
         """
         if len(self._after) > _MAX_SEGMENTS or self._bytes > _MAX_KEPT_BYTES:
-            self._after, self._bytes = {0: (b"", 0)}, 0
-        after = self._after
-        unknown, node = [], top
-        while node not in after:
-            block, _, parent = _read(nodes, node)
-            if endings.moves.results(block) == 1:
-                unknown.append(node)
-            node = parent
-        for node in reversed(unknown):
-            block, count, parent = _read(nodes, node)
-            after[node] = _segment(endings, nodes, endings.moves.enter(block, count), parent)
-            self._bytes += len(after[node][0])
-        text, node = _segment(endings, nodes, place(state, register), top)
-        pieces = [text]
+            self._after, self._bytes = {0: _NOTHING}, 0
+        if state == L.SPLIT:
+            ways = list(_cells(nodes, top))
+        else:
+            ways = [(state, register, top)]
+        if any(state == L.DONE for state, _, _ in ways):
+            return b""
+        for node in sorted(
+            self._unknown(nodes, [node for _, _, node in ways])
+        ):  # what is below a node was made before it
+            if _is_cut(endings, nodes, node):
+                found = [
+                    _NOTHING
+                    if block == L.DONE
+                    else self._segment(endings, nodes, endings.moves.enter(block, count), parent)
+                    for block, count, parent in _cells(nodes, node)
+                ]
+                self._after[node] = min(found, key=_size)
+                self._bytes += len(self._after[node].text)
+        best = min((self._segment(endings, nodes, place(*way[:2]), way[2]) for way in ways), key=_size)
+        pieces, node = [best.text], best.node
         while node:
-            text, node = after[node]
+            text, node, _ = self._after[node]
             pieces.append(text)
         return b"".join(pieces)
 
+    def _unknown(self, nodes: Nodes, todo: list[int]) -> set[int]:
+        """The nodes under which it is not known what completes a text, down to those under which it is."""
+        unknown: set[int] = set()
+        while todo:
+            node = todo.pop()
+            if node not in self._after and node not in unknown:
+                unknown.add(node)
+                todo += [parent for _, _, parent in _cells(nodes, node)]
+        return unknown
 
-def _read(nodes: Nodes, node: int) -> tuple[int, int, int]:
-    """Return block, register and parent of a stack node."""
-    block, register, parent = nodes[node * L.NODE_SIZE : node * L.NODE_SIZE + 3].tolist()
-    return block, register, parent
+    def _segment(self, endings: Endings, nodes: Nodes, start: int, node: int) -> _After:
+        """The shortest text from a place to the end of the text, as far as the nearest callers with room for one result.
 
-
-def _segment(endings: Endings, nodes: Nodes, start: int, node: int) -> tuple[bytes, int]:
-    """The shortest text from a place to the end of the nearest frame whose caller has room for one result; the caller.
-
-    `node`: the caller of the frame that the place is in.
-    """
-    if endings.moves.results(_read(nodes, node)[0]) == 1:
-        _, result = endings.nearest(start)
-        return endings.text(start, result), node
-    ranks = endings.moves.ranks
-    # In order of (bytes, text), the more readable text first; what is still to be found comes before what is.
-    order = 0
-    queue: list[tuple[int, bytes, int, _Step]] = [(0, b"", 0, _Step(b"", start, node, 0))]
-    reached: set[tuple[int, int]] = set()
-    while queue:
-        _, _, _, step = heappop(queue)
-        block, register, parent = _read(nodes, step.node)
-        room = endings.moves.results(block)
-        if step.number == _FOUND:
-            result = step.where
-            if room == 1:
-                return step.text, step.node
-            if (step.node, result) not in reached:
+        `node`: the callers of the frame that the place is in.
+        """
+        if _is_cut(endings, nodes, node):
+            cost, result = endings.nearest(start)
+            return _After(endings.text(start, result), node, cost + self._after[node].size)
+        ranks = endings.moves.ranks
+        # In order of (bytes, text), the more readable text first; what is still to be found comes before what is.
+        order = 0
+        queue: list[tuple[int, bytes, int, _Step]] = [(0, b"", 0, _Step(b"", start, node, 0))]
+        reached: set[tuple[int, int]] = set()
+        while queue:
+            size, _, _, step = heappop(queue)
+            if step.number == _OVER:
+                return _After(step.text, step.node, size)
+            if step.number == _FOUND:
+                result = step.where
+                if (step.node, result) in reached:
+                    continue
                 reached.add((step.node, result))
-                following = _Step(step.text, endings.moves.enter(block + result, register), parent, 0)
+                if _is_cut(endings, nodes, step.node):
+                    order += 1
+                    whole = len(step.text) + self._after[step.node].size
+                    heappush(queue, (whole, b"", order, step._replace(number=_OVER)))
+                    continue
+                for block, register, parent in _cells(nodes, step.node):
+                    if result < endings.moves.results(block):
+                        following = _Step(step.text, endings.moves.enter(block + result, register), parent, 0)
+                        order += 1
+                        heappush(queue, (len(step.text), b"", order, following))
+                continue
+            before = len(step.text)
+            most = queue[0][0] - before if queue else NO_END[0]
+            found = endings.end(step.where, step.number, most)
+            if found == NO_END:
+                continue
+            if found is None:
                 order += 1
-                heappush(queue, (len(step.text), b"", order, following))
-            continue
-        before = len(step.text)
-        most = queue[0][0] - before if queue else NO_END[0]
-        found = endings.end(step.where, step.number, most)
-        if found == NO_END:
-            continue
-        if found is None:
-            order += 1
-            heappush(queue, (before + most + 1, b"", order, step))
-            continue
-        cost, result = found
-        text = step.text + endings.text(step.where, result)
-        order += 2
-        heappush(queue, (before + cost, text.translate(ranks), order, _Step(text, result, step.node, _FOUND)))
-        if step.number + 1 < room:
-            heappush(queue, (before + cost, b"", order + 1, step._replace(number=step.number + 1)))
-    raise AssertionError("a dead end was reached")
+                heappush(queue, (before + most + 1, b"", order, step))
+                continue
+            cost, result = found
+            text = step.text + endings.text(step.where, result)
+            order += 2
+            heappush(queue, (before + cost, text.translate(ranks), order, _Step(text, result, step.node, _FOUND)))
+            if step.number + 1 < max(endings.moves.results(block) for block, _, _ in _cells(nodes, step.node)):
+                heappush(queue, (before + cost, b"", order + 1, step._replace(number=step.number + 1)))
+        raise AssertionError("a dead end was reached")
+
+
+def _size(found: _After) -> int:
+    return found.size
+
+
+def _cells(nodes: Nodes, node: int) -> Iterator[tuple[int, int, int]]:
+    """Block, register and parent of each stack that a node stands for."""
+    while True:
+        block, register, parent, _, also, _ = nodes[node * L.NODE_SIZE : (node + 1) * L.NODE_SIZE].tolist()
+        yield block, register, parent
+        if also == 0:
+            return
+        node = also
+
+
+def _is_cut(endings: Endings, nodes: Nodes, node: int) -> bool:
+    """Whether all callers have room for one result only."""
+    return all(endings.moves.results(block) == 1 for block, _, _ in _cells(nodes, node))
