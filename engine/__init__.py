@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         UnsatisfiableError,
         UnsupportedError,
     )
+    from maskwright.grammars.grammar import Grammar
     from maskwright.kernels.bitmask import allocate_token_bitmask, apply_token_bitmask_inplace
     from maskwright.processor import MaskLogitsProcessor
     from maskwright.results import GenerationResult, StreamChunk
@@ -47,6 +48,7 @@ __version__ = "0.1.0"
 __all__ = [
     "CompiledGrammar",
     "GenerationResult",
+    "Grammar",
     "GrammarCompiler",
     "GrammarError",
     "GrammarMatcher",
@@ -73,6 +75,7 @@ __all__ = [
 _HOME = {
     "CompiledGrammar": "maskwright.compile.grammar",
     "GenerationResult": "maskwright.results",
+    "Grammar": "maskwright.grammars.grammar",
     "GrammarCompiler": "maskwright.compiler",
     "GrammarMatcher": "maskwright.runtime.matcher",
     "MaskLogitsProcessor": "maskwright.processor",

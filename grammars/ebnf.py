@@ -23,11 +23,11 @@ from lark import Lark, Token, Transformer, UnexpectedCharacters, UnexpectedToken
 from lark.parsers.lalr_interactive_parser import InteractiveParser
 
 from maskwright.grammars.charset import ALL, LAST_CODE_POINT, CharSet
-from maskwright.grammars.embedded_json import lift
+from maskwright.grammars.embedded import SPECIAL, lift, special_token
 from maskwright.grammars.errors import GrammarError, InvalidError, LimitExceeded, UnsupportedError
 from maskwright.grammars.regular import ANY_CHAR, chars, literal
 from maskwright.grammars.rule_nodes import choice, loop, sequence, validate
-from maskwright.grammars.rules import Call, Node, Rules, Special, Text
+from maskwright.grammars.rules import Call, Node, Rules, Text
 
 __all__ = ["MAX_GROUPS", "parse_ebnf"]
 
@@ -57,7 +57,7 @@ NAME: /{_NAME}/
 STRING: /{_STRING}/s
 CLASS: /{_CLASS}/s
 COUNT: /[*+?]|\{{[^{{}}"'()|]*\}}/
-TOKEN: /!?<[^>\r\n]+>/
+TOKEN: /!?(?:{SPECIAL})/
 DOT: "."
 JSON: "%json"
 FOREIGN.1: "(=" | "=" | ","
@@ -317,8 +317,7 @@ class _Bodies(Transformer[Token, Any]):
 
     @v_args(inline=True)
     def special(self, token: Token) -> Node:
-        number = re.fullmatch(r"<\[([0-9]+)\]>", token)
-        return Special(int(number[1]) if number else str(token), _at(token))
+        return special_token(str(token), _at(token))
 
     @v_args(inline=True)
     def json(self, token: Token) -> Node:

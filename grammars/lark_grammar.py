@@ -33,7 +33,7 @@ from lark.grammar import NonTerminal, Terminal
 from lark.lexer import Pattern, PatternStr
 from lark.load_grammar import Grammar, PrepareLiterals, TerminalTreeToPattern, load_grammar, nr_deepcopy_tree
 
-from maskwright.grammars.embedded_json import lift
+from maskwright.grammars.embedded import SPECIAL, lift, special_token
 from maskwright.grammars.errors import GrammarError, InvalidError, LimitExceeded, UnsupportedError
 from maskwright.grammars.python_regex import scanned
 from maskwright.grammars.regular import EPSILON, Regex, alternate, literal, repeat
@@ -46,7 +46,7 @@ MAX_GROUPS = 100  # nesting of groups in a rule
 MAX_TEMPLATES = 2_000  # different uses of templates
 
 _QUOTED = r'"(?:\\"|\\\\|[^"\n])*?"|/(?!/)(?:\\/|\\\\|[^/])*?/|//[^\n]*|\#[^\n]*'
-_SPECIAL = re.compile(rf"(?P<special><[^<>\s][^<>\n]*>)|{_QUOTED}")
+_SPECIAL = re.compile(rf"(?P<special>{SPECIAL})|{_QUOTED}")
 _FOREIGN = re.compile(
     rf"(?P<relative>%import\s+\.)|(?P<directive>%(?:regex|lark|llguidance|grammar_options)\b)"
     rf"|(?P<attribute>^[?!]*_?[A-Za-z]\w*(?:\.[+-]?\d+)?[ \t]*\[[^\]\n]*\][ \t]*:)|{_QUOTED}",
@@ -111,9 +111,7 @@ def _lift(text: str) -> tuple[str, dict[str, Node]]:
     for match in _SPECIAL.finditer(lifted):
         written = match["special"]
         if written:
-            number = re.fullmatch(r"<\[([0-9]+)\]>", written)
-            special = Special(int(number[1]) if number else written, match.start())
-            found[match.start()] = len(written), special
+            found[match.start()] = len(written), special_token(written, match.start())
     names = _unused_names(text)
     leaves: dict[str, Node] = {}
     parts: list[str] = []
@@ -140,7 +138,7 @@ def _unused_names(text: str) -> Iterator[str]:
 # -------------------------------------------------------------------- lark
 
 
-_NAMED = re.compile(r"\b(?:Rule|Terminal|Template|terminal|rule|NonTerminal)\b\W{1,2}(\w+)")
+_NAMED = re.compile(r"\b(?:used for|Rule|Terminal|Template|terminal|rule|NonTerminal)\b\W{1,2}(\w+)")
 
 
 def _load(lifted: str, leaves: Mapping[str, Node], text: str) -> Grammar:

@@ -221,6 +221,7 @@ class _Automaton:
     def __init__(self, item: _Item) -> None:
         self.start: _Stack = (item,)
         self.lookbehinds = tuple(dict.fromkeys(_lookbehinds(item)))
+        self.open: set[_Stack] = set()  # loops that are being expanded
         self.edges: list[list[tuple[CharSet, int]]] = []
         self.final: set[int] = set()
 
@@ -255,7 +256,9 @@ class _Automaton:
     def _expand(self, stack: _Stack, after: tuple[bool, ...], seen: set[_Stack], into: list[Any]) -> bool:
         """Add what may come next, the preferred first; False at the end of the pattern: what comes later loses."""
         if stack in seen:
-            return True
+            # A loop that is met again before it is done has gone round without a character: `re` then leaves it.
+            around = stack in self.open
+            return not around or self._expand(stack[1:], after, seen, into)
         seen.add(stack)
         if not stack:
             return False
@@ -280,7 +283,10 @@ class _Automaton:
             high = None if item.high is None else item.high - 1
             again = (item.item, _Loop(item.item, max(item.low - 1, 0), high, item.lazy), *rest)
             ways = [*ways, again] if item.lazy else [again, *ways]
-        return all(self._expand(way, after, seen, into) for way in ways)
+        self.open.add(stack)
+        goes_on = all(self._expand(way, after, seen, into) for way in ways)
+        self.open.remove(stack)
+        return goes_on
 
     def _merge_equal(self) -> None:
         """Make states with the same future one (Moore), and leave out those without."""

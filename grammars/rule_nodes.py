@@ -10,14 +10,14 @@ rule is inlined here: a name stays a Call.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 
 from maskwright.grammars.errors import InvalidError
 from maskwright.grammars.regular import EPSILON, Regex, alternate, concat, repeat
-from maskwright.grammars.rules import Call, Choice, Loop, Node, Rules, Sequence, Text
+from maskwright.grammars.rules import Call, Choice, Loop, Node, Rules, Sequence, Special, Text
 
-__all__ = ["EMPTY_TEXT", "children", "choice", "loop", "nodes", "sequence", "similar", "validate"]
+__all__ = ["EMPTY_TEXT", "children", "choice", "loop", "nodes", "renamed", "sequence", "similar", "validate"]
 
 EMPTY_TEXT = Text(EPSILON)
 _MERGED_NESTING = 40  # of operators: deeper languages are left apart, far from the limit of `regular_nodes`
@@ -91,6 +91,21 @@ def nodes(body: Node) -> Iterator[Node]:
         node = pending.pop()
         yield node
         pending.extend(reversed(children(node)))
+
+
+def renamed(node: Node, names: Mapping[str, str]) -> Node:
+    """A body that calls rules by other names. Positions are left out: the source they point into is another one."""
+    if isinstance(node, Call):
+        return Call(names[node.name])
+    if isinstance(node, Special):
+        return Special(node.token)
+    if isinstance(node, Loop):
+        return Loop(renamed(node.item, names), node.low, node.high)
+    if isinstance(node, Sequence):
+        return Sequence(tuple(renamed(item, names) for item in node.items))
+    if isinstance(node, Choice):
+        return Choice(tuple(renamed(item, names) for item in node.items))
+    return node
 
 
 def similar(name: str, known: Iterable[str]) -> str:

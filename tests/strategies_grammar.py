@@ -74,6 +74,6 @@ def lark_grammars(draw: st.DrawFn) -> str:
 
     body = st.recursive(atoms, wider, max_leaves=4)
     lines = [f"{name}: {' | '.join(draw(st.lists(body, min_size=1, max_size=2)))}" for name in rules]
-    lines += ["pair{t}: t | t \",\" t", 'A: "a" B?', "B: /b/"]
-    lines += draw(st.sampled_from(([], ['%ignore " "'], ["%ignore / +/"], ['%ignore " "', '%ignore /,+/'])))
+    lines += ['pair{t}: t | t "," t', 'A: "a" B?', "B: /b/"]
+    lines += draw(st.sampled_from(([], ['%ignore " "'], ["%ignore / +/"], ['%ignore " "', "%ignore /,+/"])))
     return "\n".join(lines)

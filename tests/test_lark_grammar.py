@@ -38,7 +38,9 @@ def test_case(case: Case) -> None:
         assert (oracle.accepts(text), oracle.is_prefix(text)) == (whole, viable), text
 
 
-@pytest.mark.parametrize("case", [case for case in cases("lark") if "<" not in case.grammar], ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case", [case for case in cases("lark") if "<" not in case.grammar], ids=lambda case: case.name
+)
 def test_the_library_agrees_with_the_cases(case: Case) -> None:
     library = lark.Lark(case.grammar, parser="earley", lexer="dynamic_complete", start=case.root)
     for text, whole, _ in case.texts():
@@ -110,7 +112,9 @@ def test_random_terminals(pattern: str) -> None:
             assert matches(language, text) == (found is not None and found.end() == size), text
 
 
-@pytest.mark.parametrize("pattern", [r"\d", r"\w", r"\s", r"\D", r"[^\W\d]", r"(?a:\w)", r".", r"(?i:s)", r"(?i:[k-l])", r"(?i:[^K])"])
+@pytest.mark.parametrize(
+    "pattern", [r"\d", r"\w", r"\s", r"\D", r"[^\W\d]", r"(?a:\w)", r".", r"(?i:s)", r"(?i:[k-l])", r"(?i:[^K])"]
+)
 def test_classes_are_those_of_re(pattern: str) -> None:
     language, python = scanned(pattern), re.compile(pattern)
     for code_point in itertools.chain(range(0x3000), range(0xFE00, 0xFF00), range(0x1F600, 0x1F610)):
@@ -120,11 +124,18 @@ def test_classes_are_those_of_re(pattern: str) -> None:
 @pytest.mark.parametrize(
     "pattern, message",
     [
-        (r"a\b", "anchor"), (r"^a", "anchor"), (r"a(?=b)", "lookahead"), (r"a(?!b)", "lookahead"), (r"(a)\1", "back-reference"),
-        (r"(?<!x)a", "beginning of a terminal"), (r"a(?<=ba)b", "lookbehind by more"), (r"(?>a)b", "atomic"), (r"a++", "possessive"),
+        (r"a\b", "anchor"),
+        (r"^a", "anchor"),
+        (r"a(?=b)", "lookahead"),
+        (r"a(?!b)", "lookahead"),
+        (r"(a)\1", "back-reference"),
+        (r"(?<!x)a", "beginning of a terminal"),
+        (r"a(?<=ba)b", "lookbehind by more"),
+        (r"(?>a)b", "atomic"),
+        (r"a++", "possessive"),
         (r"(a)?(?(1)b|c)", "conditional"),
     ],
-)  # fmt: skip
+)
 def test_what_looks_around_is_refused(pattern: str, message: str) -> None:
     with pytest.raises(errors.UnsupportedError, match=message):
         scanned(pattern)

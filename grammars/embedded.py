@@ -1,4 +1,8 @@
-"""Schemas written inside a grammar: `%json {"type": "integer"}` stands for the JSON texts that satisfy the schema.
+"""What stands in a grammar and is no text of it, the same in every notation.
+
+    %json {"type": "integer"}       the JSON texts that satisfy a schema
+    <|eot_id|>  <[128009]>          a special token by its name, brackets included, and by its id
+    <"[INST]">                      one whose name has no angle brackets of its own
 
 No tokeniser of a notation can tell where a JSON value ends, so the values are lifted out before the notation is read, and
 blanks are left in their place: every offset stays what it was.
@@ -11,11 +15,40 @@ import re
 
 from maskwright.grammars.errors import InvalidError
 from maskwright.grammars.options import SchemaOptions
-from maskwright.grammars.rules import Json
+from maskwright.grammars.rules import Json, Special
 
-__all__ = ["lift"]
+__all__ = ["SPECIAL", "lift", "special_token", "write_special"]
 
 _KEYWORD = "%json"
+
+
+# A special token, as a regular expression.
+SPECIAL = r"<\"(?:[^\"\\\r\n]|\\.)*\">|<[^<>\"\s][^<>\r\n]*>"
+_ID = re.compile(r"<\[([0-9]+)\]>")
+
+
+def special_token(written: str, position: int) -> Special:
+    """The special token that `<...>` stands for.
+
+    Raises:
+        InvalidError: a name in quotes that is no JSON string.
+    """
+    if number := _ID.fullmatch(written):
+        return Special(int(number[1]), position)
+    if not written.startswith('<"'):
+        return Special(written, position)
+    try:
+        return Special(json.loads(written[1:-1]), position)
+    except json.JSONDecodeError as error:
+        raise InvalidError(f"{written[1:-1]} is no JSON string", position=position, hint='write <"name">') from error
+
+
+def write_special(token: str | int) -> str:
+    """How a special token is written; the reverse of `special_token`."""
+    if isinstance(token, int):
+        return f"<[{token}]>"
+    bare = re.fullmatch(r"<[^<>\"\s][^<>\r\n]*>", token) and not _ID.fullmatch(token)
+    return token if bare else f"<{json.dumps(token, ensure_ascii=False)}>"
 
 
 def lift(source: str, quoted: str) -> tuple[str, dict[int, Json]]:
