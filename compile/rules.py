@@ -8,14 +8,15 @@ its first state is an *entry*, which is not final even where the phrase is.
 
 from __future__ import annotations
 
-from maskwright.compile.automaton import Automaton, Edge, Private
+from maskwright.compile.automaton import PUBLISHED, Automaton, Edge, Private
+from maskwright.compile.embedded import first_bytes, with_values
 from maskwright.compile.plans import NOT_SAFE
 from maskwright.grammars.errors import TokenizerError
-from maskwright.grammars.frames import ByteSets, choose_frames
+from maskwright.grammars.frames import SPECIAL_BYTE, ByteSets, choose_frames
 from maskwright.grammars.left_recursion import reachable, without_left_recursion
 from maskwright.grammars.phrases import Phrase, Phrases
 from maskwright.grammars.productions import Nonterminal, Productions
-from maskwright.grammars.rules import Rules
+from maskwright.grammars.rules import Rules, Special
 from maskwright.kernels import layout as L
 
 __all__ = ["RuleStates"]
@@ -34,7 +35,7 @@ class RuleStates:
     def __init__(self, automaton: Automaton, rules: Rules) -> None:
         self.automaton = automaton
         self._plans = automaton.plans(None)
-        productions = Productions(rules, self._plans.alphabet)
+        productions = Productions(with_values(automaton, rules), self._plans.alphabet)
         self.unproductive = productions.unproductive
         self._root = productions.root
         without_left_recursion(self._root)
@@ -95,6 +96,14 @@ class RuleStates:
             call = (self.entry(called), self.state(frame, after), L.CALL_BEFORE)
             for byte in _bytes(self._sets.first[called]):
                 actions.setdefault(byte, []).append(call)
+        for value, after in forms.values.items():
+            entry_state, _ = self.automaton.resolved(self._lowered(value.origin.entry()))
+            call = (entry_state, self.state(frame, after), L.CALL_BEFORE)
+            for byte in first_bytes(self.automaton, entry_state):
+                actions.setdefault(byte, []).append(call)
+        if forms.specials:
+            target = self._after_special({token: self.state(frame, after) for token, after in forms.specials.items()})
+            actions[SPECIAL_BYTE] = [(target, 0, L.MOVE)]
         final = forms.final and not entry
         if not actions and not final:
             raise TokenizerError(
@@ -107,6 +116,28 @@ class RuleStates:
                     actions[byte].append((0, 0, L.LEAVE))
         op = L.OP_POP if final and not actions else L.OP_NONE
         self.automaton.emit(state, self._edges(actions), final=0 if final else -1, op=op, safe=safe)
+
+    def _lowered(self, state: int) -> int:
+        self.automaton.lower(state)
+        return state
+
+    def _after_special(self, targets: dict[Special, int]) -> int:
+        """The state after SPECIAL_BYTE, from which the path of each token leads to its target."""
+        info = self.automaton.tokens.info
+        rest = {info.path_of(info.special_token(token.token))[1:]: target for token, target in targets.items()}
+        return self._trie_state(rest)
+
+    def _trie_state(self, targets: dict[bytes, int]) -> int:
+        groups: dict[int, dict[bytes, int]] = {}
+        for path, target in targets.items():
+            groups.setdefault(path[0], {})[path[1:]] = target
+        edges = [
+            (byte, byte, rests[b""] if b"" in rests else self._trie_state(rests))
+            for byte, rests in sorted(groups.items())
+        ]
+        state = self.automaton.allocate(1, PUBLISHED)
+        self.automaton.emit(state, edges)
+        return state
 
     def _edges(self, actions: dict[int, list[Action]]) -> list[Edge]:
         """Actions by byte as ranges of bytes with a transition value each."""

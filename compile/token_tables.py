@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,13 +44,13 @@ class TokenTables:
 
     Attributes:
         vocab_size, words: tokens, and int32 words of a mask (ceil(vocab_size / 32)).
-        offsets, text: int64 [V + 1] and uint8: the bytes of token i are text[offsets[i]:offsets[i + 1]]; special,
-            padded and empty tokens have none.
+        offsets, text: int64 [V + 1] and uint8: the path of token i is text[offsets[i]:offsets[i + 1]]: its bytes, or what
+            stands for a special token (TokenizerInfo.path_of); end tokens, padded and empty ones have none.
         trie: header of the vocabulary's trie; trie_nodes: its size; trie_depth: int32 [N].
         ranks: int32 [V], place of each token in the trie's order, -1 outside the trie.
         everything: int32 [words], the mask of every token of the trie.
         eos: int32, ids of the end-of-sequence tokens.
-        writable, occurring: bool [256], bytes that are tokens by themselves, and bytes of any token.
+        writable, occurring: bool [256], bytes that are tokens by themselves, and bytes of any text token.
         characters: what can be written character by character; None: everything (there is a token for every byte).
         splits_characters: whether a token begins or ends inside a character.
         max_token: bytes of the longest token; slack_cap: a register above it is the same to every token.
@@ -60,7 +61,7 @@ class TokenTables:
         self._containing: dict[tuple[bytes, ...], np.ndarray[Any, Any]] = {}
         self._sorted: list[bytes] | None = None
         self.words = (info.vocab_size + 31) // 32
-        source = info.trie
+        source = info.matching_trie
         self.trie_end = np.ascontiguousarray(source.end, np.int32)
         self.trie_first = np.ascontiguousarray(source.first_rank, np.int32)
         self.trie_depth = np.ascontiguousarray(source.depth, np.int32)
@@ -85,8 +86,10 @@ class TokenTables:
         self.max_token = int(np.diff(self.offsets).max(initial=1))
         self.slack_cap = min(self.max_token + 1, (1 << 16) - 1)
         self.writable = np.asarray(info.single_byte_tokens, bool)
+        is_text = np.ones(self.vocab_size, bool)
+        is_text[list(info.special_token_ids)] = False
         self.occurring = np.zeros(256, bool)
-        self.occurring[np.unique(self.text)] = True
+        self.occurring[np.unique(self.text[np.repeat(is_text, np.diff(self.offsets))])] = True
         self.characters: CharSet | None = None
         self.splits_characters = False
         if not self.writable.all():
@@ -109,7 +112,10 @@ class TokenTables:
             alone.append((0x80, LAST_CODE_POINT))
         elif self.writable[0x80:0xC0].any():
             alone += self._assembled()
-        for start, stop in zip(self.offsets.tolist(), self.offsets[1:].tolist(), strict=False):
+        special = self.info.special_token_ids
+        for token, (start, stop) in enumerate(pairwise(self.offsets.tolist())):
+            if token in special:
+                continue
             try:
                 text = self.text[start:stop].tobytes().decode()
             except UnicodeDecodeError:

@@ -14,6 +14,7 @@ import operator
 import os
 import threading
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ import numpy as np
 from maskwright.compile.tokenfiles import Vocabulary, read_sentencepiece, read_tekken, read_tiktoken
 from maskwright.compile.trie import TokenTrie
 from maskwright.grammars.errors import TokenizerError
+from maskwright.grammars.frames import SPECIAL_BYTE
 
 if TYPE_CHECKING:
     import tiktoken
@@ -203,6 +205,56 @@ class TokenizerInfo:
                     self._trie = TokenTrie.from_tokens(self._texts())
         return self._trie
 
+    @cached_property
+    def matching_trie(self) -> TokenTrie:
+        """The trie of the paths (see `path_of`) that tokens take through an automaton."""
+        texts = self._texts()
+        ends = set(self.eos_token_ids)
+        special = [token_id for token_id in self.special_token_ids if token_id not in ends]
+        if not special:
+            return self.trie
+        for token_id, text in enumerate(texts):
+            if text is not None and SPECIAL_BYTE in text:
+                texts[token_id] = None
+        for token_id in special:
+            texts[token_id] = self.path_of(token_id)
+        return TokenTrie.from_tokens(texts)
+
+    def path_of(self, token_id: int) -> bytes:
+        """The bytes by which a token moves an automaton.
+
+        A text token's are its text. A special token's are a byte that no text in UTF-8 has, and the token's id in
+        base 64. (Text tokens that contain that byte write no text, and are not in the trie that has special tokens.)
+        """
+        if token_id in self.special_token_ids:
+            return bytes((SPECIAL_BYTE, *(0x80 | token_id >> shift & 0x3F for shift in (18, 12, 6, 0))))
+        return self.tokens[token_id] or b""
+
+    def special_token(self, name: str | int) -> int:
+        """The id of a special token, given by its name or id, that a grammar may use.
+
+        Raises:
+            TokenizerError: there is none, or it ends the text.
+        """
+        token_id = name if isinstance(name, int) else self._special_names.get(name)
+        if token_id is None or token_id not in self.special_token_ids:
+            near = get_close_matches(str(name), self._special_names, 3)
+            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+            raise TokenizerError(f"the vocabulary has no special token {name!r}{hint}")
+        if token_id in self.eos_token_ids:
+            raise TokenizerError(
+                f"special token {name!r} ends the text (it is one of eos_token_ids), so a grammar cannot use it; "
+                "pass eos_token_ids without it"
+            )
+        return token_id
+
+    @cached_property
+    def _special_names(self) -> dict[str, int]:
+        return {
+            (self.tokens[token_id] or b"").decode("utf-8", "replace"): token_id
+            for token_id in sorted(self.special_token_ids, reverse=True)
+        }
+
     def _texts(self) -> list[bytes | None]:
         """The bytes of each id, None for special tokens too."""
         texts = list(self.tokens)
@@ -228,10 +280,8 @@ class TokenizerInfo:
 
         Where all that a grammar needs are among them, the vocabulary can write every sentence of it.
         """
-        trie = self.trie
         alone = np.zeros(256, np.bool_)
-        for node in trie.children(0):
-            alone[trie.byte[node]] = bool(trie.tokens_at(node))
+        alone[[text[0] for text in self._texts() if text is not None and len(text) == 1]] = True
         alone.setflags(write=False)
         return alone
 

@@ -15,6 +15,7 @@ from maskwright.compile.token_tables import TokenTables
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.grammars import regex, regular
 from maskwright.grammars.errors import InvalidError, TokenizerError
+from maskwright.grammars.grammar import Grammar
 from maskwright.grammars.json_schema import load_schema
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.python_types import schema_from
@@ -113,6 +114,42 @@ class GrammarCompiler:
         if key is not None and (found := self._cached(key)) is not None:
             return found
         return self._keep(key, CompiledGrammar.of_text(self._room(), regular.words(choices), self.limits))
+
+    def compile_grammar(self, grammar: str | Grammar, root_rule_name: str = "root") -> CompiledGrammar:
+        """The texts that a context-free grammar derives.
+
+        Args:
+            grammar: a Grammar, or its text in EBNF (llama.cpp's GBNF or XGrammar's notation; docs/grammars.md).
+            root_rule_name: the rule that texts are derived from, where `grammar` is a text.
+
+        Raises:
+            GrammarError: as Grammar.from_ebnf; UnsatisfiableError when no text can be derived; LimitExceeded.
+            TokenizerError: the vocabulary cannot write what the grammar requires, or lacks a special token of it.
+        """
+        if not isinstance(grammar, str | Grammar):
+            raise InvalidError(f"a grammar is a Grammar or its text in EBNF, not {type(grammar).__name__}")
+        key: Hashable = ("grammar", grammar, root_rule_name) if self.cache_enabled else None
+        if key is not None and (found := self._cached(key)) is not None:
+            return found
+        rules = (Grammar.from_ebnf(grammar, root_rule_name) if isinstance(grammar, str) else grammar).rules
+        return self._keep(key, CompiledGrammar.of_rules(self._room(), rules, self.limits))
+
+    def compile_lark(self, text: str, start: str = "start", lexer: str = "dynamic_complete") -> CompiledGrammar:
+        """The texts of a grammar in lark's notation.
+
+        Args:
+            text: the grammar; docs/grammars.md says what is taken.
+            start: the rule that texts are derived from.
+            lexer: "dynamic_complete": the context-free language of the rules and terminals.
+
+        Raises:
+            GrammarError: as Grammar.from_lark; UnsatisfiableError when no text can be derived; LimitExceeded.
+        """
+        key: Hashable = ("lark", text, start, lexer) if self.cache_enabled else None
+        if key is not None and (found := self._cached(key)) is not None:
+            return found
+        rules = Grammar.from_lark(text, start, lexer).rules
+        return self._keep(key, CompiledGrammar.of_rules(self._room(), rules, self.limits))
 
     def _room(self) -> Automaton:
         """The automaton for the next grammar."""

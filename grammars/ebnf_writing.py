@@ -101,6 +101,7 @@ class _Writer:
             return self._items([self.node(item, _ITEMS, depth + 1) for item in node.items], place)
         if isinstance(node, Loop):
             return self._counted(self.node(node.item, _ITEM, depth + 1), node.low, node.high, place)
+        assert isinstance(node, Text), "a Frame is no front end's"
         return self.regular(node.language, place, depth)
 
     def regular(self, node: Regex, place: int, depth: int) -> str:

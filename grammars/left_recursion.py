@@ -106,12 +106,12 @@ def _solve(component: list[Nonterminal], nonempty: _NonEmpty) -> dict[Nontermina
     steps: dict[Nonterminal, list[tuple[Nonterminal, Alternative]]] = {part: [] for part in component}  # k: (j, ρ)
     for nonterminal in component:
         for alternative in nonterminal.alternatives:
-            for symbol, rest in first_symbols(alternative):
+            for symbol, following in first_symbols(alternative):
                 if isinstance(symbol, Nonterminal) and symbol in members:
-                    if symbol is not nonterminal or rest:
-                        steps[symbol].append((nonterminal, rest))
+                    if symbol is not nonterminal or following:
+                        steps[symbol].append((nonterminal, following))
                 elif (begun := nonempty.of(symbol)) is not None:
-                    outside.append((nonterminal, (begun, *rest)))
+                    outside.append((nonterminal, (begun, *following)))
     solved: dict[Nonterminal, list[Alternative]] = {}
     for goal in component:
         rests = {part: Nonterminal(f"{part.name}#→{goal.name}") for part in component}

@@ -6,7 +6,7 @@ any of which may be gone through; the empty chain in it means that the frame may
     over characters     to another phrase (partial derivatives: V. Antimirov, "Partial derivatives of regular expressions
                         and finite automaton constructions", TCS 155, 1996)
     over a call         of a nonterminal with a frame of its own, behind which another phrase follows
-    over a special token, or a JSON value, in the same way
+    over a special token, or a JSON value in its frame, in the same way
 
 Chains are lists that share their ends, and equal chains are the same object, so that phrases compare by their numbers.
 Regular languages before the same rest are united, and a language before another joins it: what is regular stays so.
@@ -23,7 +23,7 @@ from maskwright.grammars.errors import LimitExceeded
 from maskwright.grammars.productions import Alternative, Nonterminal, Symbol
 from maskwright.grammars.regular import EMPTY, EPSILON, Regex
 from maskwright.grammars.regular_nodes import overlay
-from maskwright.grammars.rules import Json, Special
+from maskwright.grammars.rules import Frame, Special
 
 __all__ = ["Chain", "Forms", "Phrase", "Phrases"]
 
@@ -63,7 +63,7 @@ class Forms(NamedTuple):
     texts: list[tuple[CharSet, Phrase]]
     calls: dict[Nonterminal, Phrase]
     specials: dict[Special, Phrase]
-    values: dict[Json, Phrase]
+    values: dict[Frame, Phrase]
     final: bool
 
 
@@ -97,7 +97,7 @@ class Phrases:
 
     def _find_forms(self, phrase: Phrase) -> Forms:
         texts: list[tuple[CharSet, Chain]] = []
-        followers: dict[Nonterminal | Special | Json, list[Chain]] = {}
+        followers: dict[Nonterminal | Special | Frame, list[Chain]] = {}
         final = False
         seen = set(phrase)
         pending = list(phrase)
@@ -134,7 +134,7 @@ class Phrases:
             self._split(texts),
             {head: self._phrase(tails) for head, tails in followers.items() if isinstance(head, Nonterminal)},
             {head: self._phrase(tails) for head, tails in followers.items() if isinstance(head, Special)},
-            {head: self._phrase(tails) for head, tails in followers.items() if isinstance(head, Json)},
+            {head: self._phrase(tails) for head, tails in followers.items() if isinstance(head, Frame)},
             final,
         )
 

@@ -3,7 +3,7 @@
     value ::= "[" (value ("," value)*)? "]" | [0-9]+
 
     value      →  [ value#1 ] | [0-9]+            symbols: regular languages, nonterminals,
-    value#1    →  value value#2 | ε               special tokens, JSON values
+    value#1    →  value value#2 | ε               special tokens, frames of JSON values
     value#2    →  , value value#2 | ε
 
 What is regular without recursion becomes one regular language, rules and all: the derivatives of grammars/regular.py do
@@ -20,7 +20,7 @@ from maskwright.grammars import regular
 from maskwright.grammars.charset import CharSet
 from maskwright.grammars.errors import InvalidError, LimitExceeded, UnsatisfiableError
 from maskwright.grammars.regular import EMPTY, EPSILON, Regex
-from maskwright.grammars.rules import Call, Choice, Json, Loop, Node, Rules, Special, Text
+from maskwright.grammars.rules import Call, Choice, Frame, Json, Loop, Node, Rules, Special, Text
 from maskwright.grammars.rules import Sequence as SequenceNode
 
 __all__ = ["Alternative", "Nonterminal", "Productions", "Symbol", "simplified"]
@@ -51,7 +51,7 @@ class Nonterminal:
         return self.name
 
 
-Symbol = Regex | Nonterminal | Special | Json
+Symbol = Regex | Nonterminal | Special | Frame
 Alternative = tuple[Symbol, ...]
 
 
@@ -149,6 +149,7 @@ class Productions:
         return None if found is None or found[1] > _MAX_COLLAPSED else found
 
     def _language(self, node: Node) -> tuple[Regex, int] | None:
+        assert not isinstance(node, Json), "schemas are loaded before (compile/embedded.py)"
         if isinstance(node, Text):
             language = node.language
             if self._letters is not None:
@@ -157,9 +158,9 @@ class Productions:
         if isinstance(node, Call):
             return self._collapsed.get(node.name)
         if isinstance(node, Loop):
-            item = self._language(node.item)
-            return None if item is None else (regular.repeat(item[0], node.low, node.high), item[1] + 1)
-        if isinstance(node, Special | Json):
+            inside = self._language(node.item)
+            return None if inside is None else (regular.repeat(inside[0], node.low, node.high), inside[1] + 1)
+        if isinstance(node, Special | Frame):
             return None
         parts = []
         for item in node.items:
@@ -222,6 +223,7 @@ class Productions:
 
     def _symbol(self, node: Node, owner: str) -> Alternative | None:
         """A node as symbols of a sequence; None when it derives nothing."""
+        assert not isinstance(node, Json), "schemas are loaded before (compile/embedded.py)"
         self._symbols += 1
         if self._symbols > MAX_PRODUCTIONS:
             raise LimitExceeded(
@@ -231,7 +233,7 @@ class Productions:
                 what="the grammar's rules written out",
                 hint="use smaller counts {m,n}, or let items of large counts be regular",
             )
-        if isinstance(node, Special | Json):
+        if isinstance(node, Special | Frame):
             return (node,)
         found = self._regular(node)
         if found is not None:

@@ -15,7 +15,7 @@ from typing import Any
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.regular import Regex
 
-__all__ = ["Call", "Choice", "Json", "Loop", "Node", "Rules", "Sequence", "Special", "Text"]
+__all__ = ["Call", "Choice", "Frame", "Json", "Loop", "Node", "Rules", "Sequence", "Special", "Text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,18 @@ class Json:
     options: SchemaOptions
 
 
-Node = Text | Call | Sequence | Choice | Loop | Special | Json
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """Texts that a frame of its own reads and that say by their last byte that they end; put in place of a Json.
+
+    Attributes:
+        origin: whoever knows the frame (compile/embedded.py).
+    """
+
+    origin: Any
+
+
+Node = Text | Call | Sequence | Choice | Loop | Special | Json | Frame
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,126 @@
+"""JSON values inside a context-free grammar: every schema of it loaded, its values split into texts and frames.
+
+Numbers end where nothing continues them, so a grammar may go on with a digit: they are texts of the grammar itself, a
+regular language. Every other value says by its last byte that it has ended, and is called as a frame of its own, lowered
+as `compile_json_schema` would lower it and sharing all that schemas share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from maskwright.compile.automaton import Automaton
+from maskwright.compile.goals import Goal
+from maskwright.compile.lowering import Lowering
+from maskwright.compile.values import GrammarStates
+from maskwright.grammars import boolean, regular
+from maskwright.grammars.boolean import Bool
+from maskwright.grammars.errors import GrammarError, UnsatisfiableError, UnsupportedError
+from maskwright.grammars.ir import Value
+from maskwright.grammars.json_schema import LoadedSchema, load_schema
+from maskwright.grammars.python_types import schema_from
+from maskwright.grammars.regular import EMPTY
+from maskwright.grammars.rules import Choice, Frame, Json, Loop, Node, Rules, Sequence, Text
+from maskwright.kernels import layout as L
+
+__all__ = ["EmbeddedValues", "first_bytes", "with_values"]
+
+
+class _NotNumbers:
+    """The values of a schema that are no numbers, as a leaf of expressions (maskwright.grammars.ir.Schema)."""
+
+    certain, pointer = False, ""
+
+    def __init__(self, loaded: LoadedSchema) -> None:
+        self._loaded = loaded
+
+    def expand(self) -> Value:
+        return replace(self._loaded.value_of(self._loaded.root), number=EMPTY)
+
+
+class EmbeddedValues:
+    """The values of one schema inside a grammar.
+
+    Attributes:
+        numbers: the texts of its numbers.
+        frame: what its other values are called by; None when there are none.
+    """
+
+    def __init__(self, automaton: Automaton, node: Json) -> None:
+        contents, _ = schema_from(node.schema, narrow=True)
+        loaded = load_schema(contents, node.options)
+        if loaded.unique:
+            raise UnsupportedError(
+                "uniqueItems cannot be enforced for a value inside a grammar",
+                keyword="uniqueItems",
+                pointer="",
+                hint="compile the schema by itself (compile_json_schema), or drop the keyword here",
+            )
+        rest = boolean.leaf(_NotNumbers(loaded))
+
+        def value_of(expression: Bool) -> Value:
+            return rest.payload.expand() if expression is rest else loaded.value_of(expression)
+
+        self.numbers = loaded.value_of(loaded.root).number
+        self._states = GrammarStates(Lowering.of(automaton, node.options), value_of)
+        self._goal = Goal(rest)
+        self.frame = Frame(self) if self._states.satisfiable(rest) else None
+        if self.frame is None and regular.is_empty(self.numbers):
+            raise UnsatisfiableError(
+                "no JSON value satisfies the schema", pointer="", hint="relax the contradicting keywords"
+            )
+
+    def entry(self) -> int:
+        """The state before a value that is no number."""
+        return self._states.entry(self._goal)[0]
+
+
+def with_values(automaton: Automaton, rules: Rules) -> Rules:
+    """The rules with texts and frames for their schemas, each loaded once.
+
+    Raises:
+        GrammarError: as load_schema; the message says in which rule.
+    """
+    known: dict[int, Node] = {}
+
+    def expand(node: Node) -> Node:
+        if isinstance(node, Json):
+            if id(node) not in known:
+                known[id(node)] = _choice(EmbeddedValues(automaton, node))
+            return known[id(node)]
+        if isinstance(node, Sequence | Choice):
+            items = tuple(map(expand, node.items))
+            return node if all(map(_same, items, node.items)) else type(node)(items)
+        if isinstance(node, Loop):
+            item = expand(node.item)
+            return node if item is node.item else Loop(item, node.low, node.high)
+        return node
+
+    bodies = {}
+    for name, body in rules.bodies.items():
+        try:
+            bodies[name] = expand(body)
+        except GrammarError as error:
+            error.add_note(f"in rule {name!r}")
+            raise
+    return replace(rules, bodies=bodies)
+
+
+def _same(left: Node, right: Node) -> bool:
+    return left is right
+
+
+def _choice(values: EmbeddedValues) -> Node:
+    parts: list[Node] = [] if regular.is_empty(values.numbers) else [Text(values.numbers)]
+    if values.frame is not None:
+        parts.append(values.frame)
+    return parts[0] if len(parts) == 1 else Choice(tuple(parts))
+
+
+def first_bytes(automaton: Automaton, state: int) -> list[int]:
+    """The bytes that a lowered state goes on with."""
+    tables = automaton.tables
+    start = state * L.STATE_SIZE
+    row, byte_map = (int(tables.states[start + field]) for field in (L.STATE_ROW, L.STATE_MAP))
+    values = tables.transitions[row + tables.maps[byte_map : byte_map + 256].astype(int)]
+    return [byte for byte, value in enumerate(values.tolist()) if value not in (0, L.REJECT)]
