@@ -30,7 +30,7 @@ from maskwright.grammars.regular import (
     Words,
     is_empty,
 )
-from maskwright.grammars.rules import Call, Choice, Json, Loop, Node, Rules, Sequence, Special
+from maskwright.grammars.rules import Call, Choice, Json, Loop, Node, Rules, Sequence, Special, Text
 
 __all__ = ["MAX_STATES", "write_ebnf"]
 
