@@ -45,6 +45,7 @@ class TokenTables:
         offsets, text: int64 [V + 1] and uint8: the bytes of token i are text[offsets[i]:offsets[i + 1]]; special,
             padded and empty tokens have none.
         trie: header of the vocabulary's trie; trie_nodes: its size; trie_depth: int32 [N].
+        blank: bool [N], the trie's nodes that white space leads to from their parents, and nothing else on from there.
         ranks: int32 [V], place of each token in the trie's order, -1 outside the trie.
         everything: int32 [words], the mask of every token of the trie.
         eos: int32, ids of the end-of-sequence tokens.
@@ -63,6 +64,9 @@ class TokenTables:
         self.trie_first = np.ascontiguousarray(source.first_rank, np.int32)
         self.trie_depth = np.ascontiguousarray(source.depth, np.int32)
         self.trie_tokens = np.ascontiguousarray(source.rank_to_token, np.int32)
+        visible = np.zeros(len(source.byte) + 1, np.int64)
+        np.cumsum(~np.isin(source.byte, np.frombuffer(b" \t\r\n", np.uint8)), out=visible[1:])
+        self.blank = visible[self.trie_end] == visible[:-1]
         self.ranks = np.full(self.vocab_size, -1, np.int32)
         self.ranks[self.trie_tokens] = np.arange(len(self.trie_tokens), dtype=np.int32)
         self._held: dict[str, np.ndarray[Any, Any]] = {
