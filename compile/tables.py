@@ -19,7 +19,7 @@ from maskwright.kernels import layout as L
 
 __all__ = ["AutomatonTables"]
 
-_ROOM = 1 << 18  # states that a new automaton has room for: larger arrays would have to be copied while a mask waits
+_ROOM = 1 << 20  # states that a new automaton has room for: larger arrays would have to be copied while a mask waits
 _RECORD = struct.Struct("8i")
 _PLAIN_RECORD = np.array((0, 0, -1, L.OP_NONE, 0, 0, 0, 0), np.int32)
 _INTEGERS = [struct.Struct(f"{count}i") for count in range(33)]

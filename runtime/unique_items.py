@@ -375,16 +375,16 @@ class UniqueItems:
                 if after is None or any(map(_is_stuck, after.levels)):
                     continue
                 if _is_free(after.levels) or (not strictly and all(map(_is_loose, after.levels))):
-                    rest: bytes | None = b""
+                    rest = b""
                 elif (key := after.key) in before:
                     continue
                 else:
                     before[key] = here, byte
-                    rest = known.get(key)
-                    if rest is None:
+                    if (found := known.get(key)) is None:
                         if key not in known:
                             queue.append(after)
                         continue
+                    rest = found
                 rest = bytes((byte,)) + rest
                 while here is not None:
                     known[here] = rest
