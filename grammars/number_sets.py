@@ -106,6 +106,8 @@ class NumberSets:
 
     def all_of(self, languages: Sequence[Regex]) -> Regex:
         """What is in each of `languages`."""
+        if len(languages) == 1:
+            return languages[0]
         known = [language for language in languages if language in self._pieces]
         known.sort(key=self._steps_in)  # between bounds, steps have little to say to each other
         if len(known) < 2:
@@ -152,6 +154,19 @@ class NumberSets:
                 return left
         return intersect(language, complement(other))
 
+    def exactly_one_of(self, languages: Sequence[Regex]) -> Regex | None:
+        """What is in just one of `languages`, two or more; None where that is to be found from the languages as they are."""
+        if not self.known(languages) or not self._by_values(languages):
+            return None
+        if self._policy == "canonical":
+            return self._spelled(lambda: _once([self._pieces[language] for language in languages]))
+        once: Regex = EMPTY
+        twice: Regex = EMPTY
+        for language in languages:
+            both = self.all_of([once, language])
+            once, twice = self.any_of([once, language]), self.any_of([twice, both])
+        return self.without(once, twice)
+
     def _by_values(self, languages: Iterable[Regex]) -> bool:
         """Whether known languages are to be combined by what they hold (see the module)."""
         if self._policy == "any":
@@ -191,6 +206,16 @@ def _complement(piece: _Piece) -> _Pieces:
     above = () if piece.high is None else (_Piece(low=piece.high, low_open=not piece.high_open),)
     beside = () if piece.step is None else (replace(piece, step=~piece.step),)
     return below + beside + above
+
+
+def _once(sets: Sequence[_Pieces]) -> _Pieces:
+    """What is in just one of some sets."""
+    once: _Pieces = ()
+    twice: _Pieces = ()
+    for pieces in sets:
+        twice = _merged((*twice, *_common(once, pieces)))
+        once = _merged((*once, *pieces))
+    return reduce(_common, map(_complement, twice), once)
 
 
 def _merged(pieces: Iterable[_Piece]) -> _Pieces:

@@ -119,8 +119,8 @@ def periodic_numbers(
     """
     if low is None and high is None and step is None:
         return numbers(policy)
-    if low is None and high is None and step == _INTEGERS:
-        return integers(policy)
+    if low is None and high is None and (step == _INTEGERS or step == _FRACTIONS and policy == "canonical"):
+        return _every(step, policy)
     positive = _Interval.of(low, low_open, high, high_open)
     negative = _Interval.of(
         None if high is None else high.copy_negate(), high_open, None if low is None else low.copy_negate(), low_open
@@ -180,6 +180,7 @@ class _Interval:
 
 
 _INTEGERS = Step(1, 0)
+_FRACTIONS = ~_INTEGERS
 
 
 def strongest_bound(closed: Number | None, opened: Number | None, *, lower: bool) -> tuple[Decimal | None, bool]:
@@ -258,7 +259,7 @@ def _magnitudes(interval: _Interval, step: Step | None) -> Regex:
     """Texts without a sign: those in an interval, and multiples of a step where there is one."""
     if interval.empty:
         return EMPTY
-    if interval == _Interval() and step in (None, _INTEGERS):
+    if interval == _Interval() and step in (None, _INTEGERS, _FRACTIONS):
         return _all_magnitudes(step)
     return _cut_by_notation(interval, step)
 
