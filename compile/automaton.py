@@ -8,6 +8,7 @@ grows until the compiler starts a new one; grammars keep theirs alive.
 from __future__ import annotations
 
 import threading
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
@@ -102,7 +103,6 @@ class Automaton:
         self._maps: dict[bytes, int] = {}
         self._pairs: dict[tuple[bytes, bytes], tuple[int, int]] = {}
         self._plans: dict[Spelling | None, Plans] = {}
-        self._inner: dict[int, int] = {}
         reserved = tuple(self.allocate(1, PUBLISHED) for _ in range(4))
         assert reserved == (0, L.DONE, L.ENDED, L.SPLIT)
         for state in reserved:
@@ -232,18 +232,18 @@ class Automaton:
 
     def lay_plan(self, plan: Plan, targets: Sequence[int]) -> list[Edge]:
         """The edges of a plan whose numbers stand for `targets`; states inside characters are published, equal ones once."""
-        tables = self.tables
-        laid: list[int] = []
-        for classes, numbers in plan.nodes:
-            row = (0, *[targets[number] if number >= 0 else laid[~number] for number in numbers])
-            byte_map, offset = tables.add_map(classes), tables.add_transitions(row)
-            key = byte_map << 32 | offset
-            state = self._inner.get(key)
-            if state is None:
-                state = self._inner[key] = self.allocate(1, PUBLISHED)
-                tables.set_state(state, offset, byte_map)
-            laid.append(state)
-        return [(low, high, targets[number] if number >= 0 else laid[~number]) for low, high, number in plan.edges]
+        first = self._inside(plan, targets) if plan.nodes else 0
+        return [(low, high, targets[number] if number >= 0 else first + ~number) for low, high, number in plan.edges]
+
+    def _inside(self, plan: Plan, targets: Sequence[int]) -> int:
+        """The first of the states inside characters that a plan has; its node n is n states further."""
+        key = array("i", targets).tobytes()
+        first = plan.laid.get(key)
+        if first is None:
+            maps = [self.tables.add_map(classes) for classes, _ in plan.nodes]
+            first = plan.laid[key] = self.tables.append_states(*plan.rows, maps, targets)
+            self.own(first, PUBLISHED)
+        return first
 
     def end(self, result: int) -> int:
         """The state that ends its frame at once with a result code."""

@@ -79,6 +79,7 @@ class KeyClasses:
             if shape.names != regular.ANY_STRING:
                 languages[shape.names] = None
             languages.update(dict.fromkeys(pattern for pattern, _ in shape.patterns))
+        self._languages = tuple(languages)
         split = self._split(languages)
         self.free = len(split) == 1
         """No pattern or language of names tells other keys apart: they are one class, and named ones need not be taken
@@ -93,6 +94,7 @@ class KeyClasses:
             )
             for number, (language, wide, matched) in enumerate(split)
         ]
+        self._number_of = {other.matched: other.number for other in self.others}
         self._laid_over: dict[int, tuple[Regex, frozenset[int]]] = {}
         self._words: Words | None = None
         self._texts: dict[tuple[int, ...], TextStates] = {}
@@ -170,7 +172,11 @@ class KeyClasses:
     def _other_texts(
         self, states: GrammarStates, others: Sequence[KeyClass]
     ) -> tuple[TextStates | None, Parts, frozenset[int]]:
-        """The states of the other keys' texts, where they start, and the named keys among them."""
+        """The states of the other keys' texts, where they start, and the named keys among them.
+
+        Several classes are told apart by the languages that make them, read in parallel: they are fewer than the classes,
+        and simpler.
+        """
         if not others:
             return None, (), frozenset()
         alphabet = states.automaton.plans(states.lowering.spelling).alphabet
@@ -179,22 +185,25 @@ class KeyClasses:
                 self._laid_over[other.number] = self._lay_over(other, alphabet)
         languages = tuple(self._laid_over[other.number][0] for other in others)
         inside = frozenset[int]().union(*(self._laid_over[other.number][1] for other in others))
-        parts = languages if len(others) == 1 else (regular.alternate(*languages), *languages)
+        parts = languages
+        if len(others) > 1:
+            whole = languages == tuple(other.wide for other in self.others)
+            parts = (regular.ANY_STRING if whole else regular.alternate(*languages), *self._languages)
         key = tuple(other.number for other in others)
         texts = self._texts.get(key)
         if texts is None:
             texts = self._texts[key] = self._new_texts(states, key)
         return texts, parts, inside
 
-    @staticmethod
-    def _new_texts(states: GrammarStates, codes: tuple[int, ...]) -> TextStates:
+    def _new_texts(self, states: GrammarStates, codes: tuple[int, ...]) -> TextStates:
         if codes == (0,):
             return states.lowering.strings
 
         def result(parts: Parts) -> int:
             if len(codes) == 1:
                 return codes[0]
-            return next(code for code, part in zip(codes, parts[1:], strict=True) if part.nullable)
+            watched = zip(self._languages, parts[1:], strict=True)
+            return self._number_of[frozenset(language for language, part in watched if part.nullable)]
 
         return TextStates(states.automaton, states.lowering.spelling, result)
 

@@ -11,8 +11,11 @@ and the rest. So the tree of bytes is made once, and laid into the automaton wit
 from __future__ import annotations
 
 from collections.abc import Sequence as Sequence_
+from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from maskwright.compile.spelling import Sequence, Spelling, spell_utf8
 from maskwright.compile.token_tables import TokenTables
@@ -44,18 +47,35 @@ class Node(NamedTuple):
     targets: tuple[int, ...]
 
 
-class Plan(NamedTuple):
+class Plan:
     """A partition's tree of bytes.
 
     Attributes:
         edges: the first byte: low, high, and a target as in Node.
         nodes: the states inside a character.
         safe: for each set, the safe set of a state that it leads back to; all zeros when there is none.
+        laid: the first of the nodes' states in the automaton, by its targets (int32, as bytes).
     """
 
-    edges: tuple[tuple[int, int, int], ...]
-    nodes: tuple[Node, ...]
-    safe: tuple[Safe, ...]
+    def __init__(
+        self, edges: tuple[tuple[int, int, int], ...], nodes: tuple[Node, ...], safe: tuple[Safe, ...]
+    ) -> None:
+        self.edges, self.nodes, self.safe = edges, nodes, safe
+        self.laid: dict[bytes, int] = {}
+
+    @cached_property
+    def rows(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Where the row of transitions of each node begins, int64 [N]; and all rows, one after the other, int64.
+
+        An element of a row is 0 for no transition, 1 + n for target n, and 1 + len(safe) + n for node n.
+        """
+        nodes_from = 1 + len(self.safe)
+        rows = [
+            [0, *(1 + number if number >= 0 else nodes_from + ~number for number in numbers)]
+            for _, numbers in self.nodes
+        ]
+        starts = np.cumsum([0, *map(len, rows[:-1])])
+        return starts, np.array([element for row in rows for element in row])
 
 
 class Plans:

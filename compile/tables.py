@@ -19,8 +19,9 @@ from maskwright.kernels import layout as L
 
 __all__ = ["AutomatonTables"]
 
-_ROOM = 1 << 18  # states that a new automaton has room for: larger arrays would have to be copied while a mask waits
+_ROOM = 1 << 20  # states that a new automaton has room for: larger arrays would have to be copied while a mask waits
 _RECORD = struct.Struct("8i")
+_PLAIN_RECORD = np.array((0, 0, -1, L.OP_NONE, 0, 0, 0, 0), np.int32)
 _INTEGERS = [struct.Struct(f"{count}i") for count in range(33)]
 _SINGLE_BYTE_MAPS = np.eye(256, dtype=np.uint8).reshape(-1)  # map b: class 1 for byte b, class 0 for the others
 
@@ -49,7 +50,6 @@ class AutomatonTables:
         self.row_numbers = self._place(L.AUTOMATON_ROW_NUMBERS, np.zeros(128, np.int32))
         self.state_count, self.transition_count, self.map_count = 0, 1, len(_SINGLE_BYTE_MAPS)
         self.action_count, self.safe_count, self.row_count = 2, 1, 1
-        self._transition_rows: dict[bytes, int] = {}
         self._maps: dict[bytes, int] = {}
         self._actions: dict[int, int] = {}
         self._safe_sets: dict[tuple[int, int, int], int] = {}
@@ -122,6 +122,29 @@ class AutomatonTables:
         _RECORD.pack_into(self.states.data, 32 * state, row, byte_map, -1, L.OP_NONE, 0, state, 0, 0)
         return state
 
+    def append_states(
+        self, starts: np.ndarray[Any, Any], rows: np.ndarray[Any, Any], maps: Sequence[int], targets: Sequence[int]
+    ) -> int:
+        """New states, published at once; the first of them.
+
+        Args:
+            starts, rows: where each state's row begins, [N], and the rows: of transitions, whose value 0 is none, 1 + n is
+                targets[n], and 1 + len(targets) + n new state n.
+            maps: offsets of the maps of byte classes, [N].
+        """
+        count = len(starts)
+        self.reserve(count, len(rows), 0)
+        first, offset = self.state_count, self.transition_count
+        numbers = np.arange(first, first + count)
+        self.transitions[offset : offset + len(rows)] = np.concatenate(([0], targets, numbers))[rows]
+        records = self.states[first * L.STATE_SIZE : (first + count) * L.STATE_SIZE].reshape(count, L.STATE_SIZE)
+        records[:] = _PLAIN_RECORD
+        records[:, L.STATE_ROW], records[:, L.STATE_MAP] = starts + offset, maps
+        records[:, L.STATE_ALIAS] = numbers
+        self.transition_count += len(rows)
+        self.state_count += count
+        return first
+
     def set_state(
         self,
         state: int,
@@ -142,19 +165,6 @@ class AutomatonTables:
 
     def is_lowered(self, state: int) -> bool:
         return bool(self.states[state * L.STATE_SIZE + L.STATE_ALIAS] >= 0)
-
-    def add_transitions(self, values: Sequence[int]) -> int:
-        """Offset of a row of transitions; equal rows are stored once."""
-        # Keys are bytes and integers where tuples would do: hundreds of thousands of tuples keep the garbage collector busy.
-        key = struct.pack(f"{len(values)}i", *values)
-        offset = self._transition_rows.get(key)
-        if offset is None:
-            offset = self.transition_count
-            self.reserve(0, len(values), 0)
-            self.transitions[offset : offset + len(values)] = values
-            self.transition_count += len(values)
-            self._transition_rows[key] = offset
-        return offset
 
     def append_transitions(self, values: Sequence[int]) -> int:
         """Offset of a new row of transitions, which no other row is likely to equal."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from itertools import pairwise
@@ -47,6 +46,7 @@ class TokenTables:
         offsets, text: int64 [V + 1] and uint8: the path of token i is text[offsets[i]:offsets[i + 1]]: its bytes, or what
             stands for a special token (TokenizerInfo.path_of); end tokens, padded and empty ones have none.
         trie: header of the vocabulary's trie; trie_nodes: its size; trie_depth: int32 [N].
+        blank: bool [N], the trie's nodes that white space leads to from their parents, and nothing else on from there.
         ranks: int32 [V], place of each token in the trie's order, -1 outside the trie.
         everything: int32 [words], the mask of every token of the trie.
         eos: int32, ids of the end-of-sequence tokens.
@@ -59,13 +59,15 @@ class TokenTables:
     def __init__(self, info: TokenizerInfo) -> None:
         self.info, self.vocab_size = info, info.vocab_size
         self._containing: dict[tuple[bytes, ...], np.ndarray[Any, Any]] = {}
-        self._sorted: list[bytes] | None = None
         self.words = (info.vocab_size + 31) // 32
         source = info.matching_trie
         self.trie_end = np.ascontiguousarray(source.end, np.int32)
         self.trie_first = np.ascontiguousarray(source.first_rank, np.int32)
         self.trie_depth = np.ascontiguousarray(source.depth, np.int32)
         self.trie_tokens = np.ascontiguousarray(source.rank_to_token, np.int32)
+        visible = np.zeros(len(source.byte) + 1, np.int64)
+        np.cumsum(~np.isin(source.byte, np.frombuffer(b" \t\r\n", np.uint8)), out=visible[1:])
+        self.blank = visible[self.trie_end] == visible[:-1]
         self.ranks = np.full(self.vocab_size, -1, np.int32)
         self.ranks[self.trie_tokens] = np.arange(len(self.trie_tokens), dtype=np.int32)
         self._held: dict[str, np.ndarray[Any, Any]] = {
@@ -147,18 +149,29 @@ class TokenTables:
         """The tokens that have the bytes of one of `sequences` in this order, others between them or not; int32."""
         found = self._containing.get(sequences)
         if found is None:
-            ways = (b".*".join(re.escape(bytes((byte,))) for byte in sequence) for sequence in sequences)
-            pattern = re.compile(b"|".join(ways), re.DOTALL)
-            ids = [token for token in self.trie_tokens.tolist() if pattern.search(self.bytes_of(token))]
-            found = self._containing[sequences] = np.array(ids, np.int32)
+            those = np.unique(np.concatenate([self._having(sequence) for sequence in sequences]))
+            found = self._containing[sequences] = those.astype(np.int32)
         return found
+
+    def _having(self, sequence: bytes) -> np.ndarray[Any, Any]:
+        """The tokens that have some bytes in this order, ascending: every byte is looked for behind the one before it."""
+        behind = self.offsets[:-1] - 1  # [V]: where in the text the last byte was found
+        for byte in sequence:
+            places = np.flatnonzero(self.text == byte)
+            owners = np.searchsorted(self.offsets, places, "right") - 1
+            later = places > behind[owners]
+            behind = np.full(self.vocab_size, len(self.text))
+            behind[owners[later][::-1]] = places[later][::-1]  # the first place of each token is written last
+        return np.flatnonzero(behind < len(self.text))
 
     def beginning(self, start: bytes) -> np.ndarray[Any, Any]:
         """The tokens that begin with some bytes, of which the last is not 0xFF; int32."""
-        if self._sorted is None:
-            self._sorted = [self.bytes_of(token) for token in self.trie_tokens.tolist()]
-        after = start[:-1] + bytes((start[-1] + 1,))
-        return self.trie_tokens[bisect_left(self._sorted, start) : bisect_left(self._sorted, after)]
+        ranks, after = range(len(self.trie_tokens)), start[:-1] + bytes((start[-1] + 1,))
+
+        def spelled(rank: int) -> bytes:
+            return self.bytes_of(int(self.trie_tokens[rank]))
+
+        return self.trie_tokens[bisect_left(ranks, start, key=spelled) : bisect_left(ranks, after, key=spelled)]
 
     def children(self, node: int) -> Iterator[tuple[int, int, int]]:
         """The children of a node of the trie: number, end of its subtree, byte."""

@@ -6,7 +6,7 @@ named by goals (compile/goals.py); `GrammarStates` keeps one entry state a goal,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
 from maskwright.compile.arrays import ArrayFrame
@@ -20,6 +20,7 @@ from maskwright.compile.words import Words
 from maskwright.grammars import ir, regular
 from maskwright.grammars.boolean import Bool
 from maskwright.grammars.errors import LimitExceeded, UnsatisfiableError
+from maskwright.grammars.regular import Regex
 
 __all__ = ["GrammarStates"]
 
@@ -211,11 +212,11 @@ class _Value:
                 edges.append((text[0], text[0], lowering.literal(text, label)))
         if not regular.is_empty(must.string):
             automaton.require(b'"')
-            start = self._string_start((must.string, *(value.string for value in observed)))
+            start = self._string_start(must.string, [value.string for value in observed])
             edges.append((0x22, 0x22, start))
         if not regular.is_empty(must.number):
-            parts = (must.number, *(value.number for value in observed))
-            edges += self._texts(quoted=False).edges(parts)
+            texts, parts = self._texts(must.number, [value.number for value in observed], quoted=False)
+            edges += texts.edges(parts)
         if must.array.kind != "false":
             frame = states.array(must.array, tuple(value.array for value in observed), labels, self.depth)
             if frame.possible():
@@ -229,29 +230,36 @@ class _Value:
         assert edges, f"an unsatisfiable value was called: {self.goal}"
         automaton.emit(state, edges)
 
-    def _texts(self, quoted: bool) -> TextStates:
+    def _texts(self, must: Regex, watched: Sequence[Regex], quoted: bool) -> tuple[TextStates, Parts]:
+        """The states of texts of `must`, whose results say which languages they are in; and what is left at the start."""
         lowering = self.states.lowering
-        if not self.goal.observed:
-            return lowering.strings if quoted else lowering.numbers
+        if not watched:
+            return lowering.strings if quoted else lowering.numbers, (must,)
+        # Alternatives mostly ask the same of a text, or nothing: what `must` is enough for is not read once more.
+        parts = {must: 0}
+        places = [
+            0 if language == regular.ANY_STRING else parts.setdefault(language, len(parts)) for language in watched
+        ]
         labels = self.labels
 
-        def result(parts: Parts) -> int:
-            return labels.number(tuple(part.nullable for part in parts[1:]))
+        def result(rests: Parts) -> int:
+            return labels.number(tuple(rests[place].nullable for place in places))
 
-        return TextStates(self.states.automaton, lowering.spelling if quoted else None, result)
+        return TextStates(self.states.automaton, lowering.spelling if quoted else None, result), tuple(parts)
 
-    def _string_start(self, parts: Parts) -> int:
+    def _string_start(self, must: Regex, watched: Sequence[Regex]) -> int:
         """The state after the opening quote. A finite set of strings is laid out as one trie."""
-        words = regular.finite_words(parts[0], 1 << 20) if isinstance(parts[0], regular.Words) else None
+        words = regular.finite_words(must, 1 << 20) if isinstance(must, regular.Words) else None
         if words is not None:
             results = {
-                number: self.labels.number(tuple(regular.matches(watched, word) for watched in parts[1:]))
+                number: self.labels.number(tuple(regular.matches(language, word) for language in watched))
                 for number, word in enumerate(words)
             }
             start = Words(self.states.lowering.spelling, words).lay(self.states.automaton, results)
             if start is not None:
                 return start
-        return self._texts(quoted=True).state(parts)
+        texts, parts = self._texts(must, watched, quoted=True)
+        return texts.state(parts)
 
 
 def _is_scalar(value: ir.Value) -> bool:

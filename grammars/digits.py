@@ -6,7 +6,8 @@ value of a text is compared with two bounds and divided by a modulus while its d
     bounds      A longer whole part is a larger one, so what matters is how many more whole digits must or may follow
                 (`need`, `room`), and whether the digits so far equal those of a bound (`on_low`, `on_high`): then its
                 next digit decides. Off the bounds, after one smaller or larger digit, only the counts are left.
-    modulus     the remainder of the digits so far, read as one integer with the point left out.
+    modulus     the remainder of the digits so far, read as one integer with the point left out. Which remainders belong
+                is told by `residues`; mostly that is the one of multiples.
 
 Both are kept in *units*: a value is counted in 10**-scale, and a text's first `scale` fraction digits (missing ones are
 zeros) complete the integer that is compared and divided. What may follow them is the grid's `tail`.
@@ -36,6 +37,8 @@ DIGIT = chars(_DIGITS)
 _ZERO = chars(_BETWEEN[0, 1])
 _SOME_NONZERO = concat(repeat(_ZERO, 0), chars(_BETWEEN[1, 10]), repeat(DIGIT, 0))
 
+_MAX_COMPARED = 1000  # residues; with more, remainders that differ are told apart even where they need not be
+
 Span = tuple[int, int | None]
 
 
@@ -51,8 +54,8 @@ class Tail(Enum):
 class Grid:
     """Which decimals: low <= units <= high and units divisible by `modulus`, where units = value * 10**scale.
 
-    With Tail.DIGITS a value lies between two units; it counts as the lower one, and the flags say what that means at
-    the ends of the interval. They and the modulus exclude each other.
+    With Tail.DIGITS a value lies between two units, where all values belong; it counts as the lower one, and the flags
+    say what that means at the ends of the interval.
 
     Attributes:
         low, high: units, 0 <= low <= high; high None is unbounded.
@@ -61,6 +64,7 @@ class Grid:
         tail: what may follow these digits.
         above: the value must exceed low units, not only reach them.
         within: the value must not exceed high units, not only stay below high + 1.
+        residues: by remainder, 1 where a number of units belongs and 0 where not; None: multiples of the modulus belong.
     """
 
     low: int = 0
@@ -70,6 +74,7 @@ class Grid:
     tail: Tail = Tail.NOTHING
     above: bool = False
     within: bool = False
+    residues: bytes | None = None
     # The bounds' digits, padded so that at least one is whole; how many are whole; from where only 0 (9) is left.
     low_digits: bytes = field(init=False, compare=False)
     high_digits: bytes = field(init=False, compare=False)
@@ -77,6 +82,7 @@ class Grid:
     high_length: int = field(init=False, compare=False)
     low_free: int = field(init=False, compare=False)
     high_free: int = field(init=False, compare=False)
+    _hash: int = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         low = str(self.low).zfill(self.scale + 1)
@@ -88,9 +94,13 @@ class Grid:
             ("high_length", len(high) - self.scale),
             ("low_free", len(low) + 1 if self.above else len(low.rstrip("0"))),
             ("high_free", len(high) + 1 if self.within else len(high.rstrip("9"))),
+            ("_hash", hash((self.low, self.high, self.scale, self.modulus, self.tail, self.residues))),
         ):
             object.__setattr__(self, name, value)
         self.validate()
+
+    def __hash__(self) -> int:
+        return self._hash  # every state asks for it
 
     @property
     def bounds(self) -> tuple[Decimal, bool, Decimal | None, bool]:
@@ -101,8 +111,21 @@ class Grid:
 
     @property
     def step(self) -> Decimal | None:
-        """What the values are multiples of; None where any digits may follow."""
-        return None if self.tail is Tail.DIGITS else self._value(self.modulus)
+        """What the values are multiples of; None where any digits may follow, or other values belong."""
+        return None if self.tail is Tail.DIGITS or self.residues is not None else self._value(self.modulus)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether every number of units belongs."""
+        return self.modulus == 1 and self.residues is None
+
+    def has(self, first: int, last: int) -> bool:
+        """Whether one of the numbers of units from first >= 0 to last belongs, whatever the bounds."""
+        if self.residues is None:
+            return first + -first % self.modulus <= last
+        at, count = first % self.modulus, last - first + 1
+        beyond = min(at + count - self.modulus, self.modulus)
+        return self.residues.find(1, at, at + count) >= 0 or beyond > 0 and self.residues.find(1, 0, beyond) >= 0
 
     def _value(self, units: int) -> Decimal:
         return Decimal((0, tuple(map(int, str(units))), -self.scale))
@@ -111,20 +134,25 @@ class Grid:
         """In the notation of intervals: `[1, 99] by 3`."""
         low, low_open, high, high_open = self.bounds
         upper = ")" if high is None else f"{high}{')' if high_open else ']'}"
-        return f"{'(' if low_open else '['}{low}, {upper}{'' if self.step is None else f' by {self.step}'}"
+        step = "" if self.step is None else f" by {self.step}"
+        if self.residues is not None:
+            step = f", {self.residues.count(1)} of each {self.modulus} units"
+        return f"{'(' if low_open else '['}{low}, {upper}{step}"
 
     def validate(self) -> None:
         """Raise AssertionError unless the attributes are as the class promises."""
         assert self.low >= 0 and self.scale >= 0 and self.modulus >= 1
         assert self.high is None or self.low <= self.high
         assert self.tail is Tail.DIGITS or not (self.above or self.within)
-        assert self.tail is not Tail.DIGITS or self.modulus == 1
+        assert self.tail is not Tail.DIGITS or self.modulus == 1 or self.residues is not None
+        assert self.residues is None or len(self.residues) == self.modulus
+        assert self.tail is Tail.DIGITS or self.residues is None or 1 in self.residues
         assert not (self.above and self.within and self.low == self.high)
 
 
 def decimals(grid: Grid) -> Regex:
     """The texts of `grid`; EMPTY when it has no value."""
-    if grid.high is not None and grid.low + -grid.low % grid.modulus > grid.high:
+    if grid.high is not None and not _value_within(grid, grid.low, grid.high, True):
         return EMPTY
     on_low = grid.low > 0 or grid.above
     on_high = grid.high is not None
@@ -159,7 +187,7 @@ class _Digits(Regex):
         self.on_low = on_low
         self.on_high = on_high
         self.remainder = remainder
-        self.state = (*state, on_low, on_high, _remainder_class(remainder, grid.modulus))
+        self.state = (*state, on_low, on_high, _remainder_class(remainder, grid))
         super().__init__((grid, self.state), ends, plain=False)  # `span` is no more than an enclosing interval
         self.empty = False  # what makes them is careful to make no dead state
 
@@ -211,7 +239,8 @@ class _Whole(_Digits):
     ) -> None:
         self.need = need
         self.room = room
-        ends = position >= 0 and need == 0 and not on_low and remainder * 10**grid.scale % grid.modulus == 0
+        units = remainder * 10**grid.scale
+        ends = position >= 0 and need == 0 and not on_low and grid.has(units, units)
         super().__init__(grid, position, on_low, on_high, remainder, (position, need, room), ends)
 
     def _derive(self) -> Iterable[tuple[CharSet, Regex]]:
@@ -252,14 +281,14 @@ class _Whole(_Digits):
         return _Whole(grid, count if on_low or on_high else 0, need, room, on_low, on_high, remainder)
 
     def _reachable(self, count: int, need: int, room: int | None, on_low: bool, on_high: bool, remainder: int) -> bool:
-        """Whether need to room more whole digits can lead to a multiple of the modulus between the bounds."""
+        """Whether need to room more whole digits can lead to a value between the bounds."""
         grid = self.grid
-        if grid.modulus == 1 or room is None:
+        if grid.is_plain or room is None:
             return True
         for more in range(need, room + 1):
             least = count + more == grid.low_length and on_low
             most = count + more == grid.high_length and on_high
-            if _multiple_ahead(grid, more + grid.scale, least, most, remainder):
+            if _value_ahead(grid, more + grid.scale, least, most, remainder):
                 return True
         return False
 
@@ -280,7 +309,8 @@ class _Fraction(_Digits):
     __slots__ = ()
 
     def __init__(self, grid: Grid, position: int, on_low: bool, on_high: bool, remainder: int) -> None:
-        ends = position > 0 and not on_low and remainder * 10 ** (grid.scale - position) % grid.modulus == 0
+        units = remainder * 10 ** (grid.scale - position)
+        ends = position > 0 and not on_low and grid.has(units, units)
         super().__init__(grid, position, on_low, on_high, remainder, (position,), ends)
 
     def _derive(self) -> Iterable[tuple[CharSet, Regex]]:
@@ -310,9 +340,9 @@ def _fraction(grid: Grid, position: int, on_low: bool, on_high: bool, remainder:
     """What may follow `position` digits of the fraction; at 0, right after the point, at least one digit."""
     rest = grid.scale - position
     least = 1 if position == 0 else 0
-    if not _multiple_ahead(grid, rest, on_low, on_high, remainder):
+    if not _value_ahead(grid, rest, on_low, on_high, remainder):
         return EMPTY
-    if grid.tail is Tail.DIGITS and not on_low and not on_high:
+    if grid.tail is Tail.DIGITS and grid.residues is None and not on_low and not on_high:
         return repeat(DIGIT, least)
     if rest:
         return _Fraction(grid, position, on_low, on_high, remainder)
@@ -320,30 +350,46 @@ def _fraction(grid: Grid, position: int, on_low: bool, on_high: bool, remainder:
         return EMPTY if least else EPSILON
     if on_low:  # nothing but `above` keeps a text on its lower bound for so long
         return EMPTY if on_high and grid.within else _SOME_NONZERO
+    if grid.tail is Tail.DIGITS and not on_high:
+        return repeat(DIGIT, least) if grid.has(remainder, remainder) else _SOME_NONZERO
     return repeat(_ZERO, least)
 
 
-def _multiple_ahead(grid: Grid, digits: int, on_low: bool, on_high: bool, remainder: int) -> bool:
-    """Whether exactly `digits` more digits can lead to a multiple of the modulus between the bounds we are on."""
-    if grid.modulus == 1:
+def _value_ahead(grid: Grid, digits: int, on_low: bool, on_high: bool, remainder: int) -> bool:
+    """Whether exactly `digits` more digits of units can lead to a value between the bounds we are on."""
+    if grid.is_plain:
         return True
     unit = 10**digits
     first = grid.low % unit if on_low else 0
     last = unit - 1 if not on_high or grid.high is None else grid.high % unit
-    return first + (-remainder * unit - first) % grid.modulus <= last
+    return _value_within(grid, remainder * unit + first, remainder * unit + last, on_high)
 
 
-def _remainder_class(remainder: int, modulus: int) -> tuple[int, ...]:
-    """A name for `remainder` that two remainders share just when the same digits lead from both to a multiple.
+def _value_within(grid: Grid, first: int, last: int, on_high: bool) -> bool:
+    """Whether some value has first to last units, where `on_high` says that the last ones are those of the upper bound."""
+    if grid.tail is Tail.DIGITS and (first < last or not (on_high and grid.within)):
+        return True  # between two units
+    return grid.has(first, last)
+
+
+def _remainder_class(remainder: int, grid: Grid) -> tuple[object, ...]:
+    """A name for `remainder`; two remainders that share it have the same digits before them.
 
     x = -remainder * 10**j (mod modulus) is what j more digits must spell; where that is too large, no j digits will.
-    Once 10**j reaches the modulus every x can be spelled, and later ones follow from the first.
+    Once 10**j reaches the modulus every x can be spelled, and later ones follow from the first. With several residues,
+    what matters of j more digits is which of the remainders that they can lead to belong.
     """
-    if modulus % 2 and modulus % 5:
+    modulus, residues = grid.modulus, grid.residues
+    if modulus % 2 and modulus % 5 or residues is not None and modulus > _MAX_COMPARED:
         return (remainder,)
-    name, unit = [], 1
+    name: list[object] = []
+    unit = 1
     while unit < modulus:
-        ahead = -remainder * unit % modulus
-        name.append(ahead if ahead < unit else -1)
+        if residues is None:
+            ahead = -remainder * unit % modulus
+            name.append(ahead if ahead < unit else -1)
+        else:
+            start = remainder * unit % modulus
+            name.append((residues + residues)[start : start + unit])
         unit *= 10
     return (*name, remainder * unit % modulus)

@@ -5,22 +5,31 @@ such languages keeps all pairs of that. So the sets of values are combined, and 
 
     integer, and at most 20, and not below -3      one interval with a step: integers from -3 to 20
 
-A set is a union of pieces: intervals, with a step or without. The complement of a step is none, and what is made from
-unknown languages is not known either; then the languages are combined as they are. So they are under the policy
-"canonical", whose languages are small.
+A set is a union of pieces: intervals, with a step or without (number_steps). What is made from unknown languages is not
+known; then the languages are combined as they are. So they are under the policy "canonical", whose languages are small,
+unless several steps, or the complement of one, come in: one automaton that keeps a remainder knows at once which digits
+can still come, where a product of several has to be searched. The policy "any" does not spell such complements.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import reduce
-from math import lcm
 
 from maskwright.grammars.errors import LimitExceeded
-from maskwright.grammars.numbers import Number, Policy, exact_decimal, number_language, numbers, strongest_bound
+from maskwright.grammars.number_steps import Step
+from maskwright.grammars.numbers import (
+    Number,
+    Policy,
+    number_language,
+    numbers,
+    periodic_numbers,
+    step_of,
+    strongest_bound,
+)
 from maskwright.grammars.regular import EMPTY, Regex, alternate, complement, intersect
 
 __all__ = ["NumberSets"]
@@ -30,16 +39,18 @@ MAX_PIECES = 32  # of a set; one with more is not followed
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """The multiples of `step` (None: all decimals) between two bounds (None: unbounded), either of them open or not."""
+    """What is in `step` (None: all decimals) between two bounds (None: unbounded), either of them open or not."""
 
     low: Decimal | None = None
     low_open: bool = False
     high: Decimal | None = None
     high_open: bool = False
-    step: Decimal | None = None
+    step: Step | None = None
 
     @property
     def empty(self) -> bool:
+        if self.step is not None and self.step.is_empty:
+            return True
         if self.low is None or self.high is None:
             return False
         return self.low > self.high or self.low == self.high and (self.low_open or self.high_open)
@@ -47,7 +58,12 @@ class _Piece:
     def __and__(self, other: _Piece) -> _Piece:
         low, low_open = _stronger(self.low, self.low_open, other.low, other.low_open, lower=True)
         high, high_open = _stronger(self.high, self.high_open, other.high, other.high_open, lower=False)
-        return _Piece(low, low_open, high, high_open, _common_step(self.step, other.step))
+        if self.step is None or other.step is None:
+            step = other.step if self.step is None else self.step
+        else:
+            bounded = low is not None and high is not None
+            step = self.step.both(other.step, max(abs(low), abs(high)) if bounded else None)  # type: ignore[arg-type]
+        return _Piece(low, low_open, high, high_open, step)
 
 
 _Pieces = tuple[_Piece, ...]  # their union
@@ -58,10 +74,8 @@ class NumberSets:
 
     def __init__(self, policy: Policy = "canonical") -> None:
         self._policy: Policy = policy
-        self._pieces: dict[Regex, _Pieces] = {EMPTY: ()}
+        self._pieces: dict[Regex, _Pieces] = {EMPTY: (), numbers(policy): (_Piece(),)}
         self._languages: dict[_Pieces, Regex | None] = {(): EMPTY}
-        if policy == "any":
-            self._pieces[numbers(policy)] = (_Piece(),)
 
     def language(
         self,
@@ -82,10 +96,8 @@ class NumberSets:
             multiple_of=multiple,
             policy=self._policy,
         )
-        if self._policy == "any":
-            step = _common_step(Decimal(1) if integer else None, None if multiple is None else exact_decimal(multiple))
-            bounds = *strongest_bound(low, above, lower=True), *strongest_bound(high, below, lower=False)
-            self._pieces.setdefault(found, (_Piece(*bounds, step),))
+        bounds = *strongest_bound(low, above, lower=True), *strongest_bound(high, below, lower=False)
+        self._pieces.setdefault(found, (_Piece(*bounds, step_of(integer, multiple)),))
         return found
 
     def known(self, languages: Iterable[Regex]) -> bool:
@@ -94,23 +106,34 @@ class NumberSets:
 
     def all_of(self, languages: Sequence[Regex]) -> Regex:
         """What is in each of `languages`."""
-        if self._policy != "any":
-            return intersect(*languages)
+        if len(languages) == 1:
+            return languages[0]
         known = [language for language in languages if language in self._pieces]
+        known.sort(key=self._steps_in)  # between bounds, steps have little to say to each other
         if len(known) < 2:
             return intersect(*languages)
-        common = self._spelled(reduce(_common, (self._pieces[language] for language in known)))
+        if not self._by_values(known):
+            found = intersect(*languages)
+            if len(known) == len(languages):
+                self._pieces.setdefault(found, reduce(_common, (self._pieces[language] for language in known)))
+            return found
+        common = self._spelled(lambda: reduce(_common, (self._pieces[language] for language in known)))
         if common is None:
             return intersect(*languages)
         return intersect(common, *(language for language in languages if language not in self._pieces))
 
     def any_of(self, languages: Sequence[Regex]) -> Regex:
         """What is in some of `languages`."""
+        if not self.known(languages):
+            return alternate(*languages)
+        pieces = tuple(dict.fromkeys(piece for language in languages for piece in self._pieces[language]))
+        if self._policy == "canonical" and self._by_values(languages):
+            found = self._spelled(lambda: _merged(pieces))
+            if found is not None:
+                return found
         found = alternate(*languages)
-        if self._policy == "any" and self.known(languages):
-            pieces = dict.fromkeys(piece for language in languages for piece in self._pieces[language])
-            if len(pieces) <= MAX_PIECES:
-                self._pieces.setdefault(found, tuple(pieces))
+        if len(pieces) <= MAX_PIECES:
+            self._pieces.setdefault(found, pieces)
         return found
 
     def without(self, language: Regex, other: Regex) -> Regex:
@@ -120,48 +143,97 @@ class NumberSets:
         if language is other:
             return EMPTY
         pieces = self._pieces.get(other)
-        if pieces is not None and all(piece.step is None for piece in pieces):
-            opposite = self._spelled(reduce(_common, map(_complement, pieces)))
+        if pieces is not None and self._policy == "any" and all(piece.step is None for piece in pieces):
+            opposite = self._spelled(lambda: reduce(_common, map(_complement, pieces)))
             if opposite is not None:
                 return self.all_of([language, opposite])
+        own = self._pieces.get(language)
+        if own is not None and pieces is not None and self._policy == "canonical" and any(p.step for p in pieces):
+            left = self._spelled(lambda: reduce(_common, map(_complement, pieces), own))
+            if left is not None:
+                return left
         return intersect(language, complement(other))
 
-    def _spelled(self, pieces: _Pieces) -> Regex | None:
-        """The language of a set; None if that is beyond a limit."""
-        if pieces not in self._languages:
-            found: Regex | None = None
+    def exactly_one_of(self, languages: Sequence[Regex]) -> Regex | None:
+        """What is in just one of `languages`, two or more; None where that is to be found from the languages as they are."""
+        if not self.known(languages) or not self._by_values(languages):
+            return None
+        if self._policy == "canonical":
+            return self._spelled(lambda: _once([self._pieces[language] for language in languages]))
+        once: Regex = EMPTY
+        twice: Regex = EMPTY
+        for language in languages:
+            both = self.all_of([once, language])
+            once, twice = self.any_of([once, language]), self.any_of([twice, both])
+        return self.without(once, twice)
+
+    def _by_values(self, languages: Iterable[Regex]) -> bool:
+        """Whether known languages are to be combined by what they hold (see the module)."""
+        if self._policy == "any":
+            return True
+        stepped = [language for language in languages if self._steps_in(language)]
+        steps = (piece.step for language in stepped for piece in self._pieces[language])
+        return len(stepped) > 1 or any(step and not step.is_multiple for step in steps)
+
+    def _steps_in(self, language: Regex) -> int:
+        """How many pieces of a known language have a step."""
+        return sum(piece.step is not None for piece in self._pieces[language])
+
+    def _spelled(self, combine: Callable[[], _Pieces]) -> Regex | None:
+        """The language of a combined set; None if that is beyond a limit."""
+        found: Regex | None = None
+        with suppress(LimitExceeded):  # by the least common multiple of two steps, say
+            pieces = combine()
+            if pieces in self._languages:
+                return self._languages[pieces]
+            self._languages[pieces] = None
             if len(pieces) <= MAX_PIECES:
-                with suppress(LimitExceeded):  # by the least common multiple of two steps, say
-                    found = alternate(*map(self._spell, pieces))
-            self._languages[pieces] = found
-            if found is not None:
+                found = self._languages[pieces] = alternate(*map(self._spell, pieces))
                 self._pieces.setdefault(found, pieces)
-        return self._languages[pieces]
+        return found
 
     def _spell(self, piece: _Piece) -> Regex:
-        return number_language(
-            minimum=None if piece.low_open else piece.low,
-            exclusive_minimum=piece.low if piece.low_open else None,
-            maximum=None if piece.high_open else piece.high,
-            exclusive_maximum=piece.high if piece.high_open else None,
-            multiple_of=piece.step,
-            policy=self._policy,
-        )
+        return periodic_numbers(piece.low, piece.low_open, piece.high, piece.high_open, piece.step, self._policy)
 
 
 def _common(pieces: _Pieces, others: _Pieces) -> _Pieces:
-    return _present(piece & other for piece in pieces for other in others)
+    return _merged(piece & other for piece in pieces for other in others)
 
 
 def _complement(piece: _Piece) -> _Pieces:
-    """The other decimals; for a piece without a step."""
+    """The other decimals."""
     below = () if piece.low is None else (_Piece(high=piece.low, high_open=not piece.low_open),)
     above = () if piece.high is None else (_Piece(low=piece.high, low_open=not piece.high_open),)
-    return below + above
+    beside = () if piece.step is None else (replace(piece, step=~piece.step),)
+    return below + beside + above
 
 
-def _present(pieces: Iterable[_Piece]) -> _Pieces:
-    return tuple(dict.fromkeys(piece for piece in pieces if not piece.empty))
+def _once(sets: Sequence[_Pieces]) -> _Pieces:
+    """What is in just one of some sets."""
+    once: _Pieces = ()
+    twice: _Pieces = ()
+    for pieces in sets:
+        twice = _merged((*twice, *_common(once, pieces)))
+        once = _merged((*once, *pieces))
+    return reduce(_common, map(_complement, twice), once)
+
+
+def _merged(pieces: Iterable[_Piece]) -> _Pieces:
+    """The pieces that are not empty; where steps other than multiples share an interval, they are made one."""
+    found: dict[_Piece, None] = {}
+    for piece in pieces:
+        if piece.empty:
+            continue
+        interval = replace(piece, step=None)
+        others = [other for other in found if replace(other, step=None) == interval]
+        step = piece.step
+        if any(other.step and not other.step.is_multiple for other in (piece, *others)):
+            for other in others:
+                del found[other]
+                step = None if step is None or other.step is None else step | other.step
+            step = None if step is None or step.is_everything else step
+        found[replace(piece, step=step)] = None
+    return tuple(found)
 
 
 def _stronger(
@@ -172,15 +244,3 @@ def _stronger(
     if bound == other:
         return bound, is_open or other_open
     return (bound, is_open) if (bound > other) == lower else (other, other_open)
-
-
-def _common_step(step: Decimal | None, other: Decimal | None) -> Decimal | None:
-    """The least common multiple. (Arithmetic of Decimals would round to its context.)"""
-    if step is None or other is None:
-        return step if other is None else other
-    (first, below), (second, other_below) = step.as_integer_ratio(), other.as_integer_ratio()
-    scale = 0
-    while 10**scale % below or 10**scale % other_below:
-        scale += 1
-    units = lcm(first * (10**scale // below), second * (10**scale // other_below))
-    return Decimal((0, tuple(map(int, str(units))), -scale))

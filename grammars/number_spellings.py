@@ -24,24 +24,17 @@ from functools import cache
 
 from maskwright.grammars.charset import CharSet
 from maskwright.grammars.digits import Grid, decimals
+from maskwright.grammars.number_steps import Step
 from maskwright.grammars.regular import EMPTY, Regex, alternate, concat, literal, repeat
 from maskwright.grammars.regular_nodes import Span
 
-__all__ = ["MAX_EXPONENT", "Step", "exponents", "spellings", "units_of"]
+__all__ = ["MAX_EXPONENT", "exponents", "spellings", "units_of"]
 
 MAX_EXPONENT = 400
 
 _DIGITS = [CharSet.of(str(digit)) for digit in range(10)]
 _POINT, _EXPONENT = CharSet.of("."), CharSet.of("eE")
 _LESS, _MORE = -1, -2  # how digits compare with a bound; from 0 on, how many of its digits they are so far
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """The multiples of modulus * 10**-scale, where scale is the least that makes `modulus` an integer."""
-
-    modulus: int
-    scale: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +91,11 @@ class _Range:
 
 
 def spellings(low: Decimal, low_open: bool, high: Decimal | None, high_open: bool, step: Step | None) -> Regex:
-    """The texts without a sign whose value lies between low >= 0 and high (None: unbounded) and is a multiple of a step."""
+    """The texts without a sign whose value lies between low >= 0 and high (None: unbounded) and is a multiple of a step.
+
+    (Steps that are not the multiples of a number are not spelled here.)
+    """
+    assert step is None or step.is_multiple
     zero = low == 0 and not low_open and (high is None or high > 0 or high == 0 and not high_open)
     if step is None:
         lower = None if low == 0 else _bound(low, low_open)

@@ -21,7 +21,7 @@ The policy "any" has every JSON spelling with an exponent from -400 to 400 (numb
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cache
 from math import gcd
@@ -30,7 +30,8 @@ from typing import Literal
 from maskwright.grammars.charset import CharSet
 from maskwright.grammars.digits import Grid, Tail, decimals
 from maskwright.grammars.errors import InvalidError, LimitExceeded
-from maskwright.grammars.number_spellings import Step, exponents, spellings, units_of
+from maskwright.grammars.number_spellings import exponents, spellings, units_of
+from maskwright.grammars.number_steps import MAX_MODULUS, Step
 from maskwright.grammars.regular import EMPTY, Regex, alternate, chars, concat, literal, repeat
 
 __all__ = [
@@ -44,6 +45,8 @@ __all__ = [
     "number_equal",
     "number_language",
     "numbers",
+    "periodic_numbers",
+    "step_of",
     "strongest_bound",
 ]
 
@@ -51,7 +54,6 @@ Policy = Literal["canonical", "any"]
 Number = int | float | Decimal
 
 MAX_NUMBER_DIGITS = 400  # of a bound or divisor, before and after the point
-MAX_MODULUS = 1_000_000  # of a divisor without its factors of ten: its remainders are states
 
 _TINY = (-323, -5)  # decades: a number in decade x is m * 10**x with 1 <= m < 10
 _HUGE = (16, 308)
@@ -104,17 +106,28 @@ def number_language(
     """
     low, low_open = strongest_bound(minimum, exclusive_minimum, lower=True)
     high, high_open = strongest_bound(maximum, exclusive_maximum, lower=False)
-    step = _step_of(integer, multiple_of)
+    return periodic_numbers(low, low_open, high, high_open, step_of(integer, multiple_of), policy)
+
+
+def periodic_numbers(
+    low: Decimal | None, low_open: bool, high: Decimal | None, high_open: bool, step: Step | None, policy: Policy
+) -> Regex:
+    """The texts of the policy whose value is between two bounds (None: unbounded), open or not, and in a step (None: any).
+
+    Raises:
+        LimitExceeded: the step is no multiple under the policy "any", or in units of the bounds beyond MAX_MODULUS.
+    """
     if low is None and high is None and step is None:
         return numbers(policy)
-    if low is None and high is None and step == _INTEGERS:
-        return integers(policy)
+    if low is None and high is None and (step == _INTEGERS or step == _FRACTIONS and policy == "canonical"):
+        return _every(step, policy)
     positive = _Interval.of(low, low_open, high, high_open)
     negative = _Interval.of(
         None if high is None else high.copy_negate(), high_open, None if low is None else low.copy_negate(), low_open
     )
     magnitudes = _spelled if policy == "any" else _magnitudes
-    return alternate(magnitudes(positive, step), concat(literal("-"), magnitudes(negative, step)))
+    mirrored = None if step is None else step.mirrored()
+    return alternate(magnitudes(positive, step), concat(literal("-"), magnitudes(negative, mirrored)))
 
 
 @cache
@@ -133,6 +146,8 @@ def _every_spelling() -> Regex:
 
 def _spelled(interval: _Interval, step: Step | None) -> Regex:
     """Every spelling, without a sign, of what is in an interval and on the grid of a step."""
+    if step is not None and not step.is_multiple:
+        raise LimitExceeded("max_residues", step.modulus, 1, what="a combination of multipleOf in any spelling")
     return spellings(interval.low, interval.low_open, interval.high, interval.high_open, step)
 
 
@@ -165,6 +180,7 @@ class _Interval:
 
 
 _INTEGERS = Step(1, 0)
+_FRACTIONS = ~_INTEGERS
 
 
 def strongest_bound(closed: Number | None, opened: Number | None, *, lower: bool) -> tuple[Decimal | None, bool]:
@@ -198,7 +214,7 @@ def exact_decimal(value: Number) -> Decimal:
     return Decimal((sign, digits[:kept], int(exponent) + len(digits) - kept)) if exact else _ZERO
 
 
-def _step_of(integer: bool, multiple_of: Number | None) -> Step | None:
+def step_of(integer: bool, multiple_of: Number | None) -> Step | None:
     """The multiples that both keywords admit: of the least common multiple of 1 and `multiple_of`."""
     if multiple_of is None:
         return _INTEGERS if integer else None
@@ -233,7 +249,7 @@ def _on_grid(interval: _Interval, step: Step, tail: Tail) -> Regex:
             high -= 1
         if low > high:
             return EMPTY
-    return decimals(Grid(low, high, step.scale, step.modulus, tail))
+    return decimals(Grid(low, high, step.scale, step.modulus, tail, residues=step.residues))
 
 
 # -------------------------------------------------------------------- notations
@@ -243,7 +259,7 @@ def _magnitudes(interval: _Interval, step: Step | None) -> Regex:
     """Texts without a sign: those in an interval, and multiples of a step where there is one."""
     if interval.empty:
         return EMPTY
-    if interval == _Interval() and step in (None, _INTEGERS):
+    if interval == _Interval() and step in (None, _INTEGERS, _FRACTIONS):
         return _all_magnitudes(step)
     return _cut_by_notation(interval, step)
 
@@ -260,42 +276,38 @@ def _cut_by_notation(interval: _Interval, step: Step | None) -> Regex:
 
 def _plain(interval: _Interval, step: Step | None) -> Regex:
     """Texts without an exponent."""
-    if step is not None:
+    if step is not None and not step.between:
         return _on_grid(interval, step, Tail.ZEROS)
     low, high = interval.low, interval.high
-    scale = max(_fraction_digits(low), 0 if high is None else _fraction_digits(high))
+    scale = max(_fraction_digits(low), 0 if high is None else _fraction_digits(high), step.scale if step else 0)
+    modulus, residues = 1, None
+    if step is not None:
+        step = step.scaled(scale)
+        modulus, residues = step.modulus, step.residues
     low_units, _ = units_of(low, scale)
-    if high is None:
-        return decimals(Grid(low_units, None, scale, tail=Tail.DIGITS, above=interval.low_open))
-    high_units, _ = units_of(high, scale)
-    return decimals(
-        Grid(
-            low_units,
-            high_units - interval.high_open,
-            scale,
-            tail=Tail.DIGITS,
-            above=interval.low_open,
-            within=not interval.high_open,
-        )
-    )
+    high_units = None if high is None else units_of(high, scale)[0] - interval.high_open
+    within = high is not None and not interval.high_open
+    return decimals(Grid(low_units, high_units, scale, modulus, Tail.DIGITS, interval.low_open, within, residues))
 
 
 def _tiny(interval: _Interval, step: Step | None) -> Iterator[Regex]:
     """Texts with a negative exponent."""
     if interval.low >= Decimal("1e-4"):
         return
-    if _LEAST_FLOAT in interval and (step is None or 5 * 10**step.scale % (step.modulus * 10**324) == 0):
+    if _LEAST_FLOAT in interval and (step is None or _is_in(step, _LEAST_FLOAT)):
         yield literal("5e-324")
     first, last = _TINY
-    if step is not None:
-        first = max(first, -step.scale)  # below that, a number is smaller than the step
-    for run_first, run_last, mantissas in _decades(interval, first, last):
-        if step is None:
+    smallest = first if step is None else max(first, -step.scale)  # below that, a number is smaller than a unit
+    if step is None or step.between:
+        for run_first, run_last, mantissas in _decades(interval, first, last if step is None else smallest - 1):
             yield concat(_plain(mantissas, None), literal("e-"), _exponent(-run_last, -run_first))
-            continue
+    if step is None:
+        return
+    for run_first, run_last, mantissas in _decades(interval, smallest, last):
         for decade in range(run_first, run_last + 1):
-            within = Step(step.modulus, step.scale + decade)  # m * 10**decade is a multiple of the step
-            yield concat(_on_grid(mantissas, within, Tail.ZEROS), literal("e-"), _exponent(-decade, -decade))
+            # m * 10**decade is in the step
+            within = Step(step.modulus, step.scale + decade, step.residues, step.between)
+            yield concat(_plain(mantissas, within), literal("e-"), _exponent(-decade, -decade))
 
 
 def _huge(interval: _Interval, step: Step | None) -> Iterator[Regex]:
@@ -303,6 +315,12 @@ def _huge(interval: _Interval, step: Step | None) -> Iterator[Regex]:
     if interval.high is None or interval.high > _LARGEST_FLOAT:
         interval = _Interval(interval.low, interval.low_open, _LARGEST_FLOAT)
     for first, last, mantissas in _decades(interval, *_HUGE):
+        if step is not None and not step.is_multiple:
+            for integers_, powers in step.powers(first - _HUGE_DIGITS, last - _HUGE_DIGITS):
+                mantissa = _on_grid(mantissas, replace(integers_, scale=_HUGE_DIGITS), Tail.NOTHING)
+                runs = (_exponent(low + _HUGE_DIGITS, high + _HUGE_DIGITS) for low, high in _runs(powers))
+                yield concat(mantissa, literal("e+"), alternate(*runs))
+            continue
         while first <= last:
             through, modulus = last, 1
             if step is not None:  # what the power of ten leaves of the modulus has to divide m * 10**16
@@ -336,6 +354,22 @@ def _decades(interval: _Interval, first: int, last: int) -> Iterator[tuple[int, 
             mantissas = _Interval(mantissas.low, mantissas.low_open, _mantissa(high), interval.high_open)
         if not mantissas.empty:
             yield begin, end, mantissas
+
+
+def _runs(numbers_: list[int]) -> Iterator[tuple[int, int]]:
+    """The runs of consecutive numbers in an ascending list: first and last."""
+    first = last = numbers_[0]
+    for number in numbers_[1:]:
+        if number > last + 1:
+            yield first, last
+            first = number
+        last = number
+    yield first, last
+
+
+def _is_in(step: Step, value: Decimal) -> bool:
+    units, exact = units_of(value, step.scale)
+    return step.has(units) if exact else step.between
 
 
 def _mantissa(value: Decimal) -> Decimal:

@@ -140,14 +140,9 @@ class Algebra:
 
     def _numbers_once(self, languages: Sequence[Regex]) -> Regex:
         """What is in exactly one of some languages of numbers."""
-        if not self._sets.known(languages):
-            return _once(languages)
-        once: Regex = EMPTY
-        twice: Regex = EMPTY
-        for language in languages:
-            both = self._sets.all_of([once, language])
-            once, twice = self._sets.any_of([once, language]), self._sets.any_of([twice, both])
-        return self._sets.without(once, twice)
+        live = [language for language in languages if language is not EMPTY]
+        found = self._sets.exactly_one_of(live) if len(live) > 1 else None
+        return _once(live) if found is None else found
 
     def is_empty(self, expression: Bool) -> bool:
         """Whether certainly nothing satisfies a child expression; False where no proof was found within the budget."""

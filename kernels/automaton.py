@@ -729,6 +729,15 @@ def _walk(automaton, matcher, trie, node, limit, depth, budget):
             node = end
             continue
         if status == L.NEED_LOWER or status == L.NEED_NODES or status == L.NEED_FORKS:
+            # Behind the last byte of a token nothing has to be known of the state: it is live. Most states that a mask
+            # meets for the first time are such, and few of them are ever entered.
+            if status == L.NEED_LOWER and end == node + 1 and _transition(automaton, before, load_u8(bytes_, node)) > 0:
+                if _add_range(matcher, load_i32(firsts, node), load_i32(firsts, end)):
+                    store_i64(matcher, L.MATCHER_WALK_NODE, node)
+                    store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
+                    return L.NEED_RANGES
+                node = end
+                continue
             store_i64(matcher, L.MATCHER_NEED, state)
             store_i64(matcher, L.MATCHER_WALK_NODE, node)
             store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)

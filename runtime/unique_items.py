@@ -51,6 +51,7 @@ _MAX_STEPS = 20_000  # places visited in search of a way to a new item
 _MAX_KNOWN = 1 << 14
 _MAX_DETOURS = 10_000
 _BYTES = np.arange(256, dtype=np.uint8)
+_BYTES_ADDRESS = _BYTES.ctypes.data
 _READABLE = sorted(range(256), key=lambda byte: (not chr(byte).isalnum() or byte > 0x7F, byte))
 
 Place = tuple[int, int, int]  # of the automaton: state, register, stack node
@@ -106,7 +107,9 @@ def _after(level: Level, byte: int) -> Level:
             excluded = level.array.excluded(level.used, level.length)
             return level._replace(excluded=excluded, rivals=tuple(excluded))
         item = Partial()
-    item = feed(item, byte)
+    before, item = item, feed(item, byte)
+    if item is before:
+        return level
     return level._replace(item=item, rivals=may_become(item, level.rivals) if level.rivals else ())
 
 
@@ -153,7 +156,7 @@ class UniqueItems:
         self._arena = arena
         self.levels: Levels = ()
         self._history: list[Levels] = []
-        self._escapes: dict[Any, bytes | None] = {}
+        self._escapes: tuple[dict[Any, bytes | None], ...] = ({}, {})  # by text; the second strictly
         self._refused: dict[Place, np.ndarray[Any, Any]] = {}
 
     def copy(self, arena: Arena) -> UniqueItems:
@@ -226,16 +229,29 @@ class UniqueItems:
             text = step
         return text
 
+    def _passing(self, passed: dict[bytes, Text | None], data: bytes) -> Text | None:
+        """The text after some bytes; `passed` has what is known of that, and more then."""
+        length = len(data)
+        while data[:length] not in passed:
+            length -= 1
+        text = passed[data[:length]]
+        while text is not None and length < len(data):
+            text = self._step(text, data[length])
+            length += 1
+            passed[data[:length]] = text
+        return text
+
     def _leap(self, text: Text, data: bytes) -> Text | None:
         """`text`, without levels, after some bytes that open no array."""
-        place = self._move(text.place, np.frombuffer(data, np.uint8))
+        held = np.frombuffer(data, np.uint8)
+        place = self._move(text.place, held.ctypes.data, len(held))
         return None if place is None else Text(place, ())
 
-    def _move(self, place: Place, data: np.ndarray[Any, Any]) -> Place | None:
-        """Where the automaton goes from `place` over at most `max_token` bytes."""
+    def _move(self, place: Place, address: int, length: int) -> Place | None:
+        """Where the automaton goes from `place` over the bytes at an address, at most `max_token` of them."""
         self._go(place)
-        automaton, matcher, address = self._compiled.address, self._arena.address, data.ctypes.data
-        while (status := kernels.accept_bytes(automaton, matcher, address, len(data), 0)) > L.REJECTED:
+        automaton, matcher = self._compiled.address, self._arena.address
+        while (status := kernels.accept_bytes(automaton, matcher, address, length, 0)) > L.REJECTED:
             self._arena.mend(self._compiled, status)
         return None if status == L.REJECTED else self._here
 
@@ -246,7 +262,7 @@ class UniqueItems:
             if ended is None:
                 return None
             text = ended
-        place, levels = self._move(text.place, _BYTES[byte : byte + 1]), text.levels
+        place, levels = self._move(text.place, _BYTES_ADDRESS + byte, 1), text.levels
         if place is None:
             return None
         if levels:
@@ -331,29 +347,51 @@ class UniqueItems:
             return b""
         if any(map(_is_stuck, text.levels)):
             return None
-        key = text.key, strictly
-        if key not in self._escapes:
-            if len(self._escapes) > _MAX_KNOWN:
-                self._escapes.clear()
-            self._escapes[key] = self._search(text, strictly)
-        return self._escapes[key]
+        known = self._escapes[strictly]
+        key = text.key
+        if key not in known:
+            if len(known) > _MAX_KNOWN:
+                known.clear()
+            self._search(text, strictly, known)
+        return known[key]
 
-    def _search(self, start: Text, strictly: bool) -> bytes | None:
-        seen, queue = {start.key}, deque([(start, b"")])
+    def _search(self, start: Text, strictly: bool, known: dict[Any, bytes | None]) -> None:
+        """Find the escape of a text: a search for the nearest place that is one, or from which one is known.
+
+        Of all texts on the way there one is known from then on; where there is none, all that were met have none.
+        """
+        before: dict[Any, tuple[Any, int]] = {start.key: (None, 0)}
+        queue = deque([start])
         while queue:
-            text, way = queue.popleft()
-            if len(seen) > _MAX_STEPS:
+            text = queue.popleft()
+            here = text.key
+            if len(before) > _MAX_STEPS:
                 hint = "lower minItems, or let items have more different values"
-                raise LimitExceeded("max_unique_steps", len(seen), _MAX_STEPS, what="search for a new item", hint=hint)
+                raise LimitExceeded(
+                    "max_unique_steps", len(before), _MAX_STEPS, what="search for a new item", hint=hint
+                )
             for byte in self._promising(text):
                 after = self._step(text, byte)
-                if after is None or after.key in seen or any(map(_is_stuck, after.levels)):
+                if after is None or any(map(_is_stuck, after.levels)):
                     continue
                 if _is_free(after.levels) or (not strictly and all(map(_is_loose, after.levels))):
-                    return way + bytes((byte,))
-                seen.add(after.key)
-                queue.append((after, way + bytes((byte,))))
-        return None
+                    rest = b""
+                elif (key := after.key) in before:
+                    continue
+                else:
+                    before[key] = here, byte
+                    if (found := known.get(key)) is None:
+                        if key not in known:
+                            queue.append(after)
+                        continue
+                    rest = found
+                rest = bytes((byte,)) + rest
+                while here is not None:
+                    known[here] = rest
+                    here, byte = before[here]
+                    rest = bytes((byte,)) + rest
+                return
+        known.update(dict.fromkeys(before))
 
     def _promising(self, text: Text) -> list[int]:
         """The bytes that may follow, those first that leave rivals behind; no white space that may be left out."""
@@ -438,8 +476,9 @@ class UniqueItems:
                 refused = list(self._along_rivals(text)) if not _is_free(text.levels) else []
             suspects = tokens.containing(*_marks(text.levels))
             suspects = suspects[(words[suspects >> 5] >> (suspects & 31)) & 1 == 1]
+            passed: dict[bytes, Text | None] = {b"": text}
             for token in suspects.tolist():
-                after = self._follow(text, tokens.bytes_of(token))
+                after = self._passing(passed, tokens.bytes_of(token))
                 if after is None or self._escape(after) is None:
                     refused.append(token)
         finally:
@@ -469,8 +508,10 @@ class UniqueItems:
         while pending:
             node, text = pending.pop()
             kept = _following(text.levels)
+            # Whatever may follow here may follow behind white space, too: tokens of nothing else lead nowhere new.
+            between = not _in_scalar(text.levels) and self._escape(text) is not None
             for child, end, byte in tokens.children(node):
-                if byte not in kept:
+                if byte not in kept or (between and tokens.blank[child]):
                     continue
                 after = self._step(text, byte)
                 if after is None:
@@ -486,6 +527,12 @@ class UniqueItems:
 
 def _in_string(levels: Levels) -> bool:
     return bool(levels) and levels[-1].item is not None and levels[-1].item.in_string
+
+
+def _in_scalar(levels: Levels) -> bool:
+    """Whether white space would be read otherwise than between values."""
+    innermost = levels[-1]
+    return innermost.array.indented or innermost.item is not None and bool(innermost.item.token)
 
 
 def _following(levels: Levels) -> frozenset[int]:

@@ -7,9 +7,10 @@ import math
 import random
 import re
 import tomllib
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from maskwright.grammars import regular
 from maskwright.grammars.digits import Grid, Tail, decimals
 from maskwright.grammars.errors import InvalidError, LimitExceeded
 from maskwright.grammars.number_sets import NumberSets
-from maskwright.grammars.numbers import integers, multiples_of, number_equal, number_language, numbers
+from maskwright.grammars.number_steps import Step
+from maskwright.grammars.numbers import integers, multiples_of, number_equal, number_language, numbers, step_of
 from maskwright.grammars.regular import EMPTY, Regex, complement, intersect, is_empty, matches
 
 CASES = tomllib.loads((Path(__file__).parent / "cases/numbers.toml").read_text("utf-8"), parse_float=Decimal)["case"]
@@ -262,6 +264,97 @@ def test_combinations_of_constraints_in_any_spelling(several: list[dict], rng: r
         assert matches(language, text) == (is_spelled(text) and truth(text)), (several, text)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.randoms(use_true_random=False))
+def test_combinations_of_constraints(data: st.DataObject, rng: random.Random) -> None:
+    """and, or, without, exactly-one-of over canonical numbers, steps and their complements among them."""
+    some = st.fixed_dictionaries(
+        {}, optional={"integer": st.booleans(), "multiple_of": steps, "minimum": small, "exclusive_maximum": small}
+    )
+    sets, made = NumberSets(), list[tuple[Regex, Callable[[str], bool]]]()
+    several = data.draw(st.lists(some, min_size=2, max_size=4))
+    for one in several:
+        made.append((language_of(sets, one), partial(admits, one)))
+    for _ in range(4):
+        (left, holds), (right, other) = rng.choice(made), rng.choice(made)
+        kind = rng.choice(["and", "or", "without", "not"])
+        if kind == "and":
+            made.append((sets.all_of([left, right]), lambda text, f=holds, g=other: f(text) and g(text)))
+        elif kind == "or":
+            made.append((sets.any_of([left, right]), lambda text, f=holds, g=other: f(text) or g(text)))
+        elif kind == "without":
+            made.append((sets.without(left, right), lambda text, f=holds, g=other: f(text) and not g(text)))
+        else:
+            made.append((sets.without(numbers(), left), lambda text, f=holds: not f(text)))
+    pool = rng.sample(short_texts(), 40)
+    for one in several:
+        for value in (Decimal(one[name]) for name in (*BOUNDS, "multiple_of") if name in one):
+            for factor in (1, 2, 6, -1, -3):
+                pool += rng.sample(texts := near(value * factor), min(6, len(texts)))
+    for language, truth in made:
+        for text in pool:
+            assert matches(language, text) == truth(text), (several, text)
+        if not is_empty(language):
+            assert all(truth(text) for text in some_members(language, rng, finish=True, count=3, steps=12))
+
+
+def test_a_remainder_shows_what_products_are_searched_for() -> None:
+    """Thousands of states, none of which is looked for: a state knows by arithmetic whether a value lies ahead."""
+    sets = NumberSets()
+    language = numbers()
+    for divisor in (6, 7, 8, 11):
+        language = sets.without(language, language_of(sets, {"multiple_of": divisor}))
+    language = sets.all_of([language, language_of(sets, {"multiple_of": 25}), language_of(sets, {"multiple_of": 9})])
+    assert matches(language, "225") and matches(language, "2.25e+20") is (225 * 10**18 % 8 != 0)
+    for text in ("450", "225.5", "1125", "675", "6525", "23175"):
+        divisors = [divisor for divisor in (6, 7, 8, 11) if Decimal(text) % divisor == 0]
+        assert matches(language, text) == (Decimal(text) % 225 == 0 and not divisors), text
+    for text in ("", "4", "-1", "12345678", "3.1"):
+        rest = language
+        for character in text:
+            rest = rest.derivative(ord(character))
+        assert not is_empty(rest, max_nodes=0), text
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_periodic_sets(data: st.DataObject) -> None:
+    """Steps against the membership of single decimals."""
+
+    def holds(step: Step, value: Decimal) -> bool:
+        units = value.scaleb(step.scale)
+        return step.has(int(units)) if units == int(units) else step.between
+
+    values = [Decimal(unit).scaleb(-2) for unit in (*range(-700, 701, 7), *range(-130, 131), *range(-6000, 6001, 300))]
+    made = [
+        (step := step_of(False, data.draw(steps)), {value: holds(step, value) for value in values}) for _ in range(3)
+    ]
+    for _ in range(4):
+        (left, one), (right, two) = data.draw(st.sampled_from(made)), data.draw(st.sampled_from(made))
+        kind = data.draw(st.sampled_from("&|~m"))
+        if kind == "~":
+            made.append((~left, {value: not one[value] for value in values}))
+        elif kind == "m":
+            made.append((left.mirrored(), {value: one[-value] for value in values if -value in one}))
+        elif kind == "&":
+            made.append(
+                (left & right, {value: one[value] and two[value] for value in values if value in one and value in two})
+            )
+        else:
+            made.append(
+                (left | right, {value: one[value] or two[value] for value in values if value in one and value in two})
+            )
+    for step, wanted in made:
+        assert step.residues is None or len(step.residues) == step.modulus
+        for value, expected in wanted.items():
+            assert holds(step, value) == expected, (step, value)
+        if not step.is_empty and not step.is_multiple:
+            for integers_, powers in step.powers(0, 7):
+                for power in powers:
+                    for unit in range(40):
+                        assert integers_.has(unit) == holds(step, Decimal(unit).scaleb(power)), (step, unit, power)
+
+
 def test_bounds_are_combined_before_they_are_spelled() -> None:
     sets = NumberSets("any")
     integer, most = language_of(sets, {"integer": True}), language_of(sets, {"maximum": 20})
@@ -290,6 +383,9 @@ divisor = st.one_of(
         [Decimal(text) for text in ("0.01", "0.1", "0.5", "2.5", "0.125", "1.1", "7.5", "1e3", "25e-7", "3e-9")]
     ),
     st.integers(151, 10**6),
+)
+steps = st.sampled_from(
+    [Decimal(text) for text in ("1", "2", "3", "4", "6", "7", "10", "12", "0.5", "0.3", "2.5", "0.05")]
 )
 options = st.fixed_dictionaries(
     {"integer": st.booleans()},
@@ -345,11 +441,19 @@ def test_emptiness_of_a_grid(low: int, span: int, scale: int, modulus: int) -> N
 
 def test_no_state_is_dead() -> None:
     """Nodes of `digits` claim to be non-empty by construction: from every state an accepting one is reached."""
-    for low, high, scale, modulus, tail in (
+    periodic = (
+        Grid(0, 130, 0, 12, Tail.ZEROS, residues=bytes(unit % 4 == 1 or unit == 6 for unit in range(12))),
+        Grid(15, 120, 1, 30, Tail.DIGITS, above=True, within=True, residues=b"\1" + bytes(28) + b"\1"),
+        Grid(20, 21, 0, 7, Tail.DIGITS, residues=bytes(7)), Grid(9, 9, 0, 4, Tail.DIGITS, within=True, residues=b"\0\1\0\0"),
+        Grid(0, 2000, 2, 50, Tail.DIGITS, within=True, residues=bytes(unit % 25 != 0 for unit in range(50))),
+        Grid(10**4, 10**5 - 1, 4, 21, Tail.NOTHING, residues=bytes(unit % 5 == 0 for unit in range(21))),
+    )  # fmt: skip
+    grids = [Grid(*one) for one in (
         (0, 100, 0, 7, Tail.ZEROS), (15, 120, 1, 48, Tail.ZEROS), (995, 100_005, 2, 1000, Tail.ZEROS),
         (123, 4567, 1, 1, Tail.DIGITS), (10**16, 10**17 - 1, 16, 8, Tail.NOTHING), (98, 101, 0, 1, Tail.NOTHING),
-    ):  # fmt: skip
-        start = decimals(Grid(low, high, scale, modulus, tail))
+    )]  # fmt: skip
+    for grid in (*grids, *periodic):
+        start = decimals(grid)
         forward: dict[Regex, list[Regex]] = {}
         todo = [start]
         while todo:
