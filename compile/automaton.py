@@ -11,7 +11,7 @@ import threading
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from maskwright.compile.plans import NOT_SAFE, Plan, Plans, Safe
 from maskwright.compile.rows import Row, RowCache, RowWalker
@@ -21,7 +21,7 @@ from maskwright.compile.token_tables import TokenTables
 from maskwright.grammars.errors import MaskwrightError, TokenizerError
 from maskwright.kernels import layout as L
 
-__all__ = ["ALONGSIDE", "PUBLISHED", "Automaton", "Edge", "Named", "Owner", "Private", "Published"]
+__all__ = ["ALONGSIDE", "PUBLISHED", "Automaton", "AutomatonSize", "Edge", "Named", "Owner", "Private", "Published"]
 
 Edge = tuple[int, int, int]  # bytes low..high, transition value (a state, a call, or layout.REJECT)
 
@@ -78,6 +78,14 @@ def _classes(edges: Iterable[Edge], default: int) -> tuple[list[int], bytearray]
             row.append(value)
         shape += bytes((low, high, number))
     return row, shape
+
+
+class AutomatonSize(NamedTuple):
+    """How much is in an automaton: states that are lowered, mask rows, and bytes of the tables and rows."""
+
+    states: int
+    rows: int
+    nbytes: int
 
 
 class Automaton:
@@ -273,6 +281,14 @@ class Automaton:
     def add_row(self, key: int) -> None:
         """Compute the mask row of `key` (state << 16 | slack) that a kernel has missed."""
         self._row(key >> 16, key & 0xFFFF)
+
+    @property
+    def size(self) -> AutomatonSize:
+        """What is in the tables now."""
+        tables, rows = self.tables, self._rows_here.values()
+        records = tables.states[: tables.state_count * L.STATE_SIZE].reshape(-1, L.STATE_SIZE)
+        lowered = int((records[:, L.STATE_ALIAS] >= 0).sum())
+        return AutomatonSize(lowered, len(rows), tables.nbytes + sum(row.nbytes for row in rows))
 
     def _row(self, state: int, slack: int) -> Row:
         key = state << 16 | slack

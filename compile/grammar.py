@@ -53,6 +53,7 @@ class CompiledGrammar:
 
     Attributes:
         tokenizer_info: the vocabulary.
+        automaton: the tables in which its states are, with those of other grammars of its compiler; read them under its lock.
         warnings: what was read as an annotation although it looks like more (unknown formats), each with its place.
         python_type: the type that the schema was made from, or None.
         root, root_register: where a text starts.
@@ -70,7 +71,7 @@ class CompiledGrammar:
         warnings: Sequence[str] = (),
         python_type: Any = None,
     ) -> None:
-        self._automaton = automaton
+        self.automaton = automaton
         self.root, self.root_register = automaton.resolved(root)
         self.distinct: Mapping[int, Distinct] | None = None
         self.limits = limits
@@ -134,11 +135,11 @@ class CompiledGrammar:
     @property
     def states(self) -> np.ndarray[Any, np.dtype[np.int32]]:
         """The states' records (kernels/layout.py), int32."""
-        return self._automaton.tables.states
+        return self.automaton.tables.states
 
     def lower(self, state: int) -> None:
         """Lower a state that a kernel has reached."""
-        automaton = self._automaton
+        automaton = self.automaton
         with automaton.lock:
             before = automaton.tables.state_count, automaton.tables.nbytes, perf_counter()
             automaton.lower(state)
@@ -146,7 +147,7 @@ class CompiledGrammar:
 
     def add_row(self, key: int) -> None:
         """Compute the row of `key` (state << 16 | slack) that a kernel has missed."""
-        automaton = self._automaton
+        automaton = self.automaton
         with automaton.lock:
             before = automaton.tables.state_count, automaton.tables.nbytes, perf_counter()
             automaton.add_row(key)
@@ -165,7 +166,7 @@ class CompiledGrammar:
 
     def _charge(self, states: int, size: int, started: float) -> None:
         """Charge this grammar with what has come since there were so many states and bytes."""
-        tables, limits = self._automaton.tables, self.limits
+        tables, limits = self.automaton.tables, self.limits
         self.state_count += tables.state_count - states
         self.table_bytes += tables.nbytes - size
         self.lowering_ms += 1e3 * (perf_counter() - started)
@@ -182,12 +183,12 @@ class CompiledGrammar:
 
     def describe_states(self) -> str:
         """The states lowered so far, one paragraph each; for people."""
-        automaton = self._automaton
+        automaton = self.automaton
         with automaton.lock:
             paragraphs = (automaton.describe(state) for state in range(L.DONE, automaton.tables.state_count))
             return "\n".join("\n".join(lines) for lines in paragraphs)
 
     def validate(self) -> None:
         """Check the invariants of the tables; raises AssertionError."""
-        with self._automaton.lock:
-            self._automaton.tables.validate()
+        with self.automaton.lock:
+            self.automaton.tables.validate()

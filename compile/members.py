@@ -1,9 +1,8 @@
 """Which members an object can still have, and what their values must be.
 
-What matters of an object so far is its *progress* (with `property_order="schema"` how far down the list of named keys it
-is; with "any" which of them are done), the number of members where a bound asks for it, which shapes are alive, and how
-far their counts are met. Keys fall into named ones and classes of other keys, told apart by the patterns and name
-languages that match them.
+What matters of an object so far is its *progress*: which named keys may still come (compile/order.py), the number of
+members where a bound asks for it, which shapes are alive, and how far their counts are met. Keys fall into named ones and
+classes of other keys, told apart by the patterns and name languages that match them.
 
 A key may come where some choice of living shapes (compile/choices.py) can still hold after it, and its value must be what
 one of these choices asks for.
@@ -11,7 +10,6 @@ one of these choices asks for.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +19,7 @@ from maskwright.compile.counts import Standing, Tally, is_open
 from maskwright.compile.goals import Asked, Goal, asked
 from maskwright.compile.keys import KeyClass, KeyClasses, is_counted, question_of
 from maskwright.compile.needs import Needs
+from maskwright.compile.order import KeyOrder
 from maskwright.grammars import boolean, regular
 from maskwright.grammars.boolean import Bool
 from maskwright.grammars.ir import ObjectShape
@@ -35,14 +34,12 @@ class Progress(NamedTuple):
     """How far an object is.
 
     Attributes:
-        position: named keys before it in schema order can no longer come ("schema"); 0 with "any".
-        done: the named keys written, bit n for number n ("any"); 0 with "schema".
+        open: the named keys that may still come, as far as their order decides, bit n for number n.
         members: how many there are so far, no further than the largest bound.
         standing: of the shapes so far.
     """
 
-    position: int
-    done: int
+    open: int
     members: int
     standing: Standing
 
@@ -63,7 +60,6 @@ class Members:
         shapes = dict.fromkeys(shape for formula in (must, *observed) for shape in boolean.leaves(formula))
         self.ordered = tuple(shapes)
         self.numbers = {shape: number for number, shape in enumerate(shapes)}
-        self.any_order = states.lowering.options.property_order == "any"
         names: dict[str, None] = {}
         for shape in shapes:
             names.update(dict.fromkeys(key for key, _ in shape.properties))
@@ -71,7 +67,7 @@ class Members:
         self.names = tuple(names)
         self.classes = KeyClasses(self.ordered, self.names)
         self.counts = {shape: shape.counted for shape in shapes if shape.counted is not None}
-        self.start = Progress(0, 0, 0, Standing(frozenset(shapes), (0,) * len(self.counts)))
+        self.start = Progress((1 << len(self.names)) - 1, 0, Standing(frozenset(shapes), (0,) * len(self.counts)))
         self._number_of = {key: number for number, key in enumerate(self.names)}
         self._bounded = any(shape.max_properties is not None or shape.min_properties for shape in shapes)
         self._largest_bound = max((max(s.min_properties, s.max_properties or 0) for s in shapes), default=0)
@@ -83,8 +79,10 @@ class Members:
         watched = {shape for formula in observed for shape in boolean.leaves(formula)}
         self._watched = self._those(watched.__contains__)
         self._properties = [dict(shape.properties) for shape in shapes]
+        in_order = states.lowering.options.property_order == "schema"
+        self._order = KeyOrder(shapes if in_order else (), self._number_of)
         self._columns: dict[int | KeyClass, Column] = {}
-        self._completable: dict[tuple[int, int, int, int, Tally], bool] = {}
+        self._completable: dict[tuple[int, int, int, Tally], bool] = {}
         self._needs: dict[int, Needs] = {}
 
     def _those(self, such: Callable[[ObjectShape], bool]) -> int:
@@ -121,10 +119,6 @@ class Members:
     def _alive(self, progress: Progress) -> int:
         return sum(1 << self.numbers[shape] for shape in progress.standing.alive)
 
-    def _open(self, progress: Progress) -> int:
-        """The named keys that may still come, as far as their order decides."""
-        return ((1 << len(self.names)) - 1) & ~progress.done & -(1 << progress.position)
-
     def required(self, choice: int) -> int:
         """The named keys that the shapes of a choice require."""
         found = 0
@@ -141,7 +135,7 @@ class Members:
             next_: of a key whose value comes now, after which the object is in `progress`: it must be possible as well.
             wanted: whether a choice is of interest, as far as it is made.
         """
-        open_ = self._open(progress)
+        open_ = progress.open
 
         def fits(choice: int, number: int) -> bool:
             if wanted is not None and not wanted(choice):
@@ -167,7 +161,7 @@ class Members:
         needs = self._needs_of(choice)
         if needs is not None and tally is None:
             tally = needs.part(progress.standing.tally)
-        key = (choice, progress.position, progress.done, progress.members, tally or ())
+        key = (choice, progress.open, progress.members, tally or ())
         found = self._completable.get(key)
         if found is None:
             found = self._find_completable(choice, progress, needs, tally or ())
@@ -176,7 +170,7 @@ class Members:
         return found
 
     def _find_completable(self, choice: int, progress: Progress, needs: Needs | None, tally: Tally) -> bool:
-        open_, needed = self._open(progress), self.required(choice) & self._open(progress)
+        open_, needed = progress.open, self.required(choice) & progress.open
         shapes = self.chosen(choice)
         highest = min((s.max_properties for s in shapes if s.max_properties is not None), default=None)
         lowest = max((shape.min_properties for shape in shapes), default=0)
@@ -220,16 +214,12 @@ class Members:
     def after(self, progress: Progress, key: int | KeyClass) -> Progress:
         """The progress after a member, as far as the key decides it (shapes that die of it are still alive)."""
         members = min(progress.members + 1, self._largest_bound)
-        if not self.any_order:
-            return Progress(key + 1 if isinstance(key, int) else len(self.names), 0, members, progress.standing)
-        done = progress.done | 1 << key if isinstance(key, int) else progress.done
-        return Progress(0, done, members, progress.standing)
+        closed = self._order.before(key) | (1 << key if isinstance(key, int) else 0)
+        return Progress(progress.open & ~closed, members, progress.standing)
 
     def _surviving(self, alive: int, progress: Progress, key: int | KeyClass) -> int:
         """The living shapes that let a key come now, as far as the order of keys and the number of members decide."""
-        skipped = 0
-        if not self.any_order:
-            skipped = self._open(progress) & (1 << (key if isinstance(key, int) else len(self.names))) - 1
+        skipped = progress.open & self._order.before(key)
         for number in bits(alive & self._limiting):
             most = self.ordered[number].max_properties
             if self._required[number] & skipped or (most is not None and progress.members >= most):
@@ -309,7 +299,7 @@ class Members:
 
     def _idle(self, progress: Progress, alive: int) -> int:
         """The living shapes that hold whatever comes now."""
-        open_, found = self._open(progress), 0
+        open_, found = progress.open, 0
         for number in bits(alive):
             shape = self.ordered[number]
             free = shape.max_properties is None and shape.counted is None and shape.min_properties <= progress.members
@@ -333,7 +323,7 @@ class Members:
             yield from self._simple_keys(progress)
             return
         living, known = self._alive(progress), None
-        candidates: list[int | KeyClass] = [*bits(self._open(progress)), *self.classes.others]
+        candidates: list[int | KeyClass] = [*bits(progress.open), *self.classes.others]
         for key in candidates:
             after, alive = self.after(progress, key), self._surviving(living, progress, key)
             if known is None or not self._goes_on_with(known, after, alive, self.column(key)):
@@ -344,7 +334,7 @@ class Members:
 
     def _goes_on_with(self, choice: int, after: Progress, alive: int, column: Column) -> bool:
         """Whether a choice is one of `_goings_on`, in a frame without counts."""
-        needed = self.required(choice) & self._open(after)
+        needed = self.required(choice) & after.open
         return (
             not self.counts
             and not choice & ~alive
@@ -365,15 +355,21 @@ class Members:
         return None
 
     @cached_property
-    def _needed_keys(self) -> list[int]:
-        """Numbers of the keys that the only choice requires, ascending."""
-        return [*bits(self.required(-1 if self.only_choice is None else self.only_choice))]
+    def forgetful(self) -> bool:
+        """Whether what follows a key does not depend on the members before it."""
+        return self.only_choice is not None and self._order.total and not self._open_classes
 
     @cached_property
-    def _open_keys(self) -> list[int]:
-        """Numbers of the keys that the only choice lets have a value, ascending."""
+    def _needed_keys(self) -> int:
+        """The keys that the only choice requires."""
         assert self.only_choice is not None
-        return [key for key in range(len(self.names)) if self.column(key).possible(self.only_choice)]
+        return self.required(self.only_choice)
+
+    @cached_property
+    def _open_keys(self) -> int:
+        """The keys that the only choice lets have a value."""
+        assert self.only_choice is not None
+        return sum(1 << key for key in range(len(self.names)) if self.column(key).possible(self.only_choice))
 
     @cached_property
     def _open_classes(self) -> list[KeyClass]:
@@ -382,17 +378,9 @@ class Members:
         return [other for other in self.classes.others if self.column(other).possible(self.only_choice)]
 
     def _simple_keys(self, progress: Progress) -> Iterator[int | KeyClass]:
-        if self.any_order:
-            yield from (key for key in self._open_keys if not progress.done >> key & 1)
-            yield from self._open_classes
-            return
-        start = bisect_left(self._open_keys, progress.position)
-        needed = bisect_left(self._needed_keys, progress.position)
-        if needed < len(self._needed_keys):
-            yield from self._open_keys[start : bisect_right(self._open_keys, self._needed_keys[needed])]
-            return
-        yield from self._open_keys[start:]
-        yield from self._open_classes
+        needed, candidates = self._needed_keys & progress.open, [*bits(self._open_keys & progress.open)]
+        yield from (key for key in candidates if not needed & self._order.before(key))
+        yield from (other for other in self._open_classes if not needed & self._order.before(other))
 
     # The end of a member, and of the object
 
@@ -412,7 +400,7 @@ class Members:
     def outcome(self, progress: Progress) -> tuple[bool, ...] | None:
         """What holds of the object as it is, of what is observed; None where it may not close."""
         if self.only_choice is not None:
-            return None if self.required(self.only_choice) & self._open(progress) else ()
+            return None if self._needed_keys & progress.open else ()
         done = {shape for shape in progress.standing.alive if self._holds(shape, progress)}
         for number, (shape, counted) in zip(progress.standing.tally, self.counts.items(), strict=True):
             if number < counted.least:
@@ -423,5 +411,5 @@ class Members:
 
     def _holds(self, shape: ObjectShape, progress: Progress) -> bool:
         """Whether a living shape holds of the object as it is, but for what it counts."""
-        missing = self._required[self.numbers[shape]] & self._open(progress)
+        missing = self._required[self.numbers[shape]] & progress.open
         return not missing and shape.min_properties <= progress.members

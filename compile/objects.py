@@ -58,8 +58,7 @@ class ObjectFrame:
                 others.append(key)
         if not numbers and not others:
             return 0
-        # Where there is one choice, what follows a key does not depend on how far the object was before it.
-        origin = progress._replace(position=0) if members.only_choice is not None else progress
+        origin = members.start if members.forgetful else progress
         block = self._blocks.get(origin)
         if block is None:
             block = automaton.allocate(len(members.classes.others) + len(members.names), _AfterKey(self, origin))
@@ -123,13 +122,10 @@ class _AfterKey(Private):
         lowering, automaton = frame.states.lowering, frame.states.automaton
         others = members.classes.others
         key = others[index] if index < len(others) else index - len(others)
-        origin = self.origin
-        if members.only_choice is not None and not members.any_order:
-            origin = origin._replace(position=key if isinstance(key, int) else len(members.names))
-        asked = members.ask(origin, key)
+        asked = members.ask(self.origin, key)
         assert asked is not None, "a key that cannot come was written"
         entry, labels = frame.states.entry(asked.goal, lowering.deeper(frame.depth))
-        after = members.after(origin, key)
+        after = members.after(self.origin, key)
         if asked.questions:
             block = automaton.allocate(labels.capacity, _AfterMember(frame, after, asked, labels))
         else:

@@ -18,7 +18,7 @@ import numpy as np
 from maskwright.cli_failures import REPORTED, CommandError, Failure
 from maskwright.cli_output import paint, print_failure, print_json, print_table, print_warnings, spread, tracked
 from maskwright.cli_plot import check_plot, draw_masks
-from maskwright.cli_tables import Meter, matcher_bytes
+from maskwright.cli_tables import Meter
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
@@ -167,7 +167,7 @@ class _Bench:
             figures.masks_us.append((perf_counter_ns() - start) / 1e3)
             if not accepted:
                 return False
-        figures.matcher_bytes = max(figures.matcher_bytes, matcher_bytes(matcher))
+        figures.matcher_bytes = max(figures.matcher_bytes, matcher.nbytes)
         return matcher.is_completed()
 
     def _draw(self, compiled: CompiledGrammar, randomness: random.Random, figures: Figures) -> None:
@@ -186,7 +186,7 @@ class _Bench:
             figures.masks_us.append((filled + perf_counter_ns() - start) / 1e3)
             if matcher.is_terminated():
                 break
-        figures.matcher_bytes = max(figures.matcher_bytes, matcher_bytes(matcher))
+        figures.matcher_bytes = max(figures.matcher_bytes, matcher.nbytes)
 
 
 def _together(measured: list[Figures]) -> dict[str, Any]:

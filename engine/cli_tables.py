@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
+from maskwright.compile.automaton import Automaton, AutomatonSize
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compiler import GrammarCompiler
-from maskwright.grammars.json_schema import load_schema
-from maskwright.grammars.options import SchemaOptions
 from maskwright.kernels import layout as L
 from maskwright.kernels.bitmask import allocate_token_bitmask
 from maskwright.runtime.matcher import GrammarMatcher
 
-__all__ = ["Cost", "Edge", "Meter", "State", "matcher_bytes", "states_of", "subschema_count"]
+__all__ = ["Cost", "Edge", "Meter", "State", "states_of"]
+
+_NOTHING = AutomatonSize(0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,46 +47,30 @@ class Meter:
     def __init__(self, compiler: GrammarCompiler) -> None:
         self._compiler = compiler
         self._bitmask = allocate_token_bitmask(1, compiler.tokenizer_info.vocab_size, backend="numpy")
-        self._automaton: Any = None
-        self._before = (0, 0, 0)
+        self._automaton: Automaton | None = None
+        self._before = _NOTHING
         self._compile_ms = self._first_mask_ms = 0.0
 
     def compile(self, schema: Any, policy: dict[str, Any]) -> CompiledGrammar:
         """The schema compiled, and its first mask computed. Raises what `compile_json_schema` raises."""
-        automaton, before = self._automaton, self._counts()
+        automaton, before = self._automaton, self._size()
         start = perf_counter()
         compiled = self._compiler.compile_json_schema(schema, **policy)
         middle = perf_counter()
         GrammarMatcher(compiled).fill_next_token_bitmask(self._bitmask)
         self._compile_ms, self._first_mask_ms = 1e3 * (middle - start), 1e3 * (perf_counter() - start)
-        self._automaton = compiled._automaton
-        self._before = before if self._automaton is automaton else (0, 0, 0)
+        self._automaton = compiled.automaton
+        self._before = before if self._automaton is automaton else _NOTHING
         return compiled
 
     def cost(self) -> Cost:
         """What the last schema that was compiled has cost until now."""
-        states, rows, nbytes = (now - before for now, before in zip(self._counts(), self._before, strict=True))
+        states, rows, nbytes = (now - before for now, before in zip(self._size(), self._before, strict=True))
         return Cost(self._compile_ms, self._first_mask_ms, states, rows, nbytes)
 
-    def _counts(self) -> tuple[int, int, int]:
-        """States lowered, rows, and bytes of the automaton in use."""
-        if self._automaton is None:
-            return 0, 0, 0
-        tables = self._automaton.tables
-        records = tables.states[: tables.state_count * L.STATE_SIZE].reshape(-1, L.STATE_SIZE)
-        rows = self._automaton._rows_here.values()
-        size = tables.nbytes + sum(row.nbytes for row in rows)
-        return int((records[:, L.STATE_ALIAS] >= 0).sum()), len(rows), size
-
-
-def matcher_bytes(matcher: GrammarMatcher) -> int:
-    """The memory of one matcher."""
-    return matcher._arena.nbytes
-
-
-def subschema_count(schema: str, policy: dict[str, Any]) -> int:
-    """Subschemas of a schema that are reached, the schema itself among them; true and false do not count."""
-    return len(load_schema(schema, SchemaOptions(**policy))._document._schemas)
+    def _size(self) -> AutomatonSize:
+        """Of the automaton in use."""
+        return _NOTHING if self._automaton is None else self._automaton.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +115,7 @@ class State:
 
 def states_of(compiled: CompiledGrammar) -> Iterator[State]:
     """The states of the grammar's automaton, as far as they are lowered."""
-    automaton = compiled._automaton
+    automaton = compiled.automaton
     with automaton.lock:
         for number in range(L.DONE, automaton.tables.state_count):
             if automaton.tables.is_lowered(number):

@@ -22,9 +22,11 @@ from maskwright.cli_output import (
     spread,
     tracked,
 )
-from maskwright.cli_tables import Cost, Meter, subschema_count
+from maskwright.cli_tables import Cost, Meter
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
+from maskwright.grammars.json_schema import load_schema
+from maskwright.grammars.options import SchemaOptions
 from maskwright.judge import Verdict, byte_vocabulary, caret, judge, position, tokens_of
 from maskwright.sources import Source, decode, expand, load_tokenizer, read_instances, text_policy
 
@@ -143,7 +145,8 @@ class _Judge:
             for name, instance, token_ids in self._instances:
                 report.instances.append(Instance(name, instance, judge(compiled, instance, token_ids)))
             if self._stats:
-                report.cost, report.subschemas = self._meter.cost(), subschema_count(text, self._policy)
+                report.cost = self._meter.cost()
+                report.subschemas = load_schema(text, SchemaOptions(**self._policy)).subschema_count
         except REPORTED as error:
             report.failure, report.refused = Failure.of(error, schema.name), not isinstance(error, OSError)
         return report

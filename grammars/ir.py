@@ -118,6 +118,7 @@ class ObjectShape:
         min_properties, max_properties: inclusive; None is unbounded.
         names: the language that every key must be in.
         counted: how many of the members that `additional` speaks of are such; None does not count.
+        listed: whether somebody wrote `properties` and `required` down in this order, so that members keep it.
     """
 
     properties: tuple[tuple[str, Bool], ...] = ()
@@ -128,6 +129,7 @@ class ObjectShape:
     max_properties: int | None = None
     names: Regex = regular.ANY_STRING
     counted: Count | None = None
+    listed: bool = False
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -56,6 +56,11 @@ class LoadedSchema:
     unique: bool
     _document: Document = field(repr=False, compare=False)
 
+    @property
+    def subschema_count(self) -> int:
+        """Subschemas that are reached, the schema itself among them; true and false do not count."""
+        return len(self._document.schemas)
+
     def value_of(self, expression: Bool) -> Value:
         """The values that satisfy an expression over the schema's leaves, memoised.
 

@@ -16,10 +16,13 @@
 | unknown_format   | "annotate", "error"                  | "annotate" | a `format` that no specification knows: an annotation, with a warning, or refused |
 | on_unsupported   | "error", "warn"                      | "error"    | refuse a schema that cannot be enforced, or list what was left out in `warnings` |
 
-The order of members with `property_order="schema"`: the keys that the schema itself names, `properties` before
-`required`, then those of `allOf`, of `$ref` and of the branches of `anyOf` and `oneOf`, each where it first appears; then
-all other keys, in any order. (A branch that no object satisfies names no keys, and an `anyOf` with a branch that every
-object satisfies names none.) With "any" a member may come anywhere; a named key comes at most once either way.
+The order of members with `property_order="schema"`: two keys that one schema lists, in `properties` or in `required`, come
+in that order, unless another list has them the other way round; but a required key may come ahead of an optional one. Other
+keys come when no required one is missing. So the members of several schemas (`allOf`, `$ref`, the branches of `anyOf` and
+`oneOf`, ...) take turns. (Where lists lead round in a circle, the order counts in which the keys are first named: by the
+schema itself, then by `allOf`, `$ref` and the branches. A branch that no object satisfies lists no keys, nor does an `anyOf`
+with a branch that every object satisfies, nor what is only negated.) With "any" a member may come anywhere; a named key
+comes at most once either way.
 
 Numbers under "canonical": integers of any length; decimals with any number of digits after the point (`5.50` too); and
 exponents where Python's repr writes them (`1e-05`, `1e+16` and beyond). `5.0` is an integer from draft 6 on. Under "any"

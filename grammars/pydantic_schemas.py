@@ -16,6 +16,7 @@ a language that pydantic reads as a whole, as large as is practical:
 | UUID1 to UUID8                      | the version                                                                  |
 | bytes, Base64Bytes, Base64Str, ...  | the encoding; Base64Str and Base64UrlStr hold ASCII                          |
 | networks and interfaces of IP       | prefix lengths, and no bits beyond them (of IPv6: networks that end in `::`) |
+| EmailStr, NameEmail                 | ASCII, no quotes, a domain with a dot that mail can go to; the name plain    |
 | URLs                                | `scheme://host:port/path?query#fragment` with an allowed scheme              |
 | dict                                | keys that read as the type of keys, and no others                            |
 | str with strip_whitespace           | nothing to strip where a length or pattern is asked for                      |
@@ -59,6 +60,15 @@ _NAME = "[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*"
 _HOST = rf"(?:(?:{_NAME}\.)*[A-Za-z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*)"
 _PATH_CHARACTER = "(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
 _AFTER_HOST = rf"(?:/{_PATH_CHARACTER}*)*(?:\?(?:{_PATH_CHARACTER}|[/?])*)?(?:#(?:{_PATH_CHARACTER}|[/?])*)?"
+
+_ATOM = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+# Of a domain that mail can go to: at most 63 characters without `--` (as in `xn--`), and at last no name of RFC 6761.
+_LABEL = "[A-Za-z0-9]{1,20}(?:-[A-Za-z0-9]{1,20}){0,2}"
+_SET_APART = (
+    "[Aa][Rr][Pp][Aa]|[Ii][Nn][Vv][Aa][Ll][Ii][Dd]|[Ll][Oo][Cc][Aa][Ll](?:[Hh][Oo][Ss][Tt])?"
+    "|[Oo][Nn][Ii][Oo][Nn]|[Tt][Ee][Ss][Tt]"
+)
+_MAIL = rf"{_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+(?!(?:{_SET_APART})>?$)[A-Za-z]{{1,20}}"
 
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 
@@ -314,10 +324,17 @@ _IPV4_NETWORK: Described = {"pattern": f"^(?:{_ipv4_networks()})$"}
 _IPV6_NETWORK: Described = {"anyOf": [{"format": "ipv6"}, {"pattern": f"^(?:{_ipv6_networks()})$"}]}
 _IPV4_INTERFACE: Described = {"pattern": rf"^(?:{_OCTET}\.){{3}}{_OCTET}(?:/(?:3[0-2]|[12]?[0-9]))?$"}
 
+
+def _mail(pattern: str) -> Described:
+    return {"allOf": [{"pattern": f"^{pattern}$", "maxLength": 254}]}
+
+
 _FORMATS: Mapping[str, Callable[[Described], Described]] = MappingProxyType(
     {
         "base64": lambda described: _base64("[A-Za-z0-9+/]", described),
         "base64url": lambda described: _base64("[A-Za-z0-9_-]", described),
+        "email": lambda _: _mail(_MAIL),
+        "name-email": lambda _: _mail(f"(?:{_MAIL}|[A-Za-z]+(?: [A-Za-z]+)* <{_MAIL}>)"),
         "ipv4network": lambda _: _IPV4_NETWORK,
         "ipv6network": lambda _: _IPV6_NETWORK,
         "ipv4interface": lambda _: _IPV4_INTERFACE,

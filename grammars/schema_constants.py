@@ -132,4 +132,4 @@ def _array(document: Document, value: list[Any], pointer: str) -> Bool:
 
 def _object(document: Document, value: dict[str, Any], pointer: str) -> Bool:
     members = tuple((name, leaf(Constant(document, item, pointer))) for name, item in value.items())
-    return leaf(ObjectShape(members, (), FALSE, tuple(value)))
+    return leaf(ObjectShape(members, (), FALSE, tuple(value), listed=True))

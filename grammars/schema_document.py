@@ -262,6 +262,7 @@ class Document:
         early: the schemas that negate something or restrict what is not evaluated, in order of visit.
         evaluates: whether some schema restricts what is not evaluated.
         unique: the schemas that say `uniqueItems`.
+        schemas: every subschema that is reached, in order of visit.
     """
 
     def __init__(self, contents: Any, options: SchemaOptions, dynamic: bool = False) -> None:
@@ -275,8 +276,8 @@ class Document:
         self.early: dict[Schema, None] = {}
         self.evaluates = False
         self.unique: dict[Schema, None] = {}
+        self.schemas: list[Schema] = []
         self._pending: list[Schema] = []
-        self._schemas: list[Schema] = []
         self._plain: dict[int, Bool] = {}
         self._patterns: dict[str, Regex | UnsupportedError] = {}
         self._formats: dict[str, Regex | UnsupportedError | None] = {}
@@ -310,7 +311,7 @@ class Document:
         schema = Schema(self, inner, contents, pointer)
         scope.schemas[id(contents)] = inner.schemas[id(contents)] = schema
         self._pending.append(schema)
-        self._schemas.append(schema)
+        self.schemas.append(schema)
         return schema
 
     def leave_out(self, error: UnsupportedError, key: str, pointer: str) -> None:
@@ -392,7 +393,7 @@ class Document:
                 del self.unique[schema]
             # Left out: what was expanded with it does not count.
             self.algebra = Algebra(self.numbers)
-            for schema in self._schemas:
+            for schema in self.schemas:
                 schema.forget()
 
     def _check_loops(self) -> None:
@@ -403,7 +404,7 @@ class Document:
             LimitExceeded: a long way without one.
         """
         heights: dict[Schema, int] = {}
-        for start in self._schemas:
+        for start in self.schemas:
             if start.here is None or start in heights:
                 continue
             path: dict[Schema, str] = {}

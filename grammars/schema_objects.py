@@ -30,13 +30,16 @@ def object_shape(schema: Schema) -> Bool:
         patterns.append((language, schema.child(contents)))
     names = schema.child(schema.get("propertyNames", True))
     most = schema.get("maxProperties")
+    properties = tuple((name, schema.child(contents)) for name, contents in schema.get("properties", {}).items())
+    required = tuple(dict.fromkeys(schema.get("required", ())))
     shape = ObjectShape(
-        tuple((name, schema.child(contents)) for name, contents in schema.get("properties", {}).items()),
+        properties,
         tuple(patterns),
         additional,
-        tuple(dict.fromkeys(schema.get("required", ()))),
+        required,
         int(schema.get("minProperties", 0)),
         None if most is None else int(most),
         ANY_STRING if names is TRUE else schema.document.algebra.value_of(names).string,
+        listed=bool(properties or required),
     )
     return TRUE if shape == _ANY else leaf(shape)

@@ -155,6 +155,11 @@ class GrammarMatcher:
         """Steps accepted since the start, as rollback counts them."""
         return int(self._header[L.MATCHER_HISTORY_LENGTH])
 
+    @property
+    def nbytes(self) -> int:
+        """The memory of this matcher's own tables: stack, memo, patches and history."""
+        return self._arena.nbytes
+
     def is_terminated(self) -> bool:
         """Whether an end-of-sequence token was accepted."""
         return bool(self._header[L.MATCHER_STATE] == L.ENDED)

@@ -23,14 +23,14 @@ patternProperties, required, additionalProperties, min/maxProperties, prefixItem
 min/maxLength, multipleOf and the four bounds of numbers, as dialect 2020-12 defines them; but no negation of `integer` or
 multipleOf, and which members are `named` is not looked up in branches other than allOf and anyOf. Any other keyword is not
 looked at: do not use it with the oracle.
-How a value may be written is in `Policy`, the order of members in `Oracle`.
+How a value may be written is in `Policy`, the order of members in `Order`.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
@@ -148,15 +148,46 @@ def _within(tally: tuple[int, ...], bounds: list[tuple[int, float]]) -> bool:
     return all(low <= number <= high for number, (low, high) in zip(tally, bounds, strict=True))
 
 
+class Order:
+    """Which of two members must come first.
+
+    Attributes:
+        lists: the keys of each `properties` and of each `required` (a constant object has both).
+        names: the keys in them, each where it first appears.
+        required: those in some `required`.
+    """
+
+    def __init__(self, applying: Iterable[dict[str, Any]]) -> None:
+        schemas = [*applying]
+        self.lists = [[*schema.get(keyword, ())] for schema in schemas for keyword in ("properties", "required")]
+        self.names = [*dict.fromkeys(itertools.chain(*self.lists))]
+        self.required = {key for schema in schemas for key in schema.get("required", ())}
+
+    def before(self, one: str, other: str) -> bool:
+        """Whether the member `one` may come before the member `other`."""
+        if other not in self.names:
+            return True
+        if one not in self.names:
+            return other not in self.required
+        ways = {(keys.index(one) < keys.index(other)) for keys in self.lists if one in keys and other in keys}
+        if ways != {False} or self.names.index(one) < self.names.index(other):
+            return True
+        return one in self.required and other not in self.required
+
+    def allows(self, keys: Sequence[str], distinct: bool) -> bool:
+        """Whether members may have these keys, one after the other; `distinct`: no key comes twice, named or not."""
+        once = keys if distinct else [key for key in keys if key in self.names]
+        return len({*once}) == len(once) and all(self.before(*two) for two in itertools.combinations(keys, 2))
+
+
 @dataclass
 class Oracle(Logic):
     """Decides the language of `schema` under `policy`.
 
-    Objects: a key that `properties` or `required` (or a constant object) of any subschema names that applies to the
-    object has its place: a subschema's own keys first, `properties` before `required`, then those of `const` and
-    `enum`, `allOf`, `$ref` and `anyOf`, each where it first appears. (Branches in which some `type`, `enum` or `const`
-    admits no object at all name none, and neither does an `anyOf` with a branch that says nothing of objects.) Members
-    come in that order, then all others in any order; no key comes twice.
+    Objects: see `Order`. The lists that count are those of every subschema that applies to the object: its own first,
+    then those of `const` and `enum`, `allOf`, `$ref` and `anyOf`. (Branches in which some `type`, `enum` or `const`
+    admits no object at all have none, and neither does an `anyOf` with a branch that says nothing of objects.) No key
+    comes twice.
     """
 
     schema: Schema
@@ -235,10 +266,9 @@ class Oracle(Logic):
         for part in self._parts(schema, "object", _OF_OBJECTS):
             yield from self._applying(part)
 
-    def order(self, place: Schemas) -> list[str]:
-        """The named members of an object at `place`, in their order."""
-        applying = [found for schema in place for found in self._applying(schema)]
-        return list(dict.fromkeys(k for s in applying for k in (*s.get("properties", ()), *s.get("required", ()))))
+    def order(self, place: Schemas) -> Order:
+        """The order of the members of an object at `place`."""
+        return Order(found for schema in place for found in self._applying(schema))
 
     def _of_key(self, schemas: Iterable[dict[str, Any]], key: str) -> Schemas:
         found = []
@@ -588,27 +618,27 @@ class Oracle(Logic):
     def _object_fits(self, node: Object, flat: Schemas, place: Schemas) -> bool:
         if any("object" not in types_of(schema) or SCALAR in schema for schema in flat):
             return False
-        named = self.order(place)
+        order = self.order(place)
         wheres = [found for schema in place for found in self._applying(schema)]
         keys = [key for key, _ in node.members]
-        if not self._ordered(keys, named):
+        if not self._ordered(keys, order):
             return False
         counts = [schema[MEMBERS] for schema in flat if MEMBERS in schema]
         if counts:
-            return self._counted_members_fit(node, flat, wheres, named, counts)
+            return self._counted_members_fit(node, flat, wheres, order, counts)
         for key, value in node.members:
             if not self.completable(value, self._of_key(flat, key), self._of_key(wheres, key)):
                 return False
         if node.key is not None:
             return any(
-                self._ordered([*keys, key], named)
+                self._ordered([*keys, key], order)
                 and self.satisfiable(self._of_key(flat, key))
-                and self._can_finish([*keys, key], flat, named)
-                for key in self._possible_keys(node.key, keys, flat, named)
+                and self._can_finish([*keys, key], flat, order)
+                for key in self._possible_keys(node.key, keys, flat, order.names)
             )
         if node.closed:
             return self._is_finished(keys, flat)
-        return self._can_finish(keys, flat, named, more=node.comma)
+        return self._can_finish(keys, flat, order, more=node.comma)
 
     def _possible_keys(self, begun: String, keys: list[str], flat: Schemas, named: list[str]) -> Iterator[str]:
         """Keys that `begun` can become, at least one of each sort."""
@@ -619,7 +649,7 @@ class Oracle(Logic):
         yield from (key for key, _ in self._completions(begun, patterns, frozenset([*named, *keys, *required])))
 
     def _counted_members_fit(
-        self, node: Object, flat: Schemas, wheres: list[dict[str, Any]], named: list[str], counts: list[Any]
+        self, node: Object, flat: Schemas, wheres: list[dict[str, Any]], order: Order, counts: list[Any]
     ) -> bool:
         bounds = [(low, high) for *_, low, high in counts]
 
@@ -632,13 +662,13 @@ class Oracle(Logic):
             found = add(found, key, value)
         if node.key is not None:
             return any(
-                self._ordered([*keys, key], named)
-                and self._counts_can_finish([*keys, key], add(found, key, Nothing()), flat, named, add, bounds)
-                for key in self._possible_keys(node.key, keys, flat, named)
+                self._ordered([*keys, key], order)
+                and self._counts_can_finish([*keys, key], add(found, key, Nothing()), flat, order, add, bounds)
+                for key in self._possible_keys(node.key, keys, flat, order.names)
             )
         if node.closed:
             return self._is_finished(keys, flat) and any(_within(tally, bounds) for tally in found)
-        return self._counts_can_finish(keys, found, flat, named, add, bounds, more=node.comma)
+        return self._counts_can_finish(keys, found, flat, order, add, bounds, more=node.comma)
 
     def _speaks_of(self, count: Any, key: str) -> bool:
         pattern, named, patterns, *_ = count
@@ -651,7 +681,7 @@ class Oracle(Logic):
         keys: list[str],
         found: Tallies,
         flat: Schemas,
-        named: list[str],
+        order: Order,
         add: Callable[[Tallies, str, Node], Tallies],
         bounds: list[Any],
         more: bool = False,
@@ -659,21 +689,21 @@ class Oracle(Logic):
         """As `_can_finish`, where the members so far may have led to any of the counts `found`."""
         assert not self.policy.distinct
         lacking = {k for schema in flat for k in schema.get("required", ()) if k not in keys}
-        if not all(self._ordered([*keys, key], named) for key in lacking):
+        if not all(self._ordered([*keys, key], order) for key in lacking):
             return False
         low = max((schema.get("minProperties", 0) for schema in flat), default=0)
         high = min((schema.get("maxProperties", math.inf) for schema in flat), default=math.inf)
         low = max(low, len(keys) + more)
         after = {len(keys): found}  # by the number of members
-        for key in dict.fromkeys([*named, *sorted(lacking)]):
-            if not self._ordered([*keys, key], named):
+        for key in dict.fromkeys([*order.names, *sorted(lacking)]):
+            if not self._ordered([*keys, key], order):
                 continue
             longer = {number + 1: add(tallies, key, Nothing()) for number, tallies in after.items()}
             if key in lacking:
                 after = longer
             else:
                 after = {n: after.get(n, set()) | longer.get(n, set()) for n in {*after, *longer}}
-        others = [k for k in self._possible_keys(String("", b"", False), [], flat, named) if k not in named]
+        others = [k for k in self._possible_keys(String("", b"", False), [], flat, order.names) if k not in order.names]
         for number in range(min(after), max(low, *after) + sum(map(_enough, bounds)) + 1):
             tallies = after.get(number, set())
             if low <= number <= high and any(_within(tally, bounds) for tally in tallies):
@@ -682,13 +712,11 @@ class Oracle(Logic):
                 after[number + 1] = after.get(number + 1, set()) | add(tallies, key, Nothing())
         return False
 
-    def _can_finish(self, keys: list[str], flat: Schemas, named: list[str], more: bool = False) -> bool:
+    def _can_finish(self, keys: list[str], flat: Schemas, order: Order, more: bool = False) -> bool:
         """Whether an object with these `keys` so far (and one more at least) can be given the members it lacks."""
         lacking = [k for k in dict.fromkeys(k for schema in flat for k in schema.get("required", ())) if k not in keys]
-        free = [k for k in named if k not in lacking and self._ordered([*keys, k], named)]
-        if not self._ordered(
-            [*keys, *sorted(lacking, key=lambda k: named.index(k) if k in named else len(named))], named
-        ):
+        free = [key for key in order.names if key not in lacking and self._ordered([*keys, key], order)]
+        if not all(self._ordered([*keys, key], order) for key in lacking):
             return False
         if not all(self.satisfiable(self._of_key(flat, key)) for key in lacking):
             return False
@@ -700,7 +728,7 @@ class Oracle(Logic):
             return False
         if wanted > 0:
             wanted -= sum(self.satisfiable(self._of_key(flat, key)) for key in free)
-        return wanted <= 0 or self._other_keys(wanted, {*named, *(keys if self.policy.distinct else ())}, flat)
+        return wanted <= 0 or self._other_keys(wanted, {*order.names, *(keys if self.policy.distinct else ())}, flat)
 
     def _other_keys(self, wanted: int, taken: set[str], flat: Schemas) -> bool:
         """Whether `wanted` more keys, none of those `taken`, can be added."""
@@ -721,10 +749,5 @@ class Oracle(Logic):
             for schema in flat
         )
 
-    def _ordered(self, keys: list[str], named: list[str]) -> bool:
-        """Whether `keys` are distinct, those `named` in their order and before all others."""
-        ranks = [named.index(key) if key in named else len(named) for key in keys]
-        others = keys[sum(rank < len(named) for rank in ranks) :] if self.policy.distinct else []
-        return len(set(others)) == len(others) and all(
-            a < b or a == b == len(named) for a, b in itertools.pairwise(ranks)
-        )
+    def _ordered(self, keys: list[str], order: Order) -> bool:
+        return order.allows(keys, self.policy.distinct)

@@ -275,10 +275,15 @@ def build_schema(choose: Chooser, depth: int) -> Schema:
 
 
 def build_logic_schema(choose: Chooser, depth: int) -> Schema:
-    """A schema with negations and counts. All KEYS are named first wherever an object stands, so that the order of members
-    does not hang on which branches name them."""
+    """A schema with negations and counts. Wherever an object stands, all KEYS are named, both forwards and backwards, and
+    required in some branch: so the order of members does not hang on what the branches say."""
     anything = {"$ref": "#/$defs/any"}
-    named = {"properties": dict.fromkeys(KEYS, anything), "additionalProperties": anything, "items": anything}
+    named = {
+        "properties": dict.fromkeys(KEYS, anything),
+        "additionalProperties": anything,
+        "items": anything,
+        "anyOf": [{"required": [*reversed(KEYS)]}, {"properties": {KEYS[0]: anything}}],
+    }
     builder, kind = Builder(choose, logic=True), choose.one_of(["array", "object", "any"])
     if kind == "any":
         parts = [builder.schema(depth)]

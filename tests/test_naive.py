@@ -92,16 +92,32 @@ def product(choices: list[list[Any]]) -> list[list[Any]]:
     return [list(combination) for combination in itertools.product(*choices)]
 
 
-def named(schemas: Iterable[Schema]) -> list[str]:
-    """The keys that have a place in an object, in order."""
-    keys: dict[str, None] = {}
+def lists(schemas: Iterable[Schema]) -> Iterator[tuple[str, list[str]]]:
+    """The lists of keys that decide the order of an object's members, each with its keyword."""
     for schema in schemas:
         if isinstance(schema, dict) and may_be_object(schema):
-            keys |= dict.fromkeys([*schema.get("properties", ()), *schema.get("required", ())])
+            yield "properties", [*schema.get("properties", ())]
+            yield "required", [*schema.get("required", ())]
             constants = [*([schema["const"]] if "const" in schema else []), *schema.get("enum", ())]
-            keys |= dict.fromkeys(k for c in constants if isinstance(c, dict) for k in c)
-            keys |= dict.fromkeys(named(schema.get("allOf", ())) + named(schema.get("anyOf", ())))
-    return list(keys)
+            yield from (("required", [*constant]) for constant in constants if isinstance(constant, dict))
+            yield from lists(schema.get("allOf", ()))
+            yield from lists(schema.get("anyOf", ()))
+
+
+def in_order(keys: tuple[str, ...], given: list[tuple[str, list[str]]]) -> bool:
+    """Whether no member comes behind one that must come after it."""
+    named = list(dict.fromkeys(key for _, listed in given for key in listed))
+    required = {key for keyword, listed in given if keyword == "required" for key in listed}
+    for late, early in itertools.combinations(reversed(keys), 2):  # `early` is written first
+        together = [listed for _, listed in given if late in listed and early in listed]
+        if early not in named:
+            if late in required:
+                return False
+        elif together and all(listed.index(late) < listed.index(early) for listed in together):
+            asked_early = early in required and late not in required
+            if named.index(late) < named.index(early) and not asked_early:
+                return False
+    return True
 
 
 def may_be_object(schema: Schema) -> bool:
@@ -130,13 +146,13 @@ def texts(value: Any, schemas: list[Schema]) -> list[str]:
     if isinstance(value, list):
         children = [texts(item, item_schemas(schemas, n)) for n, item in enumerate(value)]
         return [f"[{','.join(items)}]" for items in product(children)]
-    order = named(schemas)
-    placed = sorted((k for k in value if k in order), key=order.index)
     found = []
-    for others in itertools.permutations(k for k in value if k not in order):
+    for keys in itertools.permutations(value):
+        if not in_order(keys, list(lists(schemas))):
+            continue
         members = [
             [f"{json.dumps(k, ensure_ascii=False)}:{t}" for t in texts(value[k], member_schemas(schemas, k))]
-            for k in [*placed, *others]
+            for k in keys
         ]
         found += [f"{{{','.join(m)}}}" for m in product(members)]
     return found

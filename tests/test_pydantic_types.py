@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import enum
 import fractions
+import importlib.util
 import ipaddress
 import os
 import pathlib
@@ -287,6 +288,23 @@ CASES: dict[str, tuple[Any, list[str]]] = {
     "set": (set[int], ["[1, 2]"]),
     "frozenset": (frozenset[str], ['["a"]']),
 }
+MAIL: dict[str, tuple[Any, list[str]]] = {
+    "mail address": (pydantic.EmailStr, ['"a.b+c@d-e.example"', '"x@mail.example.com"', '"!#$%@a.b.cd"']),
+    "mail address, short": (Annotated[pydantic.EmailStr, Field(max_length=12)], ['"ab@cd.com"']),
+    "mail address with a name": (pydantic.NameEmail, ['"Ada King <ada@a.org>"', '"ada@a.org"']),
+}
+NO_MAIL = [
+    '"a@b"',
+    '"a@b.test"',
+    '"a@b.c.LOCALHOST"',
+    '"a@xn--a.com"',
+    '"a@1.2"',
+    '"é@a.org"',
+    '"\\"a\\"@a.org"',
+    '"a..b@a.org"',
+]
+if importlib.util.find_spec("email_validator") is not None:  # pydantic cannot even describe these without it
+    CASES |= MAIL
 REFUSED: dict[str, tuple[Any, str]] = {
     "json": (pydantic.Json[list[int]], "JSON inside of a string"),
     "a path of keys": (
@@ -324,6 +342,23 @@ def test_pydantic_reads_what_can_be_written(name: str, compiler: mw.GrammarCompi
             adapter.validate_json(text)
         except pydantic.ValidationError as error:
             raise AssertionError(f"pydantic does not read {text.decode()}\n{error}") from None
+
+
+def test_mail_addresses_that_pydantic_does_not_read(compiler: mw.GrammarCompiler) -> None:
+    pytest.importorskip("email_validator", reason="pydantic's EmailStr needs the package email-validator")
+    grammar, adapter = compiler.compile_json_schema(pydantic.EmailStr), pydantic.TypeAdapter(pydantic.EmailStr)
+    for text in NO_MAIL:
+        assert not mw.GrammarMatcher(grammar).accept_string(text), text
+    for domain, taken in (
+        ("b" * 20, True),
+        ("b" * 64, False),
+        (".".join(["b"] * 123), True),
+        (".".join(["b"] * 125), False),
+    ):
+        text = f'"a@{domain}.org"'
+        assert mw.GrammarMatcher(grammar).accept_string(text) == taken, text
+        if taken:
+            adapter.validate_json(text)
 
 
 @pytest.mark.parametrize("name", REFUSED)
