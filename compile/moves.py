@@ -1,6 +1,6 @@
 """What a configuration can do next, read from the tables in Python: for searches that run now and then.
 
-The kernels (kernels/automaton.py: `_enter`, `_transition`, `_step`) define what the tables mean, a byte at a time. Here
+The kernels (kernels/steps.py: `enter`, `transition`, `step`) define what the tables mean, a byte at a time. Here
 the bytes of a state that lead to the same place are one move, which a search takes once. Two properties of the lowering
 make that exact: where a byte that continues a frame is one with which its caller could go on instead, the state has an
 action for either; and a call that does not consume its byte is made on every byte that the called frame may begin with.

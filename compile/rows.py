@@ -1,7 +1,7 @@
 """Computes the mask rows of an automaton: what a state allows while its frame lasts, and what is left where it ends.
 
 A row belongs to a state and its slack, not to a stack; tokens that leave the frame are kept as a trie of remainders, to
-be walked from whatever lies below (kernels/automaton.py). Rows of states whose language is known by content (the inside
+be walked from whatever lies below (kernels/automaton.py: fill). Rows of states whose language is known by content (the inside
 of a string, numbers, white space) are shared by all grammars of a compiler.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 
 from maskwright.compile.token_tables import TokenTables, trie_header
 from maskwright.compile.workspace import Workspace
-from maskwright.kernels import automaton as kernels
 from maskwright.kernels import layout as L
+from maskwright.kernels import walks as kernels
 from maskwright.kernels.remainders import build_remainders
 
 __all__ = ["Row", "RowCache", "RowWalker"]

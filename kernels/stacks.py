@@ -10,8 +10,8 @@ one, with the union of what lies below them: a set has no more cells than there 
 stands for.
 
 New nodes are temporary until `settle` makes those permanent that the cursor needs; `truncate` takes them back. Pushes of
-a step that has one way to go (kernels/automaton.py: `_step`) are not looked up in the hash table at first: their NEXT is
-NOT_LINKED. Version 1: raise it together with that of kernels/automaton.py.
+a step that has one way to go (kernels/steps.py: `step`) are not looked up in the hash table at first: their NEXT is
+NOT_LINKED.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from numba import njit
 
 from maskwright.kernels import layout as L
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
+
+# Callees: 8c4e1fc8db93
 
 __all__ = ["intern_node", "settle", "truncate", "unite"]
 

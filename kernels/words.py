@@ -12,6 +12,8 @@ from numba import njit
 
 from maskwright.kernels import layout as L
 
+# Callees: 881713a083d4
+
 __all__ = ["lay_words"]
 
 

@@ -294,7 +294,7 @@ class UniqueItems:
         return self._after_item((state, register, top), (*text.levels[:-1], ended))
 
     def _entered(self, state: int, register: int) -> tuple[int, int]:
-        """State and register after entering a state that does not end its frame (kernels/automaton.py: _enter)."""
+        """State and register after entering a state that does not end its frame (kernels/steps.py: enter)."""
         while True:
             record = self._compiled.states[state * L.STATE_SIZE : (state + 1) * L.STATE_SIZE].tolist()
             if record[L.STATE_ALIAS] < 0:

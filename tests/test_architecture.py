@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -141,3 +143,27 @@ for name in maskwright.__all__:
 print(compiled, sorted({'torch', 'transformers', 'triton'} & set(sys.modules)))
 """
     assert run(code) == "[] []"
+
+
+def test_kernels_name_the_version_of_what_they_inline(root: Path) -> None:
+    """numba's cache on disk notices a change of the file of a kernel, and not one of a file that it imports.
+
+    So every file of kernels carries a digest of those that it imports: changing one changes all that are compiled from it.
+    """
+    folder = root / "kernels"
+    sources = {path.stem: path.read_text() for path in folder.glob("*.py")}
+    imported = {
+        name: sorted(set(re.findall(r"^from maskwright\.kernels(?: import|\.)\s*(\w+)", text, re.MULTILINE)))
+        for name, text in sources.items()
+    }
+    digests: dict[str, str] = {}
+    while len(digests) < len(sources):
+        for name in sorted(sources):
+            if name in digests or any(other not in digests for other in imported[name]):
+                continue
+            callees = [digests[other] for other in imported[name]]
+            text = sources[name]
+            if callees:
+                expected = hashlib.sha256("".join(callees).encode()).hexdigest()[:12]
+                assert f"# Callees: {expected}\n" in text, f"kernels/{name}.py must say: # Callees: {expected}"
+            digests[name] = hashlib.sha256(text.encode()).hexdigest()

@@ -1,6 +1,6 @@
 """Lengths of strings on a real vocabulary: every token of plain characters, against the definition.
 
-The rows of counted strings are not walked token by token (kernels/automaton.py: _add_short), so each is compared here.
+The rows of counted strings are not walked token by token (kernels/walks.py: _add_short), so each is compared here.
 """
 
 from __future__ import annotations

@@ -1,0 +1,413 @@
+"""Kernels that move a configuration of the byte-level pushdown automaton over one byte.
+
+A configuration is (state, register, stack node). One byte moves it:
+
+    t = transition(state, byte)
+    t is a state     go there (entering may set the register, count it down, or end the frame)
+    t is an action   push (return block, register, node), go to the called frame, with or without the byte
+    t is none        the frame ends if it may (state block + result of the caller), and the byte is tried again there
+
+Where the grammar allows a byte to be read in several ways (a chain of actions), or what ends has several callers, the
+step is a *fork*: it gathers all ways on, and the configuration becomes a set of them (kernels/stacks.py).
+
+Every kernel takes the address of the automaton's header and of the matcher's (kernels/layout.py). One that meets a state
+that is not lowered yet, or a table that is full, answers NEED_*; its caller takes back the nodes that were made.
+"""
+
+from __future__ import annotations
+
+from numba import njit
+
+from maskwright.kernels import layout as L
+from maskwright.kernels.memory import load_i32, load_i64, load_u8, store_i32, store_i64
+from maskwright.kernels.stacks import intern_node, truncate, unite
+
+# Callees: d5720cf3bbac
+
+__all__ = ["LATEST", "complete", "enter", "leave", "node_field", "state_field", "step", "transition"]
+
+LATEST = 256  # things still to be read among which equal ones are looked for
+
+
+@njit(cache=True, inline="always")
+def state_field(automaton, state, field):
+    return load_i32(load_i64(automaton, L.AUTOMATON_STATES), state * L.STATE_SIZE + field)
+
+
+@njit(cache=True, inline="always")
+def node_field(matcher, node, field):
+    return load_i32(load_i64(matcher, L.MATCHER_NODES), node * L.NODE_SIZE + field)
+
+
+@njit(cache=True)
+def enter(automaton, matcher, state, register, top):
+    """What being in `state` comes to: aliases followed, register set or counted, ended frames left."""
+    while True:
+        alias = state_field(automaton, state, L.STATE_ALIAS)
+        if alias < 0:
+            return L.NEED_LOWER, state, register, top
+        state = alias
+        op = state_field(automaton, state, L.STATE_OP)
+        if op == L.OP_NONE:
+            return L.OK, state, register, top
+        argument = state_field(automaton, state, L.STATE_ARG)
+        if op == L.OP_SET:
+            return L.OK, state, argument, top
+        if op == L.OP_COUNT:
+            register -= 1
+            if register > 0:
+                return L.OK, state, register, top
+            state = argument
+            continue
+        result = state_field(automaton, state, L.STATE_FINAL)
+        if node_field(matcher, top, L.NODE_ALSO) != 0:
+            return L.FORKS, result, 0, top
+        block = node_field(matcher, top, L.NODE_BLOCK)
+        if block < 0:
+            return L.EXIT_AFTER, result, 0, 0
+        state = block + result
+        register = node_field(matcher, top, L.NODE_REGISTER)
+        top = node_field(matcher, top, L.NODE_PARENT)
+
+
+@njit(cache=True, inline="always")
+def transition(automaton, state, byte):
+    """The transition value of a byte, ELSE states included."""
+    states = load_i64(automaton, L.AUTOMATON_STATES)
+    transitions = load_i64(automaton, L.AUTOMATON_TRANSITIONS)
+    maps = load_i64(automaton, L.AUTOMATON_MAPS)
+    while True:
+        record = state * L.STATE_SIZE
+        byte_class = load_u8(maps, load_i32(states, record + L.STATE_MAP) + byte)
+        value = load_i32(transitions, load_i32(states, record + L.STATE_ROW) + byte_class)
+        if value != 0:
+            return value
+        state = load_i32(states, record + L.STATE_ELSE)
+        if state == 0:
+            return 0
+
+
+@njit(cache=True)
+def _add_item(matcher, kind, state, register, top):
+    """One more thing for a fork to read, unless it is one of the latest; True when there was no room."""
+    items, count = load_i64(matcher, L.MATCHER_FORK), load_i64(matcher, L.MATCHER_FORK_COUNT)
+    for number in range(count - 1, max(0, count - LATEST) - 1, -1):
+        item = number * L.FORK_SIZE
+        if (
+            load_i32(items, item + L.FORK_STATE) == state
+            and load_i32(items, item + L.FORK_TOP) == top
+            and load_i32(items, item + L.FORK_KIND) == kind
+            and load_i32(items, item + L.FORK_REGISTER) == register
+        ):
+            return False
+    if count >= load_i64(matcher, L.MATCHER_FORK_CAP):
+        return True
+    item = count * L.FORK_SIZE
+    store_i32(items, item + L.FORK_KIND, kind)
+    store_i32(items, item + L.FORK_STATE, state)
+    store_i32(items, item + L.FORK_REGISTER, register)
+    store_i32(items, item + L.FORK_TOP, top)
+    store_i64(matcher, L.MATCHER_FORK_COUNT, count + 1)
+    return False
+
+
+@njit(cache=True)
+def _add_callers(matcher, kind, top, result):
+    """Go on with every caller of a frame that has ended with a result code; True when there was no room."""
+    while True:
+        block = node_field(matcher, top, L.NODE_BLOCK)
+        if block >= 0:
+            register, parent = node_field(matcher, top, L.NODE_REGISTER), node_field(matcher, top, L.NODE_PARENT)
+            if _add_item(matcher, kind, block + result, register, parent):
+                return True
+        else:
+            left, count = load_i64(matcher, L.MATCHER_LEFT), load_i64(matcher, L.MATCHER_LEFT_COUNT)
+            before = 1 - kind
+            known = False
+            for number in range(count):
+                known = known or (load_i32(left, 2 * number) == result and load_i32(left, 2 * number + 1) == before)
+            if not known:
+                if count >= L.MAX_LEFT:
+                    return True
+                store_i32(left, 2 * count, result)
+                store_i32(left, 2 * count + 1, before)
+                store_i64(matcher, L.MATCHER_LEFT_COUNT, count + 1)
+        top = node_field(matcher, top, L.NODE_ALSO)
+        if top == 0:
+            return False
+
+
+@njit(cache=True)
+def _add_found(matcher, state, register, top):
+    """One more way on; stacks of the same state and register become one set. A status."""
+    found, count = load_i64(matcher, L.MATCHER_FOUND), load_i64(matcher, L.MATCHER_FOUND_COUNT)
+    for number in range(count):
+        if load_i32(found, 3 * number) == state and load_i32(found, 3 * number + 1) == register:
+            both = unite(matcher, load_i32(found, 3 * number + 2), top)
+            if both < 0:
+                return _no_room(matcher)
+            store_i32(found, 3 * number + 2, both)
+            return L.OK
+    if count >= load_i64(matcher, L.MATCHER_FORK_CAP):
+        return L.NEED_FORKS
+    store_i32(found, 3 * count, state)
+    store_i32(found, 3 * count + 1, register)
+    store_i32(found, 3 * count + 2, top)
+    store_i64(matcher, L.MATCHER_FOUND_COUNT, count + 1)
+    return L.OK
+
+
+@njit(cache=True)
+def _no_room(matcher):
+    """What was short when a node could not be made."""
+    if load_i64(matcher, L.MATCHER_NODE_COUNT) >= load_i64(matcher, L.MATCHER_NODE_CAP):
+        return L.NEED_NODES
+    return L.NEED_FORKS
+
+
+@njit(cache=True)
+def _begin_fork(matcher):
+    store_i64(matcher, L.MATCHER_FORK_COUNT, 0)
+    store_i64(matcher, L.MATCHER_FOUND_COUNT, 0)
+    store_i64(matcher, L.MATCHER_LEFT_COUNT, 0)
+
+
+@njit(cache=True)
+def _read_items(automaton, matcher, byte):
+    """Read all items of a fork, `byte` in those that have not consumed it (-1: none; DONE is found): (status, state)."""
+    items = load_i64(matcher, L.MATCHER_FORK)
+    number = -1
+    while number + 1 < load_i64(matcher, L.MATCHER_FORK_COUNT):
+        number += 1
+        item = number * L.FORK_SIZE
+        kind, state = load_i32(items, item + L.FORK_KIND), load_i32(items, item + L.FORK_STATE)
+        register, top = load_i32(items, item + L.FORK_REGISTER), load_i32(items, item + L.FORK_TOP)
+        consumed = kind & L.FORK_CONSUMED
+        ended = False
+        while kind & L.FORK_ENTERED == 0:
+            alias = state_field(automaton, state, L.STATE_ALIAS)
+            if alias < 0:
+                return L.NEED_LOWER, state
+            state = alias
+            op, argument = state_field(automaton, state, L.STATE_OP), state_field(automaton, state, L.STATE_ARG)
+            if op == L.OP_POP:
+                ended = True
+                if _add_callers(matcher, consumed, top, state_field(automaton, state, L.STATE_FINAL)):
+                    return L.NEED_FORKS, state
+                break
+            if op == L.OP_SET:
+                register = argument
+            elif op == L.OP_COUNT:
+                register -= 1
+                if register <= 0:
+                    state = argument
+                    continue
+            break
+        if ended:
+            continue
+        if consumed or (byte < 0 and state == L.DONE):
+            status = _add_found(matcher, state, register, top)
+            if status != L.OK:
+                return status, state
+            continue
+        value = transition(automaton, state, byte) if byte >= 0 else 0
+        if value > 0:
+            if _add_item(matcher, L.FORK_CONSUMED, value, register, top):
+                return L.NEED_FORKS, state
+            continue
+        final = state_field(automaton, state, L.STATE_FINAL)
+        if value == 0 or value == L.REJECT:
+            if final >= 0 and _add_callers(matcher, 0, top, final):
+                return L.NEED_FORKS, state
+            continue
+        action = -value
+        actions = load_i64(automaton, L.AUTOMATON_ACTIONS)
+        while action != 0:
+            record = action * L.ACTION_SIZE
+            what, target = load_i32(actions, record + L.ACTION_KIND), load_i32(actions, record + L.ACTION_TARGET)
+            if what == L.LEAVE:
+                full = _add_callers(matcher, 0, top, final)
+            elif what == L.MOVE:
+                full = _add_item(matcher, L.FORK_CONSUMED, target, register, top)
+            else:
+                node = intern_node(matcher, load_i32(actions, record + L.ACTION_BLOCK), register, top, 0)
+                if node < 0:
+                    return L.NEED_NODES, state
+                full = _add_item(matcher, what, target, 0, node)  # CALL is FORK_CONSUMED, CALL_BEFORE is not
+            if full:
+                return L.NEED_FORKS, state
+            action = load_i32(actions, record + L.ACTION_ALSO)
+    return L.OK, 0
+
+
+@njit(cache=True)
+def _join_found(matcher):
+    """The configuration of all ways on: (status, state, register, node)."""
+    found, count = load_i64(matcher, L.MATCHER_FOUND), load_i64(matcher, L.MATCHER_FOUND_COUNT)
+    some = load_i64(matcher, L.MATCHER_LEFT_COUNT) > 0
+    if count == 0:
+        return (L.EXIT_SOME if some else L.REJECTED), 0, 0, 0
+    status = L.EXIT_SOME if some else L.OK
+    if count == 1:
+        return status, load_i32(found, 0), load_i32(found, 1), load_i32(found, 2)
+    for number in range(1, count):  # sorted by state and register, the cells of a set are
+        at = number
+        while at > 0 and (
+            load_i32(found, 3 * at - 3) > load_i32(found, 3 * at)
+            or (
+                load_i32(found, 3 * at - 3) == load_i32(found, 3 * at)
+                and load_i32(found, 3 * at - 2) > load_i32(found, 3 * at + 1)
+            )
+        ):
+            for field in range(3):
+                moved = load_i32(found, 3 * at + field)
+                store_i32(found, 3 * at + field, load_i32(found, 3 * at - 3 + field))
+                store_i32(found, 3 * at - 3 + field, moved)
+            at -= 1
+    cell = 0
+    for number in range(count - 1, -1, -1):
+        cell = intern_node(
+            matcher,
+            load_i32(found, 3 * number),
+            load_i32(found, 3 * number + 1),
+            load_i32(found, 3 * number + 2),
+            cell,
+        )
+        if cell < 0:
+            return L.NEED_NODES, 0, 0, 0
+    return status, L.SPLIT, 0, cell
+
+
+@njit(cache=True)
+def fork(automaton, matcher, state, register, top, byte):
+    """One byte from a configuration that may have several ways on: all of them."""
+    _begin_fork(matcher)
+    if state == L.SPLIT:
+        full = False
+        while top != 0:
+            below = node_field(matcher, top, L.NODE_PARENT)
+            block, count = node_field(matcher, top, L.NODE_BLOCK), node_field(matcher, top, L.NODE_REGISTER)
+            full = full or _add_item(matcher, L.FORK_ENTERED, block, count, below)
+            top = node_field(matcher, top, L.NODE_ALSO)
+    else:
+        full = _add_item(matcher, L.FORK_ENTERED, state, register, top)
+    if full:
+        return L.NEED_FORKS, state, register, top
+    status, need = _read_items(automaton, matcher, byte)
+    if status != L.OK:
+        return status, need, register, top
+    return _join_found(matcher)
+
+
+@njit(cache=True)
+def leave(automaton, matcher, top, result):
+    """Where the callers `top` go on after their frame has ended with a result code; `top` is not a scratch's bottom."""
+    if node_field(matcher, top, L.NODE_ALSO) == 0:
+        status, state, register, below = enter(
+            automaton,
+            matcher,
+            node_field(matcher, top, L.NODE_BLOCK) + result,
+            node_field(matcher, top, L.NODE_REGISTER),
+            node_field(matcher, top, L.NODE_PARENT),
+        )
+        if status != L.FORKS:
+            return status, state, register, below
+    _begin_fork(matcher)
+    if _add_callers(matcher, L.FORK_CONSUMED, top, result):
+        return L.NEED_FORKS, 0, 0, 0
+    status, need = _read_items(automaton, matcher, -1)
+    if status != L.OK:
+        return status, need, 0, 0
+    return _join_found(matcher)
+
+
+@njit(cache=True)
+def step(automaton, matcher, state, register, top, byte):
+    """One byte. The nodes it makes lie above MATCHER_NODE_COUNT as it was; the caller takes them back or keeps them."""
+    if state == L.SPLIT:
+        return fork(automaton, matcher, state, register, top, byte)
+    first_state, first_register, first_top = state, register, top
+    base = load_i64(matcher, L.MATCHER_NODE_COUNT)
+    while True:
+        value = transition(automaton, state, byte)
+        if value > 0:
+            status, state, register, top = enter(automaton, matcher, value, register, top)
+            if status == L.FORKS:
+                break
+            return status, state, register, top
+        if value == 0 or value == L.REJECT:
+            result = state_field(automaton, state, L.STATE_FINAL)
+            if result < 0:
+                return L.REJECTED, state, register, top
+            if node_field(matcher, top, L.NODE_ALSO) != 0:
+                break
+            block = node_field(matcher, top, L.NODE_BLOCK)
+            if block < 0:
+                return L.EXIT_BEFORE, result, 0, 0
+            register = node_field(matcher, top, L.NODE_REGISTER)
+            top = node_field(matcher, top, L.NODE_PARENT)
+            status, state, register, top = enter(automaton, matcher, block + result, register, top)
+            if status == L.FORKS:
+                break
+            if status == L.EXIT_AFTER:
+                return L.EXIT_BEFORE, state, register, top
+            if status != L.OK:
+                return status, state, register, top
+            continue
+        action = -value * L.ACTION_SIZE
+        actions = load_i64(automaton, L.AUTOMATON_ACTIONS)
+        if load_i32(actions, action + L.ACTION_ALSO) != 0:
+            break
+        count = load_i64(matcher, L.MATCHER_NODE_COUNT)
+        if count >= load_i64(matcher, L.MATCHER_NODE_CAP):
+            return L.NEED_NODES, state, register, top
+        nodes = load_i64(matcher, L.MATCHER_NODES)
+        store_i32(nodes, count * L.NODE_SIZE + L.NODE_BLOCK, load_i32(actions, action + L.ACTION_BLOCK))
+        store_i32(nodes, count * L.NODE_SIZE + L.NODE_REGISTER, register)
+        store_i32(nodes, count * L.NODE_SIZE + L.NODE_PARENT, top)
+        store_i32(nodes, count * L.NODE_SIZE + L.NODE_NEXT, L.NOT_LINKED)
+        store_i32(nodes, count * L.NODE_SIZE + L.NODE_ALSO, 0)
+        store_i64(matcher, L.MATCHER_NODE_COUNT, count + 1)
+        top = count
+        consume = load_i32(actions, action + L.ACTION_KIND)
+        status, state, register, top = enter(automaton, matcher, load_i32(actions, action + L.ACTION_TARGET), 0, top)
+        if status == L.FORKS:
+            break
+        if status == L.EXIT_AFTER and consume == 0:
+            return L.EXIT_BEFORE, state, register, top
+        if status != L.OK or consume == 1:
+            return status, state, register, top
+    truncate(matcher, base)
+    return fork(automaton, matcher, first_state, first_register, first_top, byte)
+
+
+@njit(cache=True)
+def complete(automaton, matcher, state, top):
+    """OK when the text so far is a whole sentence, else REJECTED (or NEED_*)."""
+    while state != L.DONE:
+        if state == L.SPLIT:
+            break
+        result = state_field(automaton, state, L.STATE_FINAL)
+        if result < 0 or state == L.ENDED:
+            return L.REJECTED, state
+        if node_field(matcher, top, L.NODE_ALSO) != 0:
+            break
+        below = node_field(matcher, top, L.NODE_PARENT)
+        status, after, _, below = enter(
+            automaton,
+            matcher,
+            node_field(matcher, top, L.NODE_BLOCK) + result,
+            node_field(matcher, top, L.NODE_REGISTER),
+            below,
+        )
+        if status == L.FORKS:
+            break
+        if status != L.OK:
+            return status, after
+        state, top = after, below
+    if state == L.DONE:
+        return L.OK, state
+    base = load_i64(matcher, L.MATCHER_NODE_COUNT)
+    status, state, _, _ = fork(automaton, matcher, state, 0, top, -1)
+    truncate(matcher, base)
+    return status, state

@@ -1,0 +1,365 @@
+"""Kernels that walk a trie of tokens through the automaton, and turn what they find into mask rows.
+
+A walk takes the steps of all paths at once, depth first, taking back pushes as it climbs. It gathers ranges of ranks of
+tokens that are allowed, and the exits: where a token leaves the frame that the walk began in, over callers that are not
+known. Subtrees whose signature fits the safe set of a state are allowed unseen.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from maskwright.kernels import layout as L
+from maskwright.kernels.memory import load_i32, load_i64, load_u8, load_u64, store_i32, store_i64
+from maskwright.kernels.stacks import truncate
+from maskwright.kernels.steps import node_field, state_field, step, transition
+
+# Callees: 255a7c6dacc4
+
+__all__ = ["NO_BUDGET", "add_range", "diverging", "row_ids", "row_words", "start_walk", "walk", "walk_row"]
+
+NO_BUDGET = 1 << 40
+
+
+@njit(cache=True)
+def add_range(matcher, low, high):
+    """Allow the ranks [low, high); True when there was no room."""
+    if low == high:
+        return False
+    count = load_i64(matcher, L.MATCHER_RANGE_COUNT)
+    ranges = load_i64(matcher, L.MATCHER_RANGES)
+    if count > 0 and load_i32(ranges, 2 * count - 1) == low:
+        store_i32(ranges, 2 * count - 1, high)
+        return False
+    if count >= load_i64(matcher, L.MATCHER_RANGE_CAP):
+        return True
+    store_i32(ranges, 2 * count, low)
+    store_i32(ranges, 2 * count + 1, high)
+    store_i64(matcher, L.MATCHER_RANGE_COUNT, count + 1)
+    return False
+
+
+@njit(cache=True)
+def _add_short(matcher, trie, node, limit):
+    """Allow the tokens of a subtree that go on for at most `limit` code points after the node; True when there was no room.
+
+    Then nothing is added.
+    """
+    firsts, chars = load_i64(trie, L.TRIE_FIRST), load_i64(trie, L.TRIE_RANK_CHARS)
+    most = load_i32(load_i64(trie, L.TRIE_NODE_CHARS), node) + limit
+    ranges = load_i64(matcher, L.MATCHER_RANGES)
+    count = load_i64(matcher, L.MATCHER_RANGE_COUNT)
+    last = load_i32(ranges, 2 * count - 1) if count > 0 else 0
+    stop = load_i32(firsts, load_i32(load_i64(trie, L.TRIE_END), node))
+    rank = load_i32(firsts, node)
+    while rank < stop:
+        low = rank
+        while rank < stop and load_i32(chars, rank) <= most:
+            rank += 1
+        if add_range(matcher, low, rank):
+            if count > 0:
+                store_i32(ranges, 2 * count - 1, last)
+            store_i64(matcher, L.MATCHER_RANGE_COUNT, count)
+            return True
+        rank += 1
+    return False
+
+
+@njit(cache=True)
+def _add_exits(matcher, node, end, unknown):
+    """Note the ends of a fork as exits at a trie node; True when there was no room, and nothing is noted.
+
+    `unknown`: whether ends before the byte count; those of the state that a walk begins with are fill()'s to follow.
+    """
+    left, exits = load_i64(matcher, L.MATCHER_LEFT), load_i64(matcher, L.MATCHER_EXITS)
+    count, ends = load_i64(matcher, L.MATCHER_EXIT_COUNT), load_i64(matcher, L.MATCHER_LEFT_COUNT)
+    if count + ends > load_i64(matcher, L.MATCHER_EXIT_CAP):
+        return True
+    for number in range(ends):
+        before = load_i32(left, 2 * number + 1)
+        if (before == 1 and unknown) or (before == 0 and end > node + 1):
+            store_i32(exits, 3 * count, node)
+            store_i32(exits, 3 * count + 1, load_i32(left, 2 * number))
+            store_i32(exits, 3 * count + 2, before)
+            count += 1
+    store_i64(matcher, L.MATCHER_EXIT_COUNT, count)
+    return False
+
+
+@njit(cache=True)
+def _some_after(matcher):
+    """Whether one of a fork's ends came after the byte."""
+    left = load_i64(matcher, L.MATCHER_LEFT)
+    for number in range(load_i64(matcher, L.MATCHER_LEFT_COUNT)):
+        if load_i32(left, 2 * number + 1) == 0:
+            return True
+    return False
+
+
+@njit(cache=True)
+def _fits(automaton, matcher, trie, state, register, top, node):
+    """Whether the signature of a subtree fits the safe set of a state: 1 as a whole, 2 as far as the count lasts, 0 not."""
+    if state == L.SPLIT:
+        while top != 0:
+            block, count = node_field(matcher, top, L.NODE_BLOCK), node_field(matcher, top, L.NODE_REGISTER)
+            if _fits_one(automaton, trie, block, count, node) == 1:
+                return 1
+            top = node_field(matcher, top, L.NODE_ALSO)
+        return 0
+    return _fits_one(automaton, trie, state, register, node)
+
+
+@njit(cache=True)
+def _fits_one(automaton, trie, state, register, node):
+    """See _fits."""
+    safe = state_field(automaton, state, L.STATE_SAFE)
+    if safe == 0:
+        return 0
+    safe_sets = load_i64(automaton, L.AUTOMATON_SAFE)
+    full = np.uint64(0xFFFFFFFFFFFFFFFF)
+    low, high = load_u64(safe_sets, safe * L.SAFE_SIZE), load_u64(safe_sets, safe * L.SAFE_SIZE + 1)
+    if (load_u64(load_i64(trie, L.TRIE_SIG_LOW), node) & (low ^ full)) != np.uint64(0):
+        return 0
+    if (load_u64(load_i64(trie, L.TRIE_SIG_HIGH), node) & (high ^ full)) != np.uint64(0):
+        return 0
+    flags, safe_flags = load_u8(load_i64(trie, L.TRIE_SIG_FLAGS), node), load_i64(safe_sets, safe * L.SAFE_SIZE + 2)
+    if (flags & 1) != 0 and ((flags & 2) == 0 or (safe_flags & L.SAFE_UNICODE) == 0):
+        return 0
+    if (
+        state_field(automaton, state, L.STATE_OP) == L.OP_NONE
+        or load_i32(load_i64(trie, L.TRIE_SIG_CHARS), node) < register
+        or (safe_flags & L.SAFE_ENDLESS) != 0
+    ):
+        return 1
+    return 2 if (safe_flags & L.SAFE_LAST) != 0 else 0
+
+
+@njit(cache=True)
+def walk(automaton, matcher, trie, node, limit, depth, budget):
+    """Walk trie nodes [node, limit) depth first from the configuration in the workspace at `depth`.
+
+    Appends allowed ranks to the ranges and ends of the frame to the exits. On NEED_* the position is kept in
+    WALK_NODE and WALK_DEPTH, and a call with them goes on from there. After `budget` nodes it gives up: NEED_ROW.
+    """
+    workspace = load_i64(matcher, L.MATCHER_WALK)
+    bytes_, ends = load_i64(trie, L.TRIE_BYTE), load_i64(trie, L.TRIE_END)
+    firsts = load_i64(trie, L.TRIE_FIRST)
+    signed = load_i64(trie, L.TRIE_SIG_LOW) != 0
+    while node < limit:
+        budget -= 1
+        if budget < 0:
+            return L.NEED_ROW
+        while depth > 0 and node >= load_i32(workspace, depth * L.WALK_SIZE):
+            depth -= 1
+        record = depth * L.WALK_SIZE
+        truncate(matcher, load_i32(workspace, record + 4))
+        before = load_i32(workspace, record + 1)
+        status, state, register, top = step(
+            automaton,
+            matcher,
+            before,
+            load_i32(workspace, record + 2),
+            load_i32(workspace, record + 3),
+            load_u8(bytes_, node),
+        )
+        end = load_i32(ends, node)
+        if status == L.REJECTED:
+            node = end
+            continue
+        if status == L.NEED_LOWER or status == L.NEED_NODES or status == L.NEED_FORKS:
+            # Behind the last byte of a token nothing has to be known of the state: it is live. Most states that a mask
+            # meets for the first time are such, and few of them are ever entered.
+            if status == L.NEED_LOWER and end == node + 1 and transition(automaton, before, load_u8(bytes_, node)) > 0:
+                if add_range(matcher, load_i32(firsts, node), load_i32(firsts, end)):
+                    store_i64(matcher, L.MATCHER_WALK_NODE, node)
+                    store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
+                    return L.NEED_RANGES
+                node = end
+                continue
+            store_i64(matcher, L.MATCHER_NEED, state)
+            store_i64(matcher, L.MATCHER_WALK_NODE, node)
+            store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
+            return status
+        if status == L.EXIT_SOME:
+            unknown = depth > 0 or state_field(automaton, before, L.STATE_FINAL) < 0
+            if _add_exits(matcher, node, end, unknown):
+                store_i64(matcher, L.MATCHER_WALK_NODE, node)
+                store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
+                return L.NEED_EXITS
+            after = _some_after(matcher)
+            if state != 0:
+                status = L.OK
+            else:
+                if after and add_range(matcher, load_i32(firsts, node), load_i32(firsts, node + 1)):
+                    store_i64(matcher, L.MATCHER_WALK_NODE, node)
+                    store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
+                    return L.NEED_RANGES
+                node = end
+                continue
+        if status == L.OK and signed:
+            fitting = _fits(automaton, matcher, trie, state, register, top, node)
+            if fitting != 0:
+                if fitting == 1:
+                    full_up = add_range(matcher, load_i32(firsts, node), load_i32(firsts, end))
+                else:
+                    full_up = _add_short(matcher, trie, node, register)
+                if full_up:
+                    store_i64(matcher, L.MATCHER_WALK_NODE, node)
+                    store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
+                    return L.NEED_RANGES
+                node = end
+                continue
+        # The tokens that end exactly here are allowed: every state entered and every result returned is live.
+        if status == L.OK or status == L.EXIT_AFTER:
+            if add_range(matcher, load_i32(firsts, node), load_i32(firsts, node + 1)):
+                store_i64(matcher, L.MATCHER_WALK_NODE, node)
+                store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
+                return L.NEED_RANGES
+        if status == L.OK:
+            if end > node + 1:
+                depth += 1
+                record = depth * L.WALK_SIZE
+                store_i32(workspace, record, end)
+                store_i32(workspace, record + 1, state)
+                store_i32(workspace, record + 2, register)
+                store_i32(workspace, record + 3, top)
+                store_i32(workspace, record + 4, load_i64(matcher, L.MATCHER_NODE_COUNT))
+            node += 1
+            continue
+        # The frame ended. A late end of the very first state is no exit: fill() goes on from the configuration below.
+        late_start = status == L.EXIT_BEFORE and depth == 0 and state_field(automaton, before, L.STATE_FINAL) >= 0
+        if not late_start and (status == L.EXIT_BEFORE or end > node + 1):
+            count = load_i64(matcher, L.MATCHER_EXIT_COUNT)
+            if count >= load_i64(matcher, L.MATCHER_EXIT_CAP):
+                store_i64(matcher, L.MATCHER_WALK_NODE, node)
+                store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
+                return L.NEED_EXITS
+            exits = load_i64(matcher, L.MATCHER_EXITS)
+            store_i32(exits, 3 * count, node)
+            store_i32(exits, 3 * count + 1, state)
+            store_i32(exits, 3 * count + 2, 1 if status == L.EXIT_BEFORE else 0)
+            store_i64(matcher, L.MATCHER_EXIT_COUNT, count + 1)
+        node = end
+    return L.OK
+
+
+@njit(cache=True)
+def start_walk(matcher, limit, state, register, top):
+    """Put the configuration a walk starts from at depth 0 of the workspace."""
+    workspace = load_i64(matcher, L.MATCHER_WALK)
+    store_i32(workspace, 0, limit)
+    store_i32(workspace, 1, state)
+    store_i32(workspace, 2, register)
+    store_i32(workspace, 3, top)
+    store_i32(workspace, 4, load_i64(matcher, L.MATCHER_NODE_COUNT))
+
+
+@njit(cache=True)
+def walk_row(automaton, scratch, trie, nodes, state, register, resume):
+    """Compute the row of (state, register) over an unknown stack: ranges and exits of `scratch`. OK or NEED_*.
+
+    `resume` 1 goes on after NEED_*. The caller has set the scratch's counts to zero and its nodes to the bottom alone,
+    whose block is -1.
+    """
+    if resume == 1:
+        return walk(
+            automaton,
+            scratch,
+            trie,
+            load_i64(scratch, L.MATCHER_WALK_NODE),
+            nodes,
+            load_i64(scratch, L.MATCHER_WALK_DEPTH),
+            NO_BUDGET,
+        )
+    truncate(scratch, 1)
+    store_i64(scratch, L.MATCHER_RANGE_COUNT, 0)
+    store_i64(scratch, L.MATCHER_EXIT_COUNT, 0)
+    start_walk(scratch, nodes, state, register, 0)
+    return walk(automaton, scratch, trie, 1, nodes, 0, NO_BUDGET)
+
+
+@njit(cache=True)
+def diverging(automaton, scratch, trie, state):
+    """Where the row of a state with an ELSE differs from the row of that ELSE: exits of `scratch`.
+
+    Only the state's own transitions are followed (a trie of keys). Where one ends a key, the exit has the key's result
+    code, or -1 if the key is forbidden; the other row ends its frame at the same node with another result. OK or NEED_*.
+    At most half of the room for exits is used; the rest is for the ranges of ranks below them.
+    """
+    workspace = load_i64(scratch, L.MATCHER_WALK)
+    bytes_, ends = load_i64(trie, L.TRIE_BYTE), load_i64(trie, L.TRIE_END)
+    states = load_i64(automaton, L.AUTOMATON_STATES)
+    transitions, maps = load_i64(automaton, L.AUTOMATON_TRANSITIONS), load_i64(automaton, L.AUTOMATON_MAPS)
+    exits, count = load_i64(scratch, L.MATCHER_EXITS), 0
+    depth, node, limit = 0, 1, load_i32(ends, 0)
+    store_i32(workspace, 0, limit)
+    store_i32(workspace, 1, state)
+    while node < limit:
+        while depth > 0 and node >= load_i32(workspace, depth * L.WALK_SIZE):
+            depth -= 1
+        record = load_i32(workspace, depth * L.WALK_SIZE + 1) * L.STATE_SIZE
+        byte_class = load_u8(maps, load_i32(states, record + L.STATE_MAP) + load_u8(bytes_, node))
+        value = load_i32(transitions, load_i32(states, record + L.STATE_ROW) + byte_class)
+        end = load_i32(ends, node)
+        if value > 0 and state_field(automaton, value, L.STATE_OP) == L.OP_NONE:
+            if end > node + 1:
+                depth += 1
+                store_i32(workspace, depth * L.WALK_SIZE, end)
+                store_i32(workspace, depth * L.WALK_SIZE + 1, value)
+            node += 1
+            continue
+        if value != 0:
+            if 2 * count >= load_i64(scratch, L.MATCHER_EXIT_CAP):
+                return L.NEED_EXITS
+            store_i32(exits, 3 * count, node)
+            store_i32(exits, 3 * count + 1, state_field(automaton, value, L.STATE_FINAL) if value > 0 else -1)
+            store_i32(exits, 3 * count + 2, 0)
+            count += 1
+        node = end
+    store_i64(scratch, L.MATCHER_EXIT_COUNT, count)
+    return L.OK
+
+
+@njit(cache=True)
+def row_ids(matcher, trie, out):
+    """Write the token ids of the ranges to `out` (int32, large enough); returns how many."""
+    ranges, tokens = load_i64(matcher, L.MATCHER_RANGES), load_i64(trie, L.TRIE_TOKENS)
+    count = 0
+    for number in range(load_i64(matcher, L.MATCHER_RANGE_COUNT)):
+        for rank in range(load_i32(ranges, 2 * number), load_i32(ranges, 2 * number + 1)):
+            store_i32(out, count, load_i32(tokens, rank))
+            count += 1
+    return count
+
+
+@njit(cache=True)
+def row_words(matcher, trie, out, words, everything):
+    """Write the mask words of the ranges to `out`; `everything`: the words of all tokens of the trie.
+
+    Scatters the allowed ranks into zeros or the others out of everything, whichever are fewer.
+    """
+    ranges, tokens = load_i64(matcher, L.MATCHER_RANGES), load_i64(trie, L.TRIE_TOKENS)
+    total = load_i32(load_i64(trie, L.TRIE_FIRST), load_i32(load_i64(trie, L.TRIE_END), 0))
+    count = load_i64(matcher, L.MATCHER_RANGE_COUNT)
+    allowed = 0
+    for number in range(count):
+        allowed += load_i32(ranges, 2 * number + 1) - load_i32(ranges, 2 * number)
+    if 2 * allowed <= total:
+        for word in range(words):
+            store_i32(out, word, 0)
+        for number in range(count):
+            for rank in range(load_i32(ranges, 2 * number), load_i32(ranges, 2 * number + 1)):
+                token = load_i32(tokens, rank)
+                store_i32(out, token >> 5, load_i32(out, token >> 5) | (1 << (token & 31)))
+        return allowed
+    for word in range(words):
+        store_i32(out, word, load_i32(everything, word))
+    low = 0
+    for number in range(count + 1):
+        high = load_i32(ranges, 2 * number) if number < count else total
+        for rank in range(low, high):
+            token = load_i32(tokens, rank)
+            store_i32(out, token >> 5, load_i32(out, token >> 5) & ~(1 << (token & 31)))
+        low = load_i32(ranges, 2 * number + 1) if number < count else total
+    return allowed
