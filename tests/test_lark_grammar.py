@@ -53,7 +53,7 @@ def test_refused(case: Refused) -> None:
         parse_lark(case.grammar, case.root)
     error = caught.value
     assert type(error).__name__ == case.error
-    assert case.message in str(error)
+    assert case.message in f"{error.reason}. {error.hint}"
     assert (error.line, error.column) == (case.line, case.column)
 
 
