@@ -148,6 +148,23 @@ def test_an_order_that_takes_too_many_states_is_refused() -> None:
     assert python_regex.MAX_STATES < 3000
 
 
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        'start: "' + "\\" * 5001,
+        "start: /" + "\\" * 5001,
+        "start: /(((a?){20}){20}){20}c/",
+        "start: /" + "(" * 5000 + "a/",
+    ],
+    ids=["string", "regular expression", "counts", "groups"],
+)
+def test_hostile_terminals_are_refused_in_time(grammar: str) -> None:
+    start = time.perf_counter()
+    with pytest.raises(errors.GrammarError):
+        parse_lark(grammar)
+    assert time.perf_counter() - start < 5
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # What is not lark's
 
