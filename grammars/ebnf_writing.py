@@ -20,6 +20,7 @@ from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.python_types import schema_from
 from maskwright.grammars.regular import (
     ANY_CHAR,
+    EPSILON,
     Alternate,
     Chars,
     Concat,
@@ -114,13 +115,19 @@ class _Writer:
         if isinstance(node, Chars):
             return _class(node.set)
         if isinstance(node, Words):
-            return self._alternatives([_string(word) for word in node.remaining()], place)
+            written = [_string(word) for word in node.remaining() if word]
+            return self._optional(written, place) if node.nullable else self._alternatives(written, place)
         if depth > _MAX_GROUPS:
             name = self._new("part")
             self.lines[name] = f"{name} ::= {self.regular(node, _ALTERNATIVES, 0)}"
             return name
         if isinstance(node, Alternate):
-            return self._alternatives([self.regular(part, _ITEMS, depth + 1) for part in node.parts], place)
+            parts = [part for part in node.parts if part is not EPSILON]
+            inner = _ITEM if len(parts) == 1 else _ITEMS
+            written = [self.regular(part, inner, depth + 1) for part in parts]
+            return (
+                self._optional(written, place) if len(parts) < len(node.parts) else self._alternatives(written, place)
+            )
         if isinstance(node, Concat):
             return self._items([self.regular(part, _ITEMS, depth + 1) for part in node.parts], place)
         if isinstance(node, Repeat):
@@ -132,6 +139,9 @@ class _Writer:
             return written[0] if written else self._nothing()
         text = " | ".join(written)
         return text if place == _ALTERNATIVES else f"({text})"
+
+    def _optional(self, written: list[str], place: int) -> str:
+        return self._counted(self._alternatives(written, _ITEM), 0, 1, place)
 
     def _items(self, written: list[str], place: int) -> str:
         if len(written) < 2:

@@ -16,7 +16,7 @@ Each carries what a program needs as attributes and says in its message what a p
 
 from __future__ import annotations
 
-from unicodedata import combining, east_asian_width
+import unicodedata
 
 __all__ = [
     "GrammarError",
@@ -29,7 +29,43 @@ __all__ = [
     "TruncatedError",
     "UnsatisfiableError",
     "UnsupportedError",
+    "caret",
+    "line_and_column",
 ]
+
+
+def line_and_column(text: str, position: int) -> tuple[int, int]:
+    """Line and column, both from 1, of a code-point offset in `text`."""
+    start = text.rfind("\n", 0, position) + 1
+    return text.count("\n", 0, position) + 1, position - start + 1
+
+
+def caret(text: str, position: int, width: int = 100) -> str:
+    """The line of `text` around a code-point offset, and under it a caret: two lines.
+
+    At most `width` characters of the line are shown; what is cut off on either side becomes "...". A character that a
+    terminal would not print is shown as a space.
+    """
+    start = text.rfind("\n", 0, position) + 1
+    stop = text.find("\n", position)
+    before = _shown(text[start:position])
+    after = _shown(text[position : stop if stop >= 0 else len(text)])
+    if len(before) > width * 3 // 4:
+        before = "..." + before[-(width * 3 // 4) :]
+    if len(before) + len(after) > width:
+        after = after[: width - len(before)] + "..."
+    return f"{before}{after}\n{' ' * sum(map(_columns, before))}^"
+
+
+def _shown(part: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in part)
+
+
+def _columns(character: str) -> int:
+    """How many columns of a terminal a character takes."""
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 class MaskwrightError(Exception):
@@ -44,13 +80,29 @@ class GrammarError(MaskwrightError):
         pointer: JSON Pointer of the place in a schema ("" is the root), or None.
         position: 0-based code-point offset in a pattern or grammar text, or None.
         hint: what to do about it, or "".
-        source: the text that `position` is an offset into, or None where only the caller knows it.
+        text: the pattern or grammar text that `position` is in, or None; the message shows its line with a caret.
     """
 
     def __init__(self, reason: str, *, pointer: str | None = None, position: int | None = None, hint: str = "") -> None:
         self.reason, self.pointer, self.position, self.hint = reason, pointer, position, hint
-        self.source: str | None = None
+        self.text: str | None = None
         super().__init__(reason)
+
+    def within(self, text: str) -> GrammarError:
+        """This error with `text`, which its position is in, filled in where it had none."""
+        if self.text is None:
+            self.text = text
+        return self
+
+    @property
+    def line(self) -> int | None:
+        """The line of `position` in `text`, from 1; None without both."""
+        return None if self.text is None or self.position is None else line_and_column(self.text, self.position)[0]
+
+    @property
+    def column(self) -> int | None:
+        """The column of `position` in its line, from 1, in code points; None without both."""
+        return None if self.text is None or self.position is None else line_and_column(self.text, self.position)[1]
 
     def at(self, pointer: str) -> GrammarError:
         """This error with `pointer` filled in where it had none; returns self for `raise error.at(...)`."""
@@ -58,54 +110,20 @@ class GrammarError(MaskwrightError):
             self.pointer = pointer
         return self
 
-    def within(self, source: str) -> GrammarError:
-        """This error with `source` filled in where it had none, for line, column and caret; returns self."""
-        if self.source is None:
-            self.source = source
-        return self
-
-    @property
-    def line(self) -> int | None:
-        """1-based line of `position` in `source`; None without either."""
-        return None if self.source is None or self.position is None else _place(self.source, self.position)[0]
-
-    @property
-    def column(self) -> int | None:
-        """1-based column of `position` in its line, in code points; None without either."""
-        return None if self.source is None or self.position is None else _place(self.source, self.position)[1]
-
-    def excerpt(self) -> str:
-        """The line of `source` that is meant and a caret below the place: two lines, or "" without a place."""
-        if self.source is None or self.position is None:
-            return ""
-        line, column, text = _place(self.source, self.position)
-        begin = 0 if len(text) <= _EXCERPT else max(0, min(column - 1 - _EXCERPT // 2, len(text) - _EXCERPT))
-        shown = "".join(c if c.isprintable() else " " for c in text[begin : begin + _EXCERPT])
-        return f"{line:>5} | {shown}\n{'':>5} | {_blank(shown[: column - 1 - begin])}^"
-
     def __str__(self) -> str:
         place = "" if self.pointer is None else f"{self.pointer or '(root)'}: "
-        hint = ". " + self.hint if self.hint else ""
-        if self.line is not None:
-            return f"{place}line {self.line}, column {self.column}: {self.reason}{hint}\n{self.excerpt()}"
-        offset = "" if self.position is None else f" (at offset {self.position})"
-        return f"{place}{self.reason}{offset}{hint}"
+        message = f"{place}{self.reason}{self._where()}{'. ' + self.hint if self.hint else ''}"
+        if self.text is None or self.position is None:
+            return message
+        return f"{message}\n{caret(self.text, self.position)}"
 
-
-_EXCERPT = 100  # code points of a long line that are shown
-
-
-def _place(source: str, position: int) -> tuple[int, int, str]:
-    """(line, column, the line's text) of an offset; \\r\\n, \\n and \\r end lines."""
-    before = source[:position].replace("\r\n", "\n").replace("\r", "\n")
-    after = source[position:].replace("\r", "\n")
-    start = before.rfind("\n") + 1
-    return before.count("\n") + 1, len(before) - start + 1, before[start:] + after.partition("\n")[0]
-
-
-def _blank(text: str) -> str:
-    """Spaces as wide as `text` is on a terminal: East Asian wide characters take two columns, combining ones none."""
-    return "".join("" if combining(c) else "  " if east_asian_width(c) in "WF" else " " for c in text)
+    def _where(self) -> str:
+        if self.position is None:
+            return ""
+        if self.text is None or "\n" not in self.text:
+            return f" (at offset {self.position})"
+        line, column = line_and_column(self.text, self.position)
+        return f" (line {line}, column {column})"
 
 
 class InvalidError(GrammarError):

@@ -45,17 +45,24 @@ __all__ = ["MAX_GROUPS", "MAX_TEMPLATES", "parse_lark"]
 MAX_GROUPS = 100  # nesting of groups in a rule
 MAX_TEMPLATES = 2_000  # different uses of templates
 
-_QUOTED = r'"(?:\\"|\\\\|[^"\n])*?"|/(?!/)(?:\\/|\\\\|[^/])*?/|//[^\n]*|\#[^\n]*'
+_QUOTED = r'"(?:\\.|[^"\\\n])*"|/(?!/)(?:\\.|[^/\\])*/|//[^\n]*|\#[^\n]*'
 _SPECIAL = re.compile(rf"(?P<special>{SPECIAL})|{_QUOTED}")
 _FOREIGN = re.compile(
     rf"(?P<relative>%import\s+\.)|(?P<directive>%(?:regex|lark|llguidance|grammar_options)\b)"
-    rf"|(?P<attribute>^[?!]*_?[A-Za-z]\w*(?:\.[+-]?\d+)?[ \t]*\[[^\]\n]*\][ \t]*:)|{_QUOTED}",
+    rf"|(?P<attribute>^[?!]*_?[A-Za-z]\w*(?:\.[+-]?\d+)?[ \t]*\[[^\]\n]*\][ \t]*:)|{_QUOTED}|(?P<open>[\"/])",
     re.MULTILINE,
 )
 _REFUSED = {
     "relative": ("an import of another file", "paste its rules into the grammar; what comes with lark can be imported"),
     "directive": ("a directive of llguidance or XGrammar", "leave it out; %json {...} is the one that is understood"),
     "attribute": ("an attribute of a rule", "leave the brackets out; lengths are limited by patterns and counts"),
+}
+_UNFINISHED = {
+    '"': ("this string has no end in its line", r"write \" for the character inside of a string"),
+    "/": (
+        "this regular expression has no end",
+        r"write \/ for the character inside of one; comments begin with // or #",
+    ),
 }
 
 
@@ -81,8 +88,8 @@ def parse_lark(text: str, start: str = "start", lexer: str = "dynamic_complete")
     if lexer != "dynamic_complete":
         raise InvalidError(f"lexer={lexer!r} is none", hint='choose "dynamic_complete"')
     try:
-        _refuse_foreign(text)
         lifted, leaves = _lift(text)
+        _refuse_foreign(lifted)
         grammar = _load(lifted, leaves, text)
         rules = _Reader(grammar, leaves, text).rules(start)
     except RecursionError as error:
@@ -99,6 +106,10 @@ def parse_lark(text: str, start: str = "start", lexer: str = "dynamic_complete")
 
 def _refuse_foreign(text: str) -> None:
     for match in _FOREIGN.finditer(text):
+        if match.lastgroup == "open":
+            # Said before lark sees it: to find the end, its own expressions may try exponentially many ways.
+            reason, hint = _UNFINISHED[match[0]]
+            raise InvalidError(reason, position=match.start(), hint=hint)
         if match.lastgroup is not None:
             what, hint = _REFUSED[match.lastgroup]
             raise UnsupportedError(f"{what} cannot be enforced", position=match.start(), hint=hint)

@@ -32,6 +32,7 @@ from maskwright.grammars.unicode_sets import fold_case
 __all__ = ["MAX_STATES", "scanned"]
 
 MAX_STATES = 2_000  # of the automaton with priorities
+_DEPTH = 300  # of items inside of each other, or empty at once, that Python's stack has room for, roughly
 _MAX_ELIMINATED = 60  # of the smallest one, where the language is built from it
 
 _parser: Any = import_module("re._parser")  # undocumented, as in lark, which measures widths with it
@@ -49,17 +50,24 @@ def scanned(pattern: str) -> Regex:
         tree = _parser.parse(pattern)
     except (re.error, OverflowError, RecursionError) as error:
         raise InvalidError(f"/{pattern}/ is no regular expression of Python: {error}") from error
-    item = _sequence(tree, tree.state.flags)
+    try:
+        return _scanned(_sequence(tree, tree.state.flags))
+    except RecursionError as error:
+        what, hint = "a regular expression", "write it with fewer groups and counts inside each other"
+        raise LimitExceeded("max_groups", _DEPTH, _DEPTH, what=what, hint=hint) from error
+
+
+def _scanned(item: _Item) -> Regex:
     automaton = _Automaton(item)
-    ordered = automaton.lookbehinds or _has_lazy(item)
-    plain = EMPTY if automaton.lookbehinds else _language(item)
     try:
         automaton.explore()
     except LimitExceeded:
-        if ordered:
+        if automaton.lookbehinds or _has_lazy(item):
             raise
-        return plain  # counts of hundreds, most of the time; the order of alternatives among them is not followed
-    if not automaton.lookbehinds and automaton.equals(plain):
+        return _language(
+            item
+        )  # counts of hundreds, most of the time; the order of alternatives among them is not followed
+    if not automaton.lookbehinds and automaton.equals(plain := _language(item)):
         return plain
     return automaton.language()
 
@@ -251,7 +259,6 @@ class _Automaton:
                         what, hint = "the order of alternatives in a regular expression", "write it without lazy counts"
                         raise LimitExceeded("max_states", len(numbers), MAX_STATES, what=what, hint=hint)
                 self.edges[-1].append((block, numbers[target]))
-        self._merge_equal()
 
     def _expand(self, stack: _Stack, after: tuple[bool, ...], seen: set[_Stack], into: list[Any]) -> bool:
         """Add what may come next, the preferred first; False at the end of the pattern: what comes later loses."""
@@ -331,7 +338,8 @@ class _Automaton:
         return True
 
     def language(self) -> Regex:
-        """The automaton's language, by elimination of states."""
+        """The automaton's language, by elimination of states; the automaton is made the smallest first."""
+        self._merge_equal()
         count = len(self.edges)
         if count > _MAX_ELIMINATED:
             what, hint = "states of a regular expression with lazy counts", "write it without them: [^x]*x for .*?x"

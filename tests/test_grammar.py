@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from grammar_cases import Case, cases
@@ -122,6 +124,20 @@ def test_options_of_a_schema_are_shown() -> None:
     text = str(Grammar.from_json_schema({"type": "integer"}, numbers="any", indent=2))
     assert text == '# %json with indent=2, numbers=\'any\'\nroot ::= %json {"type": "integer"}\n'
     assert '"type": "integer"' in str(Grammar.from_json_schema(int))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# docs/grammars.md
+
+
+def test_the_page_says_what_is_printed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (root / "docs" / "grammars.md").read_text()
+    names: dict[str, object] = {}
+    pairs = re.findall(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert len(pairs) == 2
+    for snippet, printed in pairs:
+        exec(compile(snippet, "a snippet of docs/grammars.md", "exec", dont_inherit=True), names)
+        assert capsys.readouterr().out.rstrip("\n") == printed.rstrip("\n")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
