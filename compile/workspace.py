@@ -39,6 +39,7 @@ class Workspace:
         nodes[L.NODE_BLOCK] = bottom
         self._place(L.MATCHER_NODES, nodes)
         self.header[L.MATCHER_NODE_COUNT] = 1
+        self.header[L.MATCHER_PERMANENT] = 1 if bottom >= 0 else 0
         self.header[L.MATCHER_NODE_CAP] = len(nodes) // L.NODE_SIZE
         self._place(L.MATCHER_HASH, np.zeros(_FIRST_HEADS, np.int32))
         self.header[L.MATCHER_HASH_MASK] = _FIRST_HEADS - 1
@@ -59,7 +60,7 @@ class Workspace:
     def _place_forks(self, count: int) -> None:
         self._place(L.MATCHER_FORK, np.zeros(L.FORK_SIZE * count, np.int32))
         self._place(L.MATCHER_FOUND, np.zeros(3 * count, np.int32))
-        self._place(L.MATCHER_TODO, np.zeros(3 * count, np.int32))
+        self._place(L.MATCHER_TODO, np.zeros(4 * count, np.int32))
         self.header[L.MATCHER_FORK_CAP] = count
 
     def _place_cells(self, count: int) -> None:
@@ -112,7 +113,7 @@ class Workspace:
         count = int(self.header[L.MATCHER_NODE_COUNT])
         nodes = self._arrays[L.MATCHER_NODES].reshape(-1, L.NODE_SIZE)
         for node in range(1, count):
-            block, register, parent, following, also, _ = nodes[node].tolist()
+            block, register, parent, following, also, _, _ = nodes[node].tolist()
             if following == L.NOT_LINKED:
                 continue
             mixed = block * 0x9E3779B1 + register * 0x85EBCA77 + parent * 0xC2B2AE3D + also * 0x27D4EB2F

@@ -16,15 +16,17 @@ from numba import njit
 
 from maskwright.kernels import layout as L
 from maskwright.kernels.memory import load_i32, load_i64, load_u8, store_i32, store_i64
-from maskwright.kernels.stacks import settle, truncate
-from maskwright.kernels.steps import LATEST, complete, leave, node_field, state_field, step
+from maskwright.kernels.stacks import keep, settle, truncate
+from maskwright.kernels.steps import LATEST, close, complete, leave, node_field, state_field, step
 from maskwright.kernels.walks import NO_BUDGET, diverging, start_walk, walk
 
-# Callees: ab4cdcd28c6f
+# Callees: 33e529fe72ce
 
-__all__ = ["accept_bytes", "accept_token", "allowed_bytes", "completed", "fill", "forced_bytes"]
+__all__ = ["accept_bytes", "accept_token", "allowed_bytes", "close_node", "completed", "fill", "forced_bytes"]
 
 _DIRECT_BUDGET = 2500  # trie nodes; a literal takes some 300
+_MANY_ENDS = 4  # of frames, after which their callers are not followed one by one
+_CLOSED = 1 << 20
 
 
 @njit(cache=True)
@@ -69,6 +71,14 @@ def completed(automaton, matcher):
     """OK when the matcher's text is a whole sentence, REJECTED when not; NEED_LOWER."""
     status, state = complete(automaton, matcher, load_i64(matcher, L.MATCHER_STATE), load_i64(matcher, L.MATCHER_TOP))
     store_i64(matcher, L.MATCHER_NEED, state)
+    return status
+
+
+@njit(cache=True)
+def close_node(automaton, matcher, node):
+    """Find the closure of a node (kernels/stacks.py): OK or NEED_*. What is found on the way is kept."""
+    status, need = close(automaton, matcher, node)
+    store_i64(matcher, L.MATCHER_NEED, need)
     return status
 
 
@@ -379,7 +389,7 @@ def _memo(automaton, matcher, state, register, top):
             truncate(matcher, base)
             store_i64(matcher, L.MATCHER_NEED, next_state)
             return status, 0
-        store_i64(matcher, L.MATCHER_LINKED, 0)  # a set of callers stays: the memo refers to it
+        keep(matcher)  # a set of callers stays: the memo refers to it
     if row > 0:
         status, patch = _patch(automaton, matcher, row, top, alongside)
         if status != L.OK:
@@ -403,22 +413,36 @@ def _set_bits(out, ids, count):
 
 
 @njit(cache=True)
-def _add_todo(matcher, count, state, register, top):
-    """One more configuration whose mask counts, unless it is one of the latest: how many there are; -1 without room."""
+def _add_todo(matcher, count, state, register, top, ends):
+    """One more configuration whose mask counts, unless it is one of the latest: how many there are; -1 without room.
+
+    `ends`: how many frames have ended to come here; CLOSED: those that end now have been followed already.
+    """
     todo = load_i64(matcher, L.MATCHER_TODO)
     for number in range(count - 1, max(0, count - LATEST) - 1, -1):
         if (
-            load_i32(todo, 3 * number) == state
-            and load_i32(todo, 3 * number + 1) == register
-            and load_i32(todo, 3 * number + 2) == top
+            load_i32(todo, 4 * number) == state
+            and load_i32(todo, 4 * number + 1) == register
+            and load_i32(todo, 4 * number + 2) == top
         ):
             return count
     if count >= load_i64(matcher, L.MATCHER_FORK_CAP):
         return -1
-    store_i32(todo, 3 * count, state)
-    store_i32(todo, 3 * count + 1, register)
-    store_i32(todo, 3 * count + 2, top)
+    store_i32(todo, 4 * count, state)
+    store_i32(todo, 4 * count + 1, register)
+    store_i32(todo, 4 * count + 2, top)
+    store_i32(todo, 4 * count + 3, ends)
     return count + 1
+
+
+@njit(cache=True)
+def _add_cells(matcher, count, cell, ends):
+    """The members of a set, as _add_todo."""
+    while cell != 0 and count >= 0:
+        state, register = node_field(matcher, cell, L.NODE_BLOCK), node_field(matcher, cell, L.NODE_REGISTER)
+        count = _add_todo(matcher, count, state, register, node_field(matcher, cell, L.NODE_PARENT), ends)
+        cell = node_field(matcher, cell, L.NODE_ALSO)
+    return count
 
 
 @njit(cache=True)
@@ -427,25 +451,27 @@ def fill(automaton, matcher, out):
     words = load_i64(automaton, L.AUTOMATON_WORDS)
     rows = load_i64(automaton, L.AUTOMATON_ROWS)
     todo = load_i64(matcher, L.MATCHER_TODO)
-    store_i32(todo, 0, load_i64(matcher, L.MATCHER_STATE))
-    store_i32(todo, 1, load_i64(matcher, L.MATCHER_REGISTER))
-    store_i32(todo, 2, load_i64(matcher, L.MATCHER_TOP))
-    number, count = 0, 1
+    count = _add_todo(
+        matcher,
+        0,
+        load_i64(matcher, L.MATCHER_STATE),
+        load_i64(matcher, L.MATCHER_REGISTER),
+        load_i64(matcher, L.MATCHER_TOP),
+        0,
+    )
+    number = -1
     first, over = True, False
-    while number < count:
-        state, register = load_i32(todo, 3 * number), load_i32(todo, 3 * number + 1)
-        top = load_i32(todo, 3 * number + 2)
+    while number + 1 < count:
         number += 1
+        state, register = load_i32(todo, 4 * number), load_i32(todo, 4 * number + 1)
+        top, ends = load_i32(todo, 4 * number + 2), load_i32(todo, 4 * number + 3)
         if state == L.DONE or state == L.ENDED:
             over = True
             continue
         if state == L.SPLIT:
-            while top != 0:
-                block, below = node_field(matcher, top, L.NODE_BLOCK), node_field(matcher, top, L.NODE_PARENT)
-                count = _add_todo(matcher, count, block, node_field(matcher, top, L.NODE_REGISTER), below)
-                if count < 0:
-                    return L.NEED_FORKS
-                top = node_field(matcher, top, L.NODE_ALSO)
+            count = _add_cells(matcher, count, top, ends)
+            if count < 0:
+                return L.NEED_FORKS
             continue
         status, entry = _memo(automaton, matcher, state, register, top)
         if status != L.OK:
@@ -469,12 +495,23 @@ def fill(automaton, matcher, out):
         if patch != 0:
             address = load_i64(matcher, L.MATCHER_PATCH) + 4 * patch
             _set_bits(out, address + 4, load_i32(address, 0))
-        state = load_i64(entry, L.MEMO_NEXT_STATE)
-        if state != 0:
-            register, top = load_i64(entry, L.MEMO_NEXT_REGISTER), load_i64(entry, L.MEMO_NEXT_TOP)
-            count = _add_todo(matcher, count, state, register, top)
-            if count < 0:
-                return L.NEED_FORKS
+        after = load_i64(entry, L.MEMO_NEXT_STATE)
+        if after == 0 or ends == _CLOSED:
+            continue
+        if ends >= _MANY_ENDS and state_field(automaton, state, L.STATE_FINAL) == 0 and top != 0:
+            closure = node_field(matcher, top, L.NODE_CLOSURE)
+            if closure == 0:
+                store_i64(matcher, L.MATCHER_NEED, top)
+                return L.NEED_CLOSURE
+            if closure != L.NO_CLOSURE:
+                count = _add_cells(matcher, count, closure, _CLOSED)
+                if count < 0:
+                    return L.NEED_FORKS
+                continue
+        register, top = load_i64(entry, L.MEMO_NEXT_REGISTER), load_i64(entry, L.MEMO_NEXT_TOP)
+        count = _add_todo(matcher, count, after, register, top, ends + 1)
+        if count < 0:
+            return L.NEED_FORKS
     if first:
         for word in range(words):
             store_i32(out, word, 0)

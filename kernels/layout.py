@@ -29,8 +29,9 @@ counts, the flags also say what comes when the register is zero: with SAFE_ENDLE
 returns to, so that the count does not matter; with SAFE_LAST one that no safe character may follow.
 
 Stack node, NODE_SIZE int32: return block, register, parent node, next node in the hash chain (NOT_LINKED: in none), next
-cell of the set that the node is the first of (0: none), workspace. Node 0 is the bottom. What sets of stacks are is said
-in kernels/stacks.py. A configuration with several ways on is the state SPLIT with a set whose blocks are entered states.
+cell of the set that the node is the first of (0: none), workspace, closure (0: not known, NO_CLOSURE: it has none). Node
+0 is the bottom. What sets of stacks and their closures are is said in kernels/stacks.py. A configuration with several
+ways on is the state SPLIT with a set whose blocks are states that have been entered.
 
 Fork item, FORK_SIZE int32: what it is (FORK_*), state, register, node. Union, UNION_SIZE int32: two sets, the lesser first
 (-1: none), and their union. A cell in the making, 3 int32: block, register, parent.
@@ -127,11 +128,14 @@ MATCHER_FOUND = 35  # int32 x 3: state, register, node of each way on
 MATCHER_FOUND_COUNT = 36
 MATCHER_LEFT = 37  # int32 x 2: result code of each end of an unknown frame, 1 if it came before the byte
 MATCHER_LEFT_COUNT = 38
-MATCHER_TODO = 39  # int32 x 3: configurations whose masks are still to be joined
+MATCHER_TODO = (
+    39  # int32 x 4: configurations whose masks are still to be joined, and how many frames have ended to come there
+)
 MATCHER_UNITING = (
     40  # int32 x UNITING_SIZE: unions that wait for others (kernels/stacks.py), as many as there are cells
 )
-MATCHER_SIZE = 41
+MATCHER_PERMANENT = 41  # nodes below this are permanent; 0 where the callers are not known
+MATCHER_SIZE = 42
 
 STATE_SIZE = 8
 STATE_ROW, STATE_MAP, STATE_FINAL, STATE_OP, STATE_ARG, STATE_ALIAS, STATE_SAFE, STATE_ELSE = range(8)
@@ -150,14 +154,16 @@ CALL_BEFORE, CALL, MOVE, LEAVE = range(4)
 SAFE_SIZE = 3
 SAFE_UNICODE, SAFE_LAST, SAFE_ENDLESS = 1, 2, 4
 
-NODE_SIZE = 6
-NODE_BLOCK, NODE_REGISTER, NODE_PARENT, NODE_NEXT, NODE_ALSO, NODE_MARK = range(6)
+NODE_SIZE = 7
+NODE_BLOCK, NODE_REGISTER, NODE_PARENT, NODE_NEXT, NODE_ALSO, NODE_MARK, NODE_CLOSURE = range(7)
 NOT_LINKED = -1
+NO_CLOSURE = -1
 
 FORK_SIZE = 4
 FORK_KIND, FORK_STATE, FORK_REGISTER, FORK_TOP = range(4)
-FORK_CONSUMED, FORK_ENTERED = 1, 2  # bits of KIND: the byte is behind it; the state has been entered
-UNION_SIZE, UNION_SLOTS = 3, 256
+# Bits of KIND: the byte is behind it; the state has been entered; where its frame's callers go on is among the items.
+FORK_CONSUMED, FORK_ENTERED, FORK_CLOSED = 1, 2, 4
+UNION_SIZE, UNION_SLOTS = 3, 512
 UNITING_SIZE = 7
 MAX_LEFT = 64
 
@@ -192,4 +198,5 @@ EXIT_AFTER = 10  # internal to a walk: the frame ended, the byte was consumed
 EXIT_BEFORE = 11  # internal to a walk: the frame ended before the byte
 EXIT_SOME = 12  # internal to a walk: the frame ended in the ways of LEFT; if there is a state, it also goes on
 NEED_FORKS = 13
-FORKS = 14  # internal to a step: there are several ways on
+NEED_CLOSURE = 14
+FORKS = 15  # internal to a step: there are several ways on

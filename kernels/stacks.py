@@ -9,6 +9,10 @@ so that every node is a set, usually of one cell, and equal sets are the same nu
 one, with the union of what lies below them: a set has no more cells than there are return blocks, however many stacks it
 stands for.
 
+The *closure* of a node is the set of everything that goes on when the frame above it has ended with result code 0 (cells
+whose blocks are states that have been entered): its callers, and where those may end at once, theirs. A thousand frames
+that may all end here have the closure of the first, and one cell more.
+
 New nodes are temporary until `settle` makes those permanent that the cursor needs; `truncate` takes them back. Pushes of
 a step that has one way to go (kernels/steps.py: `step`) are not looked up in the hash table at first: their NEXT is
 NOT_LINKED.
@@ -21,9 +25,9 @@ from numba import njit
 from maskwright.kernels import layout as L
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 
-# Callees: 8c4e1fc8db93
+# Callees: c8b92544c8de
 
-__all__ = ["intern_node", "settle", "truncate", "unite"]
+__all__ = ["intern_node", "keep", "settle", "truncate", "unite"]
 
 
 @njit(cache=True, inline="always")
@@ -59,6 +63,7 @@ def _write(matcher, node, block, register, parent, also, bucket):
     store_i32(nodes, record + L.NODE_REGISTER, register)
     store_i32(nodes, record + L.NODE_PARENT, parent)
     store_i32(nodes, record + L.NODE_ALSO, also)
+    store_i32(nodes, record + L.NODE_CLOSURE, 0)
     store_i32(nodes, record + L.NODE_NEXT, load_i32(heads, bucket))
     store_i32(heads, bucket, node)
 
@@ -96,8 +101,11 @@ def _unlink(matcher, count):
             store_i32(heads, bucket, load_i32(nodes, record + L.NODE_NEXT))
     store_i64(matcher, L.MATCHER_LINKED, count)
     unions = load_i64(matcher, L.MATCHER_UNIONS)
-    for slot in range(L.UNION_SLOTS):
-        store_i32(unions, L.UNION_SIZE * slot, -1)
+    for slot in range(0, L.UNION_SIZE * L.UNION_SLOTS, L.UNION_SIZE):
+        if (
+            load_i32(unions, slot + 1) >= count or load_i32(unions, slot + 2) >= count
+        ):  # the second operand is the greater
+            store_i32(unions, slot, -1)
 
 
 @njit(cache=True, inline="always")
@@ -113,6 +121,7 @@ def settle(matcher, base, top):
     """The permanent node equal to `top`; frees every temporary (number >= base) that it does not need."""
     if top < base:
         truncate(matcher, base)
+        store_i64(matcher, L.MATCHER_PERMANENT, base)
         return top
     if load_i64(matcher, L.MATCHER_LINKED) > base:
         _unlink(matcher, base)
@@ -148,8 +157,15 @@ def settle(matcher, base, top):
         store_i32(nodes, record + L.NODE_MARK, found)
     top = load_i32(nodes, top * L.NODE_SIZE + L.NODE_MARK)
     store_i64(matcher, L.MATCHER_NODE_COUNT, count)
-    store_i64(matcher, L.MATCHER_LINKED, 0)
+    keep(matcher)
     return top
+
+
+@njit(cache=True)
+def keep(matcher):
+    """Make every node permanent."""
+    store_i64(matcher, L.MATCHER_LINKED, 0)
+    store_i64(matcher, L.MATCHER_PERMANENT, load_i64(matcher, L.MATCHER_NODE_COUNT))
 
 
 @njit(cache=True, inline="always")

@@ -20,12 +20,13 @@ from numba import njit
 
 from maskwright.kernels import layout as L
 from maskwright.kernels.memory import load_i32, load_i64, load_u8, store_i32, store_i64
-from maskwright.kernels.stacks import intern_node, truncate, unite
+from maskwright.kernels.stacks import intern_node, keep, truncate, unite
 
-# Callees: d5720cf3bbac
+# Callees: b48e199c2df2
 
-__all__ = ["LATEST", "complete", "enter", "leave", "node_field", "state_field", "step", "transition"]
+__all__ = ["LATEST", "close", "complete", "enter", "leave", "node_field", "state_field", "step", "transition"]
 
+_MANY_ENDS = 6  # of frames before one byte, after which closures are worth their price
 LATEST = 256  # things still to be read among which equal ones are looked for
 
 
@@ -70,6 +71,27 @@ def enter(automaton, matcher, state, register, top):
         top = node_field(matcher, top, L.NODE_PARENT)
 
 
+@njit(cache=True)
+def enter_here(automaton, state, register):
+    """As enter(), but a state that ends its frame at once is not left: (EXIT_AFTER, the state, ...)."""
+    while True:
+        alias = state_field(automaton, state, L.STATE_ALIAS)
+        if alias < 0:
+            return L.NEED_LOWER, state, register
+        state = alias
+        op = state_field(automaton, state, L.STATE_OP)
+        if op == L.OP_POP:
+            return L.EXIT_AFTER, state, register
+        if op == L.OP_SET:
+            register = state_field(automaton, state, L.STATE_ARG)
+        elif op == L.OP_COUNT:
+            register -= 1
+            if register <= 0:
+                state = state_field(automaton, state, L.STATE_ARG)
+                continue
+        return L.OK, state, register
+
+
 @njit(cache=True, inline="always")
 def transition(automaton, state, byte):
     """The transition value of a byte, ELSE states included."""
@@ -89,7 +111,7 @@ def transition(automaton, state, byte):
 
 @njit(cache=True)
 def _add_item(matcher, kind, state, register, top):
-    """One more thing for a fork to read, unless it is one of the latest; True when there was no room."""
+    """One more thing for a fork to read, unless it is one of the latest: a status."""
     items, count = load_i64(matcher, L.MATCHER_FORK), load_i64(matcher, L.MATCHER_FORK_COUNT)
     for number in range(count - 1, max(0, count - LATEST) - 1, -1):
         item = number * L.FORK_SIZE
@@ -99,27 +121,45 @@ def _add_item(matcher, kind, state, register, top):
             and load_i32(items, item + L.FORK_KIND) == kind
             and load_i32(items, item + L.FORK_REGISTER) == register
         ):
-            return False
+            return L.OK
     if count >= load_i64(matcher, L.MATCHER_FORK_CAP):
-        return True
+        return L.NEED_FORKS
     item = count * L.FORK_SIZE
     store_i32(items, item + L.FORK_KIND, kind)
     store_i32(items, item + L.FORK_STATE, state)
     store_i32(items, item + L.FORK_REGISTER, register)
     store_i32(items, item + L.FORK_TOP, top)
     store_i64(matcher, L.MATCHER_FORK_COUNT, count + 1)
-    return False
+    return L.OK
 
 
 @njit(cache=True)
 def _add_callers(matcher, kind, top, result):
-    """Go on with every caller of a frame that has ended with a result code; True when there was no room."""
+    """Go on with every caller of a frame that has ended with a result code: a status; the node where it is NEED_CLOSURE.
+
+    `kind`: FORK_CONSUMED when the byte is behind the end of the frame. Else its callers may end before it, too: the
+    closure has them all.
+    """
+    if kind == 0 and result == 0 and 0 < top < load_i64(matcher, L.MATCHER_PERMANENT):
+        cell = node_field(matcher, top, L.NODE_CLOSURE)
+        if cell == 0:
+            return L.NEED_CLOSURE
+        if cell != L.NO_CLOSURE:
+            while cell != 0:
+                state, register = node_field(matcher, cell, L.NODE_BLOCK), node_field(matcher, cell, L.NODE_REGISTER)
+                below = node_field(matcher, cell, L.NODE_PARENT)
+                status = _add_item(matcher, L.FORK_ENTERED | L.FORK_CLOSED, state, register, below)
+                if status != L.OK:
+                    return status
+                cell = node_field(matcher, cell, L.NODE_ALSO)
+            return L.OK
     while True:
         block = node_field(matcher, top, L.NODE_BLOCK)
         if block >= 0:
             register, parent = node_field(matcher, top, L.NODE_REGISTER), node_field(matcher, top, L.NODE_PARENT)
-            if _add_item(matcher, kind, block + result, register, parent):
-                return True
+            status = _add_item(matcher, kind, block + result, register, parent)
+            if status != L.OK:
+                return status
         else:
             left, count = load_i64(matcher, L.MATCHER_LEFT), load_i64(matcher, L.MATCHER_LEFT_COUNT)
             before = 1 - kind
@@ -128,13 +168,13 @@ def _add_callers(matcher, kind, top, result):
                 known = known or (load_i32(left, 2 * number) == result and load_i32(left, 2 * number + 1) == before)
             if not known:
                 if count >= L.MAX_LEFT:
-                    return True
+                    return L.NEED_FORKS
                 store_i32(left, 2 * count, result)
                 store_i32(left, 2 * count + 1, before)
                 store_i64(matcher, L.MATCHER_LEFT_COUNT, count + 1)
         top = node_field(matcher, top, L.NODE_ALSO)
         if top == 0:
-            return False
+            return L.OK
 
 
 @njit(cache=True)
@@ -174,7 +214,10 @@ def _begin_fork(matcher):
 
 @njit(cache=True)
 def _read_items(automaton, matcher, byte):
-    """Read all items of a fork, `byte` in those that have not consumed it (-1: none; DONE is found): (status, state)."""
+    """Read all items of a fork, `byte` in those that have not consumed it (-1: none; DONE is found).
+
+    Returns: (status, the state or node that it is about).
+    """
     items = load_i64(matcher, L.MATCHER_FORK)
     number = -1
     while number + 1 < load_i64(matcher, L.MATCHER_FORK_COUNT):
@@ -183,28 +226,15 @@ def _read_items(automaton, matcher, byte):
         kind, state = load_i32(items, item + L.FORK_KIND), load_i32(items, item + L.FORK_STATE)
         register, top = load_i32(items, item + L.FORK_REGISTER), load_i32(items, item + L.FORK_TOP)
         consumed = kind & L.FORK_CONSUMED
-        ended = False
-        while kind & L.FORK_ENTERED == 0:
-            alias = state_field(automaton, state, L.STATE_ALIAS)
-            if alias < 0:
-                return L.NEED_LOWER, state
-            state = alias
-            op, argument = state_field(automaton, state, L.STATE_OP), state_field(automaton, state, L.STATE_ARG)
-            if op == L.OP_POP:
-                ended = True
-                if _add_callers(matcher, consumed, top, state_field(automaton, state, L.STATE_FINAL)):
-                    return L.NEED_FORKS, state
-                break
-            if op == L.OP_SET:
-                register = argument
-            elif op == L.OP_COUNT:
-                register -= 1
-                if register <= 0:
-                    state = argument
-                    continue
-            break
-        if ended:
-            continue
+        if kind & L.FORK_ENTERED == 0:
+            status, state, register = enter_here(automaton, state, register)
+            if status == L.NEED_LOWER:
+                return status, state
+            if status == L.EXIT_AFTER:
+                status = _add_callers(matcher, consumed, top, state_field(automaton, state, L.STATE_FINAL))
+                if status != L.OK:
+                    return status, top
+                continue
         if consumed or (byte < 0 and state == L.DONE):
             status = _add_found(matcher, state, register, top)
             if status != L.OK:
@@ -212,13 +242,16 @@ def _read_items(automaton, matcher, byte):
             continue
         value = transition(automaton, state, byte) if byte >= 0 else 0
         if value > 0:
-            if _add_item(matcher, L.FORK_CONSUMED, value, register, top):
-                return L.NEED_FORKS, state
+            status = _add_item(matcher, L.FORK_CONSUMED, value, register, top)
+            if status != L.OK:
+                return status, state
             continue
-        final = state_field(automaton, state, L.STATE_FINAL)
+        final = state_field(automaton, state, L.STATE_FINAL) if kind & L.FORK_CLOSED == 0 else -1
         if value == 0 or value == L.REJECT:
-            if final >= 0 and _add_callers(matcher, 0, top, final):
-                return L.NEED_FORKS, state
+            if final >= 0:
+                status = _add_callers(matcher, 0, top, final)
+                if status != L.OK:
+                    return status, top
             continue
         action = -value
         actions = load_i64(automaton, L.AUTOMATON_ACTIONS)
@@ -226,16 +259,16 @@ def _read_items(automaton, matcher, byte):
             record = action * L.ACTION_SIZE
             what, target = load_i32(actions, record + L.ACTION_KIND), load_i32(actions, record + L.ACTION_TARGET)
             if what == L.LEAVE:
-                full = _add_callers(matcher, 0, top, final)
+                status = _add_callers(matcher, 0, top, final) if final >= 0 else L.OK
             elif what == L.MOVE:
-                full = _add_item(matcher, L.FORK_CONSUMED, target, register, top)
+                status = _add_item(matcher, L.FORK_CONSUMED, target, register, top)
             else:
                 node = intern_node(matcher, load_i32(actions, record + L.ACTION_BLOCK), register, top, 0)
                 if node < 0:
                     return L.NEED_NODES, state
-                full = _add_item(matcher, what, target, 0, node)  # CALL is FORK_CONSUMED, CALL_BEFORE is not
-            if full:
-                return L.NEED_FORKS, state
+                status = _add_item(matcher, what, target, 0, node)  # CALL is FORK_CONSUMED, CALL_BEFORE is not
+            if status != L.OK:
+                return status, top
             action = load_i32(actions, record + L.ACTION_ALSO)
     return L.OK, 0
 
@@ -250,6 +283,16 @@ def _join_found(matcher):
     status = L.EXIT_SOME if some else L.OK
     if count == 1:
         return status, load_i32(found, 0), load_i32(found, 1), load_i32(found, 2)
+    cell = _intern_found(matcher)
+    if cell < 0:
+        return L.NEED_NODES, 0, 0, 0
+    return status, L.SPLIT, 0, cell
+
+
+@njit(cache=True)
+def _intern_found(matcher):
+    """The set of all ways on; -1 when there is no room."""
+    found, count = load_i64(matcher, L.MATCHER_FOUND), load_i64(matcher, L.MATCHER_FOUND_COUNT)
     for number in range(1, count):  # sorted by state and register, the cells of a set are
         at = number
         while at > 0 and (
@@ -274,8 +317,93 @@ def _join_found(matcher):
             cell,
         )
         if cell < 0:
-            return L.NEED_NODES, 0, 0, 0
-    return status, L.SPLIT, 0, cell
+            return -1
+    return cell
+
+
+@njit(cache=True)
+def close(automaton, matcher, node):
+    """Find the closure of a permanent node, and of those below that it takes: a status, and what it is about.
+
+    There are no temporary nodes; the nodes that are made are permanent.
+    """
+    waiting = load_i64(matcher, L.MATCHER_FORK)
+    store_i32(waiting, 0, node)
+    depth = 1
+    while depth > 0:
+        node = load_i32(waiting, depth - 1)
+        if node_field(matcher, node, L.NODE_CLOSURE) != 0:
+            depth -= 1
+            continue
+        store_i64(matcher, L.MATCHER_FOUND_COUNT, 0)
+        store_i64(matcher, L.MATCHER_LEFT_COUNT, 0)
+        status, need = _gather_closure(automaton, matcher, node)
+        if status == L.NEED_CLOSURE:
+            if depth >= load_i64(matcher, L.MATCHER_FORK_CAP):
+                return L.NEED_FORKS, 0
+            store_i32(waiting, depth, need)
+            depth += 1
+            continue
+        if status == L.REJECTED:
+            cell = L.NO_CLOSURE
+        elif status == L.OK:
+            cell = _intern_found(matcher)
+            if cell < 0:
+                return L.NEED_NODES, 0
+        else:
+            return status, need
+        nodes = load_i64(matcher, L.MATCHER_NODES)
+        store_i32(nodes, node * L.NODE_SIZE + L.NODE_CLOSURE, cell)
+        keep(matcher)
+        depth -= 1
+    return L.OK, 0
+
+
+@njit(cache=True)
+def _gather_closure(automaton, matcher, cell):
+    """Find what goes on after the frame above a set has ended: (status, what it is about).
+
+    REJECTED: a caller ends with another result code than 0, so that there is no closure.
+    """
+    while cell != 0:
+        status, state, register = enter_here(
+            automaton,
+            node_field(matcher, cell, L.NODE_BLOCK),
+            node_field(matcher, cell, L.NODE_REGISTER),
+        )
+        if status == L.NEED_LOWER:
+            return status, state
+        below = node_field(matcher, cell, L.NODE_PARENT)
+        if status == L.OK:
+            status = _add_found(matcher, state, register, below)
+            if status != L.OK:
+                return status, state
+        final = state_field(automaton, state, L.STATE_FINAL)
+        if final > 0:
+            return L.REJECTED, state
+        if final == 0:
+            if below == 0:
+                status = _add_found(matcher, node_field(matcher, 0, L.NODE_BLOCK), 0, 0)
+                if status != L.OK:
+                    return status, state
+            else:
+                beyond = node_field(matcher, below, L.NODE_CLOSURE)
+                if beyond == 0:
+                    return L.NEED_CLOSURE, below
+                if beyond == L.NO_CLOSURE:
+                    return L.REJECTED, state
+                while beyond != 0:
+                    status = _add_found(
+                        matcher,
+                        node_field(matcher, beyond, L.NODE_BLOCK),
+                        node_field(matcher, beyond, L.NODE_REGISTER),
+                        node_field(matcher, beyond, L.NODE_PARENT),
+                    )
+                    if status != L.OK:
+                        return status, state
+                    beyond = node_field(matcher, beyond, L.NODE_ALSO)
+        cell = node_field(matcher, cell, L.NODE_ALSO)
+    return L.OK, 0
 
 
 @njit(cache=True)
@@ -283,16 +411,15 @@ def fork(automaton, matcher, state, register, top, byte):
     """One byte from a configuration that may have several ways on: all of them."""
     _begin_fork(matcher)
     if state == L.SPLIT:
-        full = False
         while top != 0:
             below = node_field(matcher, top, L.NODE_PARENT)
             block, count = node_field(matcher, top, L.NODE_BLOCK), node_field(matcher, top, L.NODE_REGISTER)
-            full = full or _add_item(matcher, L.FORK_ENTERED, block, count, below)
+            status = _add_item(matcher, L.FORK_ENTERED, block, count, below)
+            if status != L.OK:
+                return status, state, register, top
             top = node_field(matcher, top, L.NODE_ALSO)
     else:
-        full = _add_item(matcher, L.FORK_ENTERED, state, register, top)
-    if full:
-        return L.NEED_FORKS, state, register, top
+        _add_item(matcher, L.FORK_ENTERED, state, register, top)  # there is room for one
     status, need = _read_items(automaton, matcher, byte)
     if status != L.OK:
         return status, need, register, top
@@ -313,8 +440,9 @@ def leave(automaton, matcher, top, result):
         if status != L.FORKS:
             return status, state, register, below
     _begin_fork(matcher)
-    if _add_callers(matcher, L.FORK_CONSUMED, top, result):
-        return L.NEED_FORKS, 0, 0, 0
+    status = _add_callers(matcher, L.FORK_CONSUMED, top, result)
+    if status != L.OK:
+        return status, 0, 0, 0
     status, need = _read_items(automaton, matcher, -1)
     if status != L.OK:
         return status, need, 0, 0
@@ -328,6 +456,7 @@ def step(automaton, matcher, state, register, top, byte):
         return fork(automaton, matcher, state, register, top, byte)
     first_state, first_register, first_top = state, register, top
     base = load_i64(matcher, L.MATCHER_NODE_COUNT)
+    ends = 0
     while True:
         value = transition(automaton, state, byte)
         if value > 0:
@@ -339,7 +468,8 @@ def step(automaton, matcher, state, register, top, byte):
             result = state_field(automaton, state, L.STATE_FINAL)
             if result < 0:
                 return L.REJECTED, state, register, top
-            if node_field(matcher, top, L.NODE_ALSO) != 0:
+            ends += 1
+            if ends > _MANY_ENDS or node_field(matcher, top, L.NODE_ALSO) != 0:
                 break
             block = node_field(matcher, top, L.NODE_BLOCK)
             if block < 0:
@@ -367,6 +497,7 @@ def step(automaton, matcher, state, register, top, byte):
         store_i32(nodes, count * L.NODE_SIZE + L.NODE_PARENT, top)
         store_i32(nodes, count * L.NODE_SIZE + L.NODE_NEXT, L.NOT_LINKED)
         store_i32(nodes, count * L.NODE_SIZE + L.NODE_ALSO, 0)
+        store_i32(nodes, count * L.NODE_SIZE + L.NODE_CLOSURE, 0)
         store_i64(matcher, L.MATCHER_NODE_COUNT, count + 1)
         top = count
         consume = load_i32(actions, action + L.ACTION_KIND)
@@ -384,8 +515,10 @@ def step(automaton, matcher, state, register, top, byte):
 @njit(cache=True)
 def complete(automaton, matcher, state, top):
     """OK when the text so far is a whole sentence, else REJECTED (or NEED_*)."""
+    ends = 0
     while state != L.DONE:
-        if state == L.SPLIT:
+        ends += 1
+        if state == L.SPLIT or ends > _MANY_ENDS:
             break
         result = state_field(automaton, state, L.STATE_FINAL)
         if result < 0 or state == L.ENDED:

@@ -15,7 +15,7 @@ from maskwright.kernels.memory import load_i32, load_i64, load_u8, load_u64, sto
 from maskwright.kernels.stacks import truncate
 from maskwright.kernels.steps import node_field, state_field, step, transition
 
-# Callees: 255a7c6dacc4
+# Callees: b3b1a6877a2a
 
 __all__ = ["NO_BUDGET", "add_range", "diverging", "row_ids", "row_words", "start_walk", "walk", "walk_row"]
 
@@ -167,7 +167,7 @@ def walk(automaton, matcher, trie, node, limit, depth, budget):
         if status == L.REJECTED:
             node = end
             continue
-        if status == L.NEED_LOWER or status == L.NEED_NODES or status == L.NEED_FORKS:
+        if status == L.NEED_LOWER or status == L.NEED_NODES or status == L.NEED_FORKS or status == L.NEED_CLOSURE:
             # Behind the last byte of a token nothing has to be known of the state: it is live. Most states that a mask
             # meets for the first time are such, and few of them are ever entered.
             if status == L.NEED_LOWER and end == node + 1 and transition(automaton, before, load_u8(bytes_, node)) > 0:

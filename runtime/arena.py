@@ -13,6 +13,7 @@ import numpy as np
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.token_tables import TokenTables
 from maskwright.compile.workspace import Workspace
+from maskwright.kernels import automaton as kernels
 from maskwright.kernels import layout as L
 
 __all__ = ["Arena"]
@@ -47,6 +48,10 @@ class Arena(Workspace):
             compiled.lower(int(self.header[L.MATCHER_NEED]))
         elif status == L.NEED_ROW:
             compiled.add_row(int(self.header[L.MATCHER_NEED]))
+        elif status == L.NEED_CLOSURE:
+            node = int(self.header[L.MATCHER_NEED])
+            while (missing := kernels.close_node(compiled.address, self.address, node)) != L.OK:
+                self.mend(compiled, missing)
         else:
             self.grow(status)
 

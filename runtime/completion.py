@@ -176,7 +176,7 @@ def _size(found: _After) -> int:
 def _cells(nodes: Nodes, node: int) -> Iterator[tuple[int, int, int]]:
     """Block, register and parent of each stack that a node stands for."""
     while True:
-        block, register, parent, _, also, _ = nodes[node * L.NODE_SIZE : (node + 1) * L.NODE_SIZE].tolist()
+        block, register, parent, _, also = nodes[node * L.NODE_SIZE : node * L.NODE_SIZE + L.NODE_MARK].tolist()
         yield block, register, parent
         if also == 0:
             return
