@@ -1,0 +1,246 @@
+"""Context-free grammars compiled: cases as data, masks against an Earley oracle, and what long texts cost."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Sequence
+from functools import cache
+
+import pytest
+from grammar_cases import Case, cases
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from naive_grammar import EarleyOracle
+from strategies_grammar import ALPHABET, grammars
+
+import maskwright as mw
+from maskwright.grammars.grammar import Grammar
+from maskwright.grammars.rule_nodes import nodes
+from maskwright.grammars.rules import Json, Rules, Special
+
+EOS = 256
+
+
+def vocabulary(specials: Sequence[str | int] = (), texts: Sequence[str] = ()) -> mw.TokenizerInfo:
+    """A token for every byte, an end token, some special tokens, and tokens of several characters."""
+    tokens: list[bytes | None] = [bytes((byte,)) for byte in range(256)]
+    tokens.append(b"<end>")
+    tokens += [text.encode() for text in texts]
+    special = {EOS}
+    for name in specials:
+        if isinstance(name, int):
+            tokens += [None] * (name + 1 - len(tokens))
+            tokens[name] = b"<%d>" % name
+            special.add(name)
+        else:
+            special.add(len(tokens))
+            tokens.append(name.encode())
+    return mw.TokenizerInfo(tokens, eos_token_ids=[EOS], special_token_ids=special)
+
+
+@pytest.mark.parametrize("case", cases("ebnf", "lark", "gbnf_files"), ids=lambda case: case.name)
+def test_case(case: Case) -> None:
+    rules = case.rules()
+    specials = {node.token: None for body in rules.bodies.values() for node in nodes(body) if isinstance(node, Special)}
+    info = vocabulary(sorted(specials, key=str))
+    compiled = mw.GrammarCompiler(info).compile_grammar(Grammar(rules))
+    for text, whole, viable in case.texts():
+        matcher = mw.GrammarMatcher(compiled)
+        taken = True
+        for piece in [text] if isinstance(text, str) else text:
+            if isinstance(piece, Special):
+                known = piece.token in specials
+                taken = taken and known and matcher.accept_token(info.special_token(piece.token))
+            else:
+                taken = taken and matcher.accept_string(piece)
+        assert taken == viable, text
+        assert (taken and matcher.is_completed()) == whole, text
+        if taken:
+            rest = matcher.shortest_completion()
+            assert rest.startswith(b"\xff") or b"\xff" in rest or matcher.accept_string(rest)
+
+
+# Tokens that are beginnings, ends, parts and sums of what the grammars are made of.
+_TEXTS = ("ab", "ba", "aab", "abab", "é", "aé", "bé", "éa", "bb", "aaaa", "abé", "bbb")
+
+
+@cache
+def _info() -> mw.TokenizerInfo:
+    return vocabulary(texts=_TEXTS)
+
+
+def check_masks(rules: Rules, rng: random.Random, walks: int, length: int) -> bool:
+    """Compares the masks along random texts with the oracle's; whether the language has any texts."""
+    oracle = EarleyOracle(rules)
+    info = _info()
+    compiler = mw.GrammarCompiler(info)
+    if not oracle.is_prefix(""):
+        with pytest.raises(mw.UnsatisfiableError):
+            compiler.compile_grammar(Grammar(rules))
+        return False
+    compiled = compiler.compile_grammar(Grammar(rules))
+    compiled.validate()
+    written = {number: text for number, text in enumerate(info.tokens) if number != EOS}
+    for _ in range(walks):
+        matcher, text = mw.GrammarMatcher(compiled), ""
+        for _ in range(length):
+            expected = {
+                number
+                for number, token in written.items()
+                if token is not None and set(token) <= set(ALPHABET.encode()) and _may_follow(oracle, text, token)
+            }
+            if oracle.accepts(text):
+                expected.add(EOS)
+            allowed = set(matcher.allowed_token_ids().tolist())
+            assert allowed == expected, f"after {text!r}: {rules.bodies}"
+            assert matcher.is_completed() == (EOS in expected)
+            rest = matcher.shortest_completion().decode()
+            assert oracle.accepts(text + rest), f"{text!r} completed by {rest!r}: {rules.bodies}"
+            whole = sorted(number for number in expected - {EOS} if _is_whole(written[number]))
+            if not whole:
+                break
+            token = rng.choice(whole)
+            assert matcher.accept_token(token)
+            if rng.random() < 0.2:
+                matcher.rollback(1)
+                assert set(matcher.allowed_token_ids().tolist()) == expected
+                assert matcher.accept_token(token)
+            chosen = written[token]
+            assert chosen is not None
+            text += chosen.decode()
+    return True
+
+
+def _is_whole(token: bytes | None) -> bool:
+    return token is not None and (len(token) > 1 or token[0] < 0x80)
+
+
+def _may_follow(oracle: EarleyOracle, text: str, token: bytes) -> bool:
+    """Whether the bytes of a token may follow; of é (C3 A9) the first byte may where é may."""
+    try:
+        return oracle.is_prefix(text + token.decode())
+    except UnicodeDecodeError:
+        return token == "é".encode()[:1] and oracle.is_prefix(text + "é")
+
+
+@settings(max_examples=150, deadline=None)
+@given(grammars(), st.randoms(use_true_random=False))
+def test_masks_of_random_grammars(rules: Rules, rng: random.Random) -> None:
+    assume(check_masks(rules, rng, walks=2, length=8))
+
+
+@pytest.mark.long
+def test_masks_of_many_grammars() -> None:
+    """MASKWRIGHT_LONG_CASES random grammars (20,000), long texts; says how far it is."""
+    count = int(os.environ.get("MASKWRIGHT_LONG_CASES", "20000"))
+    done, started = 0, time.monotonic()
+
+    @settings(max_examples=count, deadline=None, database=None)
+    @given(grammars(), st.randoms(use_true_random=False))
+    def check(rules: Rules, rng: random.Random) -> None:
+        nonlocal done
+        check_masks(rules, rng, walks=2, length=14)
+        done += 1
+        if done % 500 == 0:
+            print(f"{done:,} of {count:,} grammars, {time.monotonic() - started:.0f} s", flush=True)
+
+    check()
+
+
+def nodes_of(compiled: mw.CompiledGrammar, text: str) -> int:
+    """Bytes that a matcher holds after a text, its history left out."""
+    matcher = mw.GrammarMatcher(compiled)
+    assert matcher.accept_string(text)
+    assert matcher.allowed_token_ids().size
+    return matcher.nbytes
+
+
+@pytest.mark.parametrize(
+    ("grammar", "item"),
+    [
+        ('root ::= "a," root | "a"', "a,"),  # right recursion
+        ('root ::= root "a," | ""', "a,"),  # left recursion
+        ('root ::= x ("," x)*\nx ::= "a" | "(" x ")"', "a,"),  # a loop around calls
+        ('root ::= root "+" root | root "*" root | "a" | "(" root ")"', "a+a*"),  # ambiguous
+        ('root ::= x | y\nx ::= "a," y | "a"\ny ::= "a," x | "a"', "a,"),  # each calls the other last
+        ('root ::= root root | "a," | ""', "a,"),
+    ],
+)
+def test_lists_of_any_length_take_the_same_memory(grammar: str, item: str) -> None:
+    compiled = mw.GrammarCompiler(_info()).compile_grammar(grammar)
+    assert nodes_of(compiled, item * 100_000) == nodes_of(compiled, item * 100)
+
+
+@pytest.mark.parametrize(
+    ("grammar", "item"),
+    [
+        ('root ::= root root root | root root | "a"', "a"),
+        ('root ::= root x | "a"\nx ::= x root | "a" | ""', "a"),
+        ('root ::= "a" root "b"? | "a" root "c"? | ""', "a"),
+        ('root ::= x\nx ::= "a" y x? | "a"\ny ::= x "b"? | ""', "a"),
+        ('root ::= "a" root "a" | "b" root "b" | ""', "ab"),
+    ],
+)
+def test_ambiguous_texts_of_any_length_are_followed(grammar: str, item: str) -> None:
+    """As long as this is linear in the text it takes a second; the texts can be read in exponentially many ways."""
+    compiled = mw.GrammarCompiler(_info()).compile_grammar(grammar)
+    matcher = mw.GrammarMatcher(compiled)
+    counts = []
+    for _ in range(3):
+        for byte in (item * 1000).encode():
+            assert matcher.accept_token(byte)
+        counts.append(matcher.allowed_token_ids().tolist())
+    assert counts[1:] == counts[:-1]
+    twin = matcher.fork()
+    matcher.rollback(1000)
+    assert matcher.accept_string(twin.shortest_completion()) or matcher.allowed_token_ids().size
+
+
+def test_an_empty_language_names_its_rule() -> None:
+    with pytest.raises(mw.UnsatisfiableError, match="'root'.*'x'") as caught:
+        mw.GrammarCompiler(_info()).compile_grammar('root ::= "a" x\nx ::= "b" x')
+    assert (caught.value.line, caught.value.column) == (1, 1)
+
+
+def test_rules_that_derive_nothing_are_warned_of() -> None:
+    compiled = mw.GrammarCompiler(_info()).compile_grammar('root ::= "a" | x\nx ::= "b" x')
+    assert compiled.warnings == ["rule 'x' derives no text: it is never used"]
+
+
+def test_special_tokens_are_no_text() -> None:
+    info = vocabulary(["<tool>"], ["<tool"])
+    compiler = mw.GrammarCompiler(info)
+    special = info.special_token("<tool>")
+    by_token = mw.GrammarMatcher(compiler.compile_grammar("root ::= <tool> [a-z]+"))
+    assert by_token.allowed_token_ids().tolist() == [special]
+    assert not by_token.accept_string("<tool>")
+    assert by_token.accept_token(special)
+    by_text = mw.GrammarMatcher(compiler.compile_grammar('root ::= "<tool>"'))
+    assert special not in by_text.allowed_token_ids()
+    with pytest.raises(mw.TokenizerError, match="no special token '<tol>'; did you mean '<tool>'"):
+        compiler.compile_grammar("root ::= <tol>")
+    with pytest.raises(mw.TokenizerError, match="ends the text"):
+        compiler.compile_grammar("root ::= <end>")
+
+
+def test_values_inside_a_grammar_may_be_numbers() -> None:
+    """A number does not say where it ends: the grammar may go on with a digit."""
+    compiled = mw.GrammarCompiler(_info()).compile_grammar('root ::= %json {"type": ["integer", "array"]} [0-9]? "."')
+    for text, whole in [("1.", True), ("12.", True), ("[1, 2]3.", True), ("[1, 2]34", None), ("-", False), (".", None)]:
+        matcher = mw.GrammarMatcher(compiled)
+        assert matcher.accept_string(text) == (whole is not None), text
+        assert whole is None or matcher.is_completed() == whole
+
+
+def test_unique_items_inside_a_grammar_are_refused() -> None:
+    rules = Rules({"root": Json({"type": "array", "uniqueItems": True}, mw_options())}, "root")
+    with pytest.raises(mw.UnsupportedError, match="uniqueItems"):
+        mw.GrammarCompiler(_info()).compile_grammar(Grammar(rules))
+
+
+def mw_options() -> object:
+    from maskwright.grammars.options import SchemaOptions
+
+    return SchemaOptions()
