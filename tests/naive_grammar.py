@@ -64,7 +64,14 @@ class EarleyOracle:
 
     def next_characters(self, text: Sequence[Piece], alphabet: Iterable[str]) -> set[str]:
         """The characters of `alphabet` that may follow."""
-        return {character for character in alphabet if self.is_prefix((*text, character))}
+        return {character for character in alphabet if self._may_follow(text, character)}
+
+    def next_specials(self, text: Sequence[Piece]) -> set[Special]:
+        """The special tokens that may follow."""
+        return {item.next for item in self._chart(tuple(text))[-1] if isinstance(item.next, Special)}
+
+    def _may_follow(self, text: Sequence[Piece], piece: Piece) -> bool:
+        return any(_matches(item.next, piece) for item in self._chart(tuple(text))[-1])
 
     # ---------------------------------------------------------------- the chart
 
