@@ -12,7 +12,7 @@ They are built when first asked for and kept for the life of the process (they a
 | json-pointer, relative-json-pointer          | RFC 6901, its relative draft   | `format_uris`      |
 | uuid                                         | RFC 4122                       | here               |
 | regex                                        | ECMA-262                       | `format_regex`     |
-| idn-hostname                                 | refused                        |                    |
+| idn-hostname                                 | RFC 5890 to 5893               | `format_idn`       |
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
 
-from maskwright.grammars import format_addresses, format_regex, format_times, format_uris
-from maskwright.grammars.errors import UnsupportedError
+from maskwright.grammars import format_addresses, format_idn, format_regex, format_times, format_uris
 from maskwright.grammars.regex import parse
 from maskwright.grammars.regular import Regex
 
@@ -43,6 +42,7 @@ FORMATS: Mapping[str, Callable[[], Regex]] = MappingProxyType(
         "email": format_addresses.email,
         "hostname": format_addresses.hostname,
         "idn-email": format_addresses.idn_email,
+        "idn-hostname": format_idn.idn_hostname,
         "ipv4": format_addresses.ipv4,
         "ipv6": format_addresses.ipv6,
         "iri": format_uris.iri,
@@ -58,24 +58,8 @@ FORMATS: Mapping[str, Callable[[], Regex]] = MappingProxyType(
     }
 )
 
-_REFUSED: Mapping[str, str] = MappingProxyType(
-    {
-        "idn-hostname": "whether a label is valid under IDNA 2008 depends on its Unicode normalisation and context",
-    }
-)
-
 
 def format_language(name: str) -> Regex | None:
-    """The strings of a format; None where the name is unknown, which makes it an annotation.
-
-    Raises:
-        UnsupportedError: the format is known and cannot be enforced.
-    """
-    if name in _REFUSED:
-        raise UnsupportedError(
-            f'the format "{name}" cannot be enforced: {_REFUSED[name]}',
-            keyword="format",
-            hint='leave it out, or compile with format="annotate"',
-        )
+    """The strings of a format; None where the name is unknown, which makes it an annotation."""
     build = FORMATS.get(name)
     return None if build is None else build()

@@ -339,11 +339,8 @@ class Document:
         """As `check_pattern`, for the value of `format`; an unknown one is noted, too, or refused."""
         if self.options.format == "annotate":
             return
-        try:
-            if name not in self._formats:
-                self._formats[name] = formats.format_language(name)
-        except UnsupportedError as error:
-            self._formats[name] = error
+        if name not in self._formats:
+            self._formats[name] = formats.format_language(name)
         if self._formats[name] is None and self.options.unknown_format == "error":
             hint = 'correct it, leave it out, or compile with unknown_format="annotate"'
             self._formats[name] = UnsupportedError(f"the format {name!r} is unknown", hint=hint)

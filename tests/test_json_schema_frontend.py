@@ -315,7 +315,7 @@ def test_a_required_member_that_is_wrong_or_absent_is_one_shape() -> None:
 
 def test_nothing_is_expanded_while_loading_unless_it_negates() -> None:
     loaded = load_schema({"properties": {"a": {"anyOf": [{"minLength": 1}, {"items": {}}]}, "b": {"enum": [1, 2]}}})
-    assert all(schema._value is None for schema in loaded._document._schemas)
+    assert all(schema._value is None for schema in loaded._document.schemas)
 
 
 def test_one_schema_object_is_one_shape() -> None:
