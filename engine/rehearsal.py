@@ -13,6 +13,7 @@ from typing import Any
 
 from maskwright.compile.automaton import Automaton
 from maskwright.compile.grammar import CompiledGrammar, Limits
+from maskwright.compile.literals import Literals
 from maskwright.compile.rows import RowCache
 from maskwright.compile.token_tables import TokenTables
 from maskwright.compile.vocabulary import TokenizerInfo
@@ -68,3 +69,4 @@ def _follow_a_text() -> None:
     matcher.accept_string(_TEXT)
     matcher.allowed_bytes()
     matcher.is_completed()
+    GrammarMatcher(CompiledGrammar.of_literals(automaton, Literals.of_words(["a", "ab"]), Limits())).allowed_token_ids()

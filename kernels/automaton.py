@@ -346,7 +346,7 @@ def _memo(automaton, matcher, state, register, top):
     alongside = 0
     if (
         row < 0
-        and state_field(automaton, state, L.STATE_ELSE) != 0
+        and state_field(automaton, state, L.STATE_ELSE) > 0
         and state_field(automaton, state, L.STATE_ARG) == L.ALONGSIDE
     ):
         # A trie of keys over every string: that row, and what is different where a token ends a key.

@@ -83,7 +83,7 @@ def transition(automaton, state, byte):
         if value != 0:
             return value
         state = load_i32(states, record + L.STATE_ELSE)
-        if state == 0:
+        if state <= 0:
             return 0
 
 
@@ -337,7 +337,7 @@ def step(automaton, matcher, state, register, top, byte):
             return status, state, register, top
         if value == 0 or value == L.REJECT:
             result = state_field(automaton, state, L.STATE_FINAL)
-            if result < 0:
+            if result < 0 or state_field(automaton, state, L.STATE_ELSE) == L.NOTHING_FOLLOWS:
                 return L.REJECTED, state, register, top
             if node_field(matcher, top, L.NODE_ALSO) != 0:
                 break
