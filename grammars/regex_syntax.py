@@ -32,7 +32,7 @@ from maskwright.grammars.errors import InvalidError, LimitExceeded, UnsupportedE
 from maskwright.grammars.regular import EMPTY, EPSILON, Regex, alternate, chars, concat, literal, repeat
 from maskwright.grammars.unicode_sets import DIGIT, DOT, SPACE, WORD, fold_case, unicode_property
 
-__all__ = ["MAX_GROUPS", "Anchor", "Boundary", "Choice", "Item", "Look", "Loop", "Sequence", "parse_syntax"]
+__all__ = ["MAX_GROUPS", "Anchor", "Boundary", "Choice", "Item", "Look", "Loop", "Sequence", "parse_syntax", "sequence"]
 
 MAX_GROUPS = 80  # nesting of groups; each takes five Python frames
 
@@ -49,16 +49,15 @@ class Boundary:
     r"""`\b`, or `\B` when negative: the empty string where a word begins or ends."""
 
     negative: bool
-    position: int
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """`(?=item)`, or `(?!item)` when negative."""
+    """`(?=item)`, or `(?!item)` when negative; `(?<=item)` and `(?<!item)` when behind."""
 
     item: Item
     negative: bool
-    position: int
+    behind: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +163,7 @@ class _Parser:
                 break
             else:
                 items.append(self._repeated(self.atom(), start))
-        return _sequence(items)
+        return sequence(items)
 
     def atom(self) -> Item:
         """One item that begins with a special character, without its count."""
@@ -237,9 +236,9 @@ class _Parser:
         if not text.startswith("(?", start):
             return self._group_body(start + 1, start)
         if text.startswith(("(?=", "(?!"), start):
-            return Look(self._group_body(start + 3, start), text[start + 2] == "!", start)
+            return Look(self._group_body(start + 3, start), negative=text[start + 2] == "!", behind=False)
         if text.startswith(("(?<=", "(?<!"), start):
-            self.refuse("lookbehind", start)
+            return Look(self._group_body(start + 4, start), negative=text[start + 3] == "!", behind=True)
         named = _NAMED_GROUP.match(text, start)
         if named is not None:
             return self._group_body(named.end(), start)
@@ -389,7 +388,7 @@ class _Parser:
         if letter in "pP":
             return self._property(letter, start)
         if letter in "bB":
-            return Boundary(letter == "B", start)
+            return Boundary(letter == "B")
         if letter in "AZz":
             return START if letter == "A" else END
         if letter == "c" and re.match("[A-Za-z]", text[self.at :]):
@@ -439,7 +438,7 @@ class _Parser:
         return ~found if letter == "P" else found
 
 
-def _sequence(items: Several[Item]) -> Item:
+def sequence(items: Several[Item]) -> Item:
     """The items one after the other, neighbours without assertions joined."""
     joined: list[Item] = []
     plain: list[Regex] = []
