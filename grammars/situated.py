@@ -234,9 +234,7 @@ class _Rules:
             for step in self._next(item.item, past):
                 yield Step(step.conditions, step.characters, sequence([step.left, fewer]))
                 for conditions in skipped:
-                    yield Step(
-                        conditions | step.conditions, step.characters, sequence([step.left, _loop(item, 0)])
-                    )
+                    yield Step(conditions | step.conditions, step.characters, sequence([step.left, _loop(item, 0)]))
 
     def empty(self, item: Item, past: Past) -> list[Conditions]:
         """The ways in which an item may match nothing here: conditions on the text from here on."""
