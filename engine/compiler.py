@@ -16,6 +16,7 @@ from maskwright.compile.token_tables import TokenTables
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.grammars import regex
 from maskwright.grammars.errors import InvalidError, TokenizerError
+from maskwright.grammars.function_signatures import is_function
 from maskwright.grammars.grammar import Grammar
 from maskwright.grammars.json_schema import load_schema
 from maskwright.grammars.options import SchemaOptions
@@ -71,7 +72,7 @@ class GrammarCompiler:
 
         Args:
             schema: a JSON Schema as a dict, a bool or its JSON text; or a pydantic model, dataclass, TypedDict, Enum or
-                other type that pydantic can describe.
+                other type that pydantic can describe; or a function, whose arguments it then is.
             options: the text policy; the table is in maskwright.grammars.options.
 
         Raises:
@@ -141,6 +142,17 @@ class GrammarCompiler:
             return found
         spans = Literals.of_spans(text, chunks, min_length)
         return self._keep(key, CompiledGrammar.of_literals(self._room(), spans, self.limits))
+
+    def compile_function(self, function: Any, **options: Any) -> CompiledGrammar:
+        """The object of a function's arguments, as its annotations say; `options` are the text policy.
+
+        Raises:
+            InvalidError: it is no function, or a parameter has no annotation.
+            UnsupportedError: a parameter cannot be given by name.
+        """
+        if not is_function(function):
+            raise InvalidError(f"{function!r} is no function", hint="give compile_json_schema a schema or a type")
+        return self.compile_json_schema(function, **options)
 
     def compile_builtin_json(self, **options: Any) -> CompiledGrammar:
         """Any JSON value, of any depth; `options` are the text policy, as for `compile_json_schema`."""

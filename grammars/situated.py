@@ -309,8 +309,8 @@ def _normal(terms: Iterable[Term]) -> Terms:
             plain.setdefault(conditions, []).append(item)
         else:
             found.setdefault(item, []).append(conditions)
-    for conditions, items in plain.items():
-        language = alternate(*items)
+    for conditions, languages in plain.items():
+        language = alternate(*languages)
         if language is not EMPTY:
             found.setdefault(language, []).append(conditions)
     anything = _least(found.get(ANY_STRING, ()))
