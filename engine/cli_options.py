@@ -148,8 +148,9 @@ def _add_validate(commands: Any) -> None:
         "validate", help="judge schemas and instances", description=_VALIDATE, epilog=_VALIDATE_EXAMPLES
     )
     parser.set_defaults(module="maskwright.cli_validate")
-    parser.add_argument("schemas", metavar="SCHEMA", nargs="*", help=_SCHEMAS_HELP)
-    _add_forms(parser.add_mutually_exclusive_group(), "instead of SCHEMA:")
+    form = parser.add_mutually_exclusive_group(required=True)
+    form.add_argument("schemas", metavar="SCHEMA", nargs="*", default=[], help=_SCHEMAS_HELP)
+    _add_forms(form, "instead of SCHEMA:")
     parser.add_argument(
         "--instance", metavar="FILE", action="append", default=[], dest="instances",
         help="a text to judge: a file, folder, quoted glob, .jsonl file with one a line, or -; repeatable",

@@ -113,8 +113,6 @@ def run(options: argparse.Namespace) -> int:
     if "-" in (*options.schemas, options.substring) and "-" in options.instances:
         raise CommandError("standard input (-) can be a schema or an instance, not both")
     form = named_form(options)
-    if (form is not None) == bool(options.schemas):
-        raise CommandError("name schemas, or one of --regex, --choices, --substring and --builtin-json")
     if form is not None and options.stats:
         raise CommandError("--stats is about schemas: leave it out")
     schemas = expand(options.schemas) if form is None else [Source(form_name(options))]

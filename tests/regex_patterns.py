@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-__all__ = ["MODERN", "NODE", "PATTERNS", "PLAIN_PATTERNS", "TEXTS", "by_node"]
+__all__ = ["FLAGGED", "MODERN", "NODE", "PATTERNS", "PLAIN_PATTERNS", "TEXTS", "by_node"]
 
 TEXTS = ["".join(text) for size in range(5) for text in itertools.product("ab-", repeat=size)]
 TEXTS += [
@@ -52,21 +52,25 @@ def _grow_around(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 
 def _grow_everything(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    """With what only modern engines have: scoped flags, possessive counts, atomic groups."""
+    """With possessive counts and atomic groups."""
     possessive = st.tuples(
         st.sampled_from(["a", "[ab]", "(?:ab)", r"\w"]), st.sampled_from(["*+", "++", "?+", "{1,2}+"])
     )
     return st.one_of(
         _grow_around(inner),
         _grow_around(inner),
-        inner.map("(?i:{0})".format),
         possessive.map("".join),
         st.sampled_from(["(?>a+)", "(?>[ab]{1,2})", "(?>ab|b)", "(?>-?)"]),
     )
 
 
+def _grow_flags(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.one_of(_grow_around(inner), _grow_around(inner), inner.map("(?i:{0})".format))
+
+
 PLAIN_PATTERNS = st.recursive(CHARACTERS, _grow, max_leaves=8)
 PATTERNS = st.recursive(st.one_of(CHARACTERS, ASSERTIONS), _grow_around, max_leaves=8)
+FLAGGED = st.recursive(st.one_of(CHARACTERS, ASSERTIONS), _grow_flags, max_leaves=8)
 MODERN = st.recursive(st.one_of(CHARACTERS, ASSERTIONS), _grow_everything, max_leaves=8)
 
 NODE = shutil.which("node")

@@ -17,7 +17,7 @@ import pytest
 import regex as regex_package
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from regex_patterns import MODERN, NODE, PATTERNS, PLAIN_PATTERNS, TEXTS, by_node
+from regex_patterns import FLAGGED, MODERN, NODE, PATTERNS, PLAIN_PATTERNS, TEXTS, by_node
 
 from maskwright.grammars import errors, regex, regex_syntax, unicode_sets
 from maskwright.grammars.charset import CharSet
@@ -35,6 +35,16 @@ def test_case(case: dict[str, Any]) -> None:
     for text in case["rejected"]:
         assert not matches(node, text), text
     assert is_empty(node) == (not case.get("accepted"))
+    for text in case.get("prefix", ()):
+        assert not is_empty(after(node, text)), text
+    for text in case.get("no_prefix", ()):
+        assert is_empty(after(node, text)), text
+
+
+def after(node: Regex, text: str) -> Regex:
+    for letter in text:
+        node = node.derivative(ord(letter))
+    return node
 
 
 @pytest.mark.parametrize("case", CASES["refused"], ids=lambda case: case["pattern"])
@@ -83,7 +93,7 @@ def check_against_regex(pattern: str) -> None:
 
 
 @settings(max_examples=400, deadline=None)
-@given(PATTERNS)
+@given(FLAGGED)
 def test_short_texts_against_re(pattern: str) -> None:
     check_against_re(pattern)
 
@@ -96,7 +106,7 @@ def test_short_texts_against_regex(pattern: str) -> None:
 
 @pytest.mark.long
 @settings(max_examples=LONG_CASES, deadline=None, suppress_health_check=list(HealthCheck))
-@given(PATTERNS)
+@given(FLAGGED)
 def test_many_short_texts_against_re(pattern: str) -> None:
     check_against_re(pattern)
 
@@ -229,6 +239,8 @@ def check_members(pattern: str, seed: int, members: int) -> None:
         member = walk(anywhere, choose)
         assert matches(anywhere, member)
         for text in (member, mutate(member, choose), mutate(member, choose)):
+            if text == "" and r"\B" in pattern:
+                continue  # Python before 3.14 has no \B in the empty string
             if len(text) < 60:  # some real patterns take `re` exponential time
                 assert matches(anywhere, text) == bool(expected.search(text)), (pattern, text)
                 assert matches(whole, text) == bool(expected.fullmatch(text)), (pattern, text)
@@ -237,7 +249,8 @@ def check_members(pattern: str, seed: int, members: int) -> None:
 PYTHON_READS_ALIKE = [
     case["pattern"]
     for case in CASES["case"]
-    if case.get("accepted") and not re.search(r"\\[pPuczAZv]|\(\?[<iP]|\[\]|\[\^\]|\[\\w-|\\0|\\W|\\D", case["pattern"])
+    if case.get("accepted")
+    and not re.search(r"\\[pPuczAZv]|\(\?[<a-zP]|\[\]|\[\^\]|\[\\[wd]-|\\0|\\W|\\D", case["pattern"])
 ]
 
 
@@ -333,4 +346,4 @@ def test_properties_partition_unicode() -> None:
         assert not found & union
         union |= found
     assert union == unicode_sets.unicode_property("Any")
-    assert unicode_sets.unicode_property("Greek") is None
+    assert unicode_sets.unicode_property("Klingon") is None
