@@ -159,10 +159,10 @@ def parse_syntax(pattern: str, ignore_case: bool = False, dot_all: bool = False)
 class _Parser:
     """One pattern, read from left to right; the methods are named after what they read."""
 
-    __slots__ = ("at", "classes", "dot_all", "groups", "ignore_case", "multiline", "text")
+    __slots__ = ("at", "behind", "classes", "dot_all", "groups", "ignore_case", "multiline", "text")
 
     def __init__(self, text: str, ignore_case: bool, dot_all: bool) -> None:
-        self.text, self.at, self.groups = text, 0, 0
+        self.text, self.at, self.groups, self.behind = text, 0, 0, 0
         self.ignore_case, self.dot_all, self.multiline = ignore_case, dot_all, False
         self.classes: dict[tuple[str, bool], Regex] = {}  # as written, with ignore_case; patterns repeat their classes
 
@@ -173,6 +173,11 @@ class _Parser:
 
     def refuse(self, what: str, position: int, hint: str = "") -> NoReturn:
         raise UnsupportedError(f"{what} in a regular expression cannot be enforced", position=position, hint=hint)
+
+    def _refuse_behind(self, what: str, position: int) -> None:
+        """Some engines match the body of a lookbehind backwards, so that there the first way is another one."""
+        if self.behind:
+            self.refuse(f"{what} inside lookbehind, which differs between engines,", position)
 
     # ---------------------------------------------------------------- structure
 
@@ -270,6 +275,7 @@ class _Parser:
 
     def _possessive(self, item: Item, low: int, high: int | None, position: int) -> Item:
         """As many rounds as there can be and no fewer: what follows must not be one more, unless it is the last."""
+        self._refuse_behind("a possessive count", position)
         if not isinstance(item, Regex) or not _matches_one_way(item):
             self.refuse("a possessive count of what can match in several ways", position, "leave out the second `+`")
         if low == high:
@@ -287,7 +293,10 @@ class _Parser:
         if text.startswith(("(?=", "(?!"), start):
             return Look(self._group_body(start + 3, start), negative=text[start + 2] == "!", behind=False)
         if text.startswith(("(?<=", "(?<!"), start):
-            return Look(self._group_body(start + 4, start), negative=text[start + 3] == "!", behind=True)
+            self.behind += 1
+            body = self._group_body(start + 4, start)
+            self.behind -= 1
+            return Look(body, negative=text[start + 3] == "!", behind=True)
         named = _NAMED_GROUP.match(text, start)
         if named is not None:
             return self._group_body(named.end(), start)
@@ -328,6 +337,7 @@ class _Parser:
 
     def _atomic(self, start: int) -> Item:
         """`(?>...)`: a possessive count in other words, or a body that matches in one way only."""
+        self._refuse_behind("an atomic group", start)
         self.at = start + 3
         if self.text[self.at : self.at + 1] not in _NO_SINGLE:
             single = self.atom() if self.text[self.at] in _SPECIAL else self._character()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import os
 import random
@@ -89,6 +90,11 @@ def check_against_re(pattern: str) -> None:
 
 def check_against_regex(pattern: str) -> None:
     compiled = regex_package.compile(python_syntax(pattern), regex_package.ASCII | regex_package.VERSION0)
+    try:
+        regex.parse(pattern)
+    except errors.UnsupportedError as error:
+        assert "inside lookbehind" in error.reason
+        return
     assert disagreements(pattern, compiled) == []
 
 
@@ -291,6 +297,49 @@ def test_patterns_of_real_schemas() -> None:
             check_members(pattern, number, members=1)
     assert len(found) > 1000
     assert refused == ["a back-reference in a regular expression cannot be enforced"]
+
+
+# -------------------------------------------------------------------- the page
+
+PAGE = (Path(__file__).parents[1] / "docs" / "regex.md").read_text()
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of a table of the page, unquoted."""
+    _, _, table = PAGE.partition(heading + "\n")
+    lines = table.splitlines()[1:]
+    found = [
+        re.split(r" (?<!\\)\| ", line.strip("| ")) for line in itertools.takewhile(lambda line: line[:1] == "|", lines)
+    ]
+    return [[cell.strip("`").replace(r"\|", "|") for cell in row] for row in found]
+
+
+def test_the_table_of_the_dialect_is_true() -> None:
+    table = rows("| what | pattern | a text that it has | one that it does not have |")
+    assert len(table) > 15
+    for *_, pattern, inside, outside in table:
+        node = regex.parse(pattern)
+        assert matches(node, inside.replace(r"\n", "\n")), pattern
+        assert not matches(node, outside), pattern
+
+
+def test_what_the_page_says_is_refused_is_refused() -> None:
+    table = rows("| what | example | why |")
+    assert len(table) > 6
+    for _, pattern, _ in table:
+        with pytest.raises(errors.GrammarError):
+            regex.parse(pattern)
+
+
+def test_an_error_shows_the_pattern() -> None:
+    with pytest.raises(errors.UnsupportedError) as caught:
+        regex.parse(r"(a)-\1")
+    assert f"UnsupportedError: {caught.value}\n```" in PAGE
+    with pytest.raises(errors.InvalidError) as invalid:
+        regex.parse("ab\n漢字[z-a]c")
+    assert str(invalid.value).splitlines()[-2:] == ["漢字[z-a]c", "     ^"]
+    assert "(line 2, column 4)" in str(invalid.value)
+    assert errors.caret("x" * 200 + "\ty", 200).splitlines()[1] == " " * 78 + "^"
 
 
 # -------------------------------------------------------------------- limits, Unicode, case
