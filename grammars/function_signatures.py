@@ -63,6 +63,6 @@ def arguments_type(function: Any) -> Any:
             described = Field(title=default.title, description=default.description)
             annotation = Annotated[annotation, *default.metadata, described]
         members[parameter.name] = annotation if required else NotRequired[annotation]
-    found: Any = TypedDict(name, members)  # type: ignore[operator]
+    found: Any = TypedDict(name, members)  # type: ignore[misc]
     found.__doc__ = inspect.getdoc(whole)
     return found

@@ -211,8 +211,8 @@ class _Rules:
     def _next(self, item: Item, past: Past) -> Iterator[Step]:
         """What an item may do with a next character."""
         if isinstance(item, Regex):
-            for characters, left in item.transitions():
-                yield Step(_ALWAYS, characters, left)
+            for characters, after in item.transitions():
+                yield Step(_ALWAYS, characters, after)
         elif isinstance(item, Choice):
             for part in item.items:
                 yield from self._next(part, past)
