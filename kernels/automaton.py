@@ -20,7 +20,7 @@ from maskwright.kernels.stacks import settle, truncate
 from maskwright.kernels.steps import LATEST, complete, leave, node_field, state_field, step
 from maskwright.kernels.walks import NO_BUDGET, diverging, start_walk, walk
 
-# Callees: ab4cdcd28c6f
+# Callees: 4a896aa59769
 
 __all__ = ["accept_bytes", "accept_token", "allowed_bytes", "completed", "fill", "forced_bytes"]
 

@@ -15,6 +15,8 @@ from numba import njit
 
 from maskwright.kernels import layout as L
 
+# Callees: bd29d2d438b3
+
 __all__ = ["MAY_END", "MUST_END", "lay_literals"]
 
 MAY_END = 1

@@ -21,7 +21,7 @@ from numba import njit
 from maskwright.kernels import layout as L
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 
-# Callees: 8c4e1fc8db93
+# Callees: c1027aa4c6ae
 
 __all__ = ["intern_node", "settle", "truncate", "unite"]
 

@@ -22,7 +22,7 @@ from maskwright.kernels import layout as L
 from maskwright.kernels.memory import load_i32, load_i64, load_u8, store_i32, store_i64
 from maskwright.kernels.stacks import intern_node, truncate, unite
 
-# Callees: d5720cf3bbac
+# Callees: 322e93b4ad45
 
 __all__ = ["LATEST", "complete", "enter", "leave", "node_field", "state_field", "step", "transition"]
 

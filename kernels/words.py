@@ -12,7 +12,7 @@ from numba import njit
 
 from maskwright.kernels import layout as L
 
-# Callees: 881713a083d4
+# Callees: bd29d2d438b3
 
 __all__ = ["lay_words"]
 
