@@ -13,6 +13,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 from maskwright.compile.plans import NOT_SAFE, Plan, Plans, Safe
 from maskwright.compile.rows import Row, RowCache, RowWalker
 from maskwright.compile.spelling import Spelling
@@ -94,6 +96,7 @@ class Automaton:
     Attributes:
         tables: the flat tables; `address` is where their header lies.
         policies: what grammars of one text policy share (compile/lowering.py), by policy.
+        pair_maps: int32 [65536]; maps of states that two bytes lead out of (kernels/literals.py).
     """
 
     def __init__(self, tokens: TokenTables, rows: RowCache, max_states: int) -> None:
@@ -102,6 +105,7 @@ class Automaton:
         self.address = self.tables.address
         self.lock = threading.RLock()
         self.policies: dict[Hashable, Any] = {}
+        self.pair_maps = np.zeros(1 << 16, np.int32)
         self._walker = RowWalker(tokens)
         self._rows_here: dict[int, Row] = {}
         self._starts: list[int] = []
@@ -178,6 +182,7 @@ class Automaton:
         argument: int = 0,
         safe: Safe = NOT_SAFE,
         default: int = 0,
+        otherwise: int = 0,
     ) -> None:
         """Publish a state with these transitions; bytes of no edge have the transition value `default`."""
         row, shape = _classes(edges, default)
@@ -190,6 +195,7 @@ class Automaton:
             op,
             argument,
             tables.add_safe(*safe) if safe is not NOT_SAFE else 0,
+            otherwise,
         )
 
     def emit_pair(
@@ -299,7 +305,7 @@ class Automaton:
         row = None if share is None else self.rows.get((share, slack))
         if row is None:
             otherwise = int(self.tables.states[state * L.STATE_SIZE + L.STATE_ELSE])
-            if otherwise and self._find(state)[0] is ALONGSIDE:
+            if otherwise > 0 and self._find(state)[0] is ALONGSIDE:
                 row = self._walker.differing(self.address, state, self._row(otherwise, slack))
             else:
                 row = self._walker.compute(self.address, state, slack, self.lower)
@@ -325,7 +331,7 @@ class Automaton:
             f"may end with {final}" if final >= 0 and op != L.OP_POP else "",
             f"result {final}" if op == L.OP_POP else "",
             "has a safe set" if safe else "",
-            f"else as {label(otherwise)}" if otherwise else "",
+            f"else as {label(otherwise)}" if otherwise > 0 else "",
         ]
         lines = [f"{label(state)}: " + ", ".join(note for note in notes if note)]
         groups: dict[int, list[int]] = {}

@@ -14,6 +14,7 @@ import numpy as np
 from maskwright.compile.automaton import Automaton
 from maskwright.compile.distinct import Distinct
 from maskwright.compile.endings import Endings
+from maskwright.compile.literals import Literals
 from maskwright.compile.lowering import Lowering
 from maskwright.compile.rules import RuleStates
 from maskwright.compile.token_tables import TokenTables
@@ -21,10 +22,10 @@ from maskwright.compile.values import GrammarStates
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.grammars import regular
 from maskwright.grammars.boolean import Bool
-from maskwright.grammars.errors import LimitExceeded, UnsatisfiableError
+from maskwright.grammars.errors import GrammarError, LimitExceeded, UnsatisfiableError
 from maskwright.grammars.ir import Value
 from maskwright.grammars.options import SchemaOptions
-from maskwright.grammars.regular import Regex
+from maskwright.grammars.regular import Regex, Words
 from maskwright.grammars.rules import Rules
 from maskwright.kernels import layout as L
 
@@ -116,9 +117,18 @@ class CompiledGrammar:
         """The texts of a regular language, as they are."""
         if regular.is_empty(language):
             raise UnsatisfiableError("no text matches the pattern", hint="look for parts that contradict each other")
+        if isinstance(language, Words):
+            return cls.of_literals(automaton, Literals.of_words(language.remaining()), limits)
         with automaton.lock:
-            texts = Lowering.of(automaton, SchemaOptions()).numbers  # texts as they are, which end with result code 0
-            root = texts.state((language,))
+            root = Lowering.of(automaton, SchemaOptions()).texts.state((language,))
+            automaton.lower(root)
+            return cls(automaton, root, limits)
+
+    @classmethod
+    def of_literals(cls, automaton: Automaton, literals: Literals, limits: Limits) -> CompiledGrammar:
+        """One of a table of texts."""
+        with automaton.lock:
+            root = literals.lay(automaton, whole=True)
             automaton.lower(root)
             return cls(automaton, root, limits)
 
@@ -126,9 +136,14 @@ class CompiledGrammar:
     def of_rules(cls, automaton: Automaton, rules: Rules, limits: Limits) -> CompiledGrammar:
         """The texts that can be derived from the root of a context-free grammar."""
         with automaton.lock:
-            states = RuleStates(automaton, rules)
-            root = states.start()
-            automaton.lower(root)
+            try:
+                states = RuleStates(automaton, rules)
+                root = states.start()
+                automaton.lower(root)
+            except GrammarError as error:
+                if rules.source:
+                    error.within(rules.source)
+                raise
             warnings = [f"rule {name!r} derives no text: it is never used" for name in states.unproductive]
             return cls(automaton, root, limits, warnings)
 

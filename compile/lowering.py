@@ -30,7 +30,7 @@ class Lowering:
 
     Attributes:
         automaton: where the states are.
-        strings, numbers: states of texts that end with result code 0.
+        strings, numbers: states of texts that end with result code 0; texts: of such that are all there is.
         scalars: entry states of values without arrays and objects, by (literals, numbers, strings).
     """
 
@@ -39,6 +39,7 @@ class Lowering:
         self.spelling = Spelling(options.escapes, options.ensure_ascii)
         self.strings = TextStates(automaton, self.spelling, lambda parts: 0, kind="plain")
         self.numbers = TextStates(automaton, None, lambda parts: 0, kind="plain")
+        self.texts = TextStates(automaton, None, lambda parts: 0, kind="whole", whole=True)
         self.scalars: dict[tuple[int, Regex, Regex], int] = {}
         self._literals: dict[tuple[bytes, int], int] = {}
         self._whitespace: int | None = None

@@ -146,7 +146,7 @@ class Moves:
     def _read(self, state: int) -> list[Move]:
         record = self._record(state)
         values = self._values(record)
-        while otherwise := record[L.STATE_ELSE]:
+        while (otherwise := record[L.STATE_ELSE]) > 0:
             record = self._record(otherwise)
             values = np.where(values == 0, self._values(record), values)
         rank_of = dict(zip(values[self._order[::-1]].tolist(), _LAST_FIRST, strict=True))  # the lowest rank stays

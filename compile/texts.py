@@ -41,6 +41,8 @@ class TextStates:
             in UTF-8, and ends late (before the first byte that does not continue it).
         result: the result code of a text that ends with these parts left (parts[0] is nullable).
         kind: names the results to other automata (see Owner.share_key), or None.
+        whole: the text is all there is, and nothing follows it: else the remainder of every token that could go on
+            behind an early end is kept with a state's row.
     """
 
     def __init__(
@@ -49,8 +51,10 @@ class TextStates:
         spelling: Spelling | None,
         result: Callable[[Parts], int],
         kind: Hashable | None = None,
+        whole: bool = False,
     ) -> None:
         self.automaton, self.result = automaton, result
+        self.otherwise = L.NOTHING_FOLLOWS if whole else 0
         self.quoted = spelling is not None
         self.kind = None if kind is None else (kind, spelling)
         self._plans = automaton.plans(spelling)
@@ -116,7 +120,7 @@ class TextStates:
             edges += self.ending((language,))
         elif language.nullable:
             final = self.result((language,))
-        self.automaton.emit(state, edges, final=final, op=op, argument=argument, safe=safe)
+        self.automaton.emit(state, edges, final=final, op=op, argument=argument, safe=safe, otherwise=self.otherwise)
 
     def farthest_end(self, language: Regex) -> int | None:
         """The most characters that any state of a language is away from an end; None when it has too many states."""
@@ -210,7 +214,7 @@ class _Text:
         else:
             # Where nothing can follow, the end is certain: it need not wait for another byte.
             op = L.OP_NONE if edges else L.OP_POP
-            automaton.emit(state, edges, final=states.result(parts), op=op, safe=safe)
+            automaton.emit(state, edges, final=states.result(parts), op=op, safe=safe, otherwise=states.otherwise)
 
     def _lower_counted(self, state: int) -> None:
         """C{low,high}: count down to the lower bound, then to the upper one.
@@ -237,8 +241,10 @@ class _Text:
         if not edges and not closing:
             raise TokenizerError("the grammar requires characters that no token of the vocabulary can write")
         final = states.result(self.parts) if not states.quoted and must.nullable else -1
-        automaton.emit(loop, edges + closing, final=final, op=L.OP_COUNT, argument=after, safe=safe)
-        automaton.emit(state, edges + closing, final=final, op=L.OP_SET, argument=count)
+        edges += closing
+        last = states.otherwise
+        automaton.emit(loop, edges, final=final, op=L.OP_COUNT, argument=after, safe=safe, otherwise=last)
+        automaton.emit(state, edges, final=final, op=L.OP_SET, argument=count, otherwise=last)
 
 
 class _Bounded:

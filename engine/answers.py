@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from maskwright.decoding import Decoder, Row
+from maskwright.grammars.python_types import adapter_of
 from maskwright.partial import grower
 from maskwright.progress import progress_bar
 from maskwright.results import GenerationResult, StreamChunk
@@ -42,10 +43,7 @@ class Meaning:
     @cached_property
     def _adapter(self) -> Any:
         """A TypeAdapter of the type, or None for plain JSON."""
-        from pydantic import TypeAdapter
-
-        known = self.python_type is None or isinstance(self.python_type, TypeAdapter)
-        return self.python_type if known else TypeAdapter(self.python_type)
+        return None if self.python_type is None else adapter_of(self.python_type)
 
 
 def _with_plain_integers(text: str) -> str:

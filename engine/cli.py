@@ -30,14 +30,14 @@ ACCEPTED, REFUSED, INTERRUPTED, CLOSED = 0, 2, 130, 141
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (None: `sys.argv[1:]`); its exit code. `--help` and `--version` raise SystemExit(0)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    parser, source, pattern = argument_parser(), None, None
+    parser, source = argument_parser(), None
     write_anything()
     try:
         if not words:
             parser.print_help()
             return ACCEPTED
         options = parser.parse_args(words)
-        source, pattern = getattr(options, "schema", None), getattr(options, "regex", None)
+        source = getattr(options, "schema", None)
         code = int(import_module(options.module).run(options))
         sys.stdout.flush()
         return code
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return CLOSED
     except REPORTED as error:
         sys.stderr.write(getattr(error, "usage", ""))
-        print_failure(Failure.of(error, source, pattern), as_json="--json" in words)
+        print_failure(Failure.of(error, source), as_json="--json" in words)
         return REFUSED
     except KeyboardInterrupt:
         print("\nmaskwright: interrupted", file=sys.stderr)

@@ -67,8 +67,8 @@ class Failure:
     offset: int = 0
 
     @classmethod
-    def of(cls, error: Exception, source: str | None = None, pattern: str | None = None) -> Failure:
-        """What is reported of `error`, which something about `source`, or about `pattern`, has raised."""
+    def of(cls, error: Exception, source: str | None = None) -> Failure:
+        """What is reported of `error`, which something about `source` has raised."""
         if isinstance(error, OSError):
             name = str(error.filename) if error.filename else source
             return cls("unreadable", error.strerror or str(error), name)
@@ -79,7 +79,7 @@ class Failure:
         kind = type(error).__name__.removesuffix("Error").removesuffix("Exceeded").lower()  # UnsupportedError, ...
         if not isinstance(error, GrammarError):
             return cls(kind, str(error))
-        text, offset = _place(error, pattern)
+        text, offset = _place(error)
         keyword = getattr(error, "keyword", None)
         return cls(kind, error.reason, source, error.pointer, keyword, error.hint, text, offset)
 
@@ -102,13 +102,13 @@ class Failure:
         }
 
 
-def _place(error: GrammarError, pattern: str | None) -> tuple[bytes | None, int]:
+def _place(error: GrammarError) -> tuple[bytes | None, int]:
     """The text in which `error` has a position, and the byte where: JSON that does not parse, or a pattern."""
     cause = error.__cause__
     if isinstance(cause, json.JSONDecodeError):
         text, position = cause.doc, cause.pos
-    elif pattern is not None and error.position is not None:
-        text, position = pattern, error.position
+    elif error.text is not None and error.position is not None:
+        text, position = error.text, error.position
     else:
         return None, 0
     return text.encode(errors="replace"), len(text[:position].encode(errors="replace"))

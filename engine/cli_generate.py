@@ -27,8 +27,8 @@ def run(options: argparse.Namespace) -> int:
     """`maskwright generate`; the exit code."""
     if options.stream and options.n > 1 and not options.json:
         raise CommandError("--stream prints one answer: leave out --n, or add --json")
-    if options.prompt == "-" and options.schema == "-":
-        raise CommandError("standard input (-) can be the prompt or the schema, not both")
+    if options.prompt == "-" and "-" in (options.schema, options.substring):
+        raise CommandError("standard input (-) can be the prompt or the form, not both")
     try:
         _quiet_transformers()
         results = list(_streamed(options) if options.stream else _answered(options))
@@ -81,6 +81,10 @@ def _generate(options: argparse.Namespace, **how: bool) -> Any:
         policy = text_policy(options)
         given |= {"schema": read_schema(options.schema), **policy}
         load_schema(given["schema"], SchemaOptions(**policy))
+    elif options.builtin_json:
+        given |= {"schema": True, **text_policy(options)}
+    elif options.substring is not None:
+        given["substring"] = decode(read_bytes(options.substring))
     elif options.regex is not None:
         regex.parse(options.regex)
     prompt = decode(read_bytes("-")).removesuffix("\n") if options.prompt == "-" else options.prompt

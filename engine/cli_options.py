@@ -43,13 +43,14 @@ examples:
   maskwright validate schema.json
   maskwright validate schema.json --instance a.json --instance 'answers/*.json'
   maskwright validate schema.json --property-order any --instance - < answer.json
+  maskwright validate --regex '\\d{4}-\\d\\d' --instance month.txt
   maskwright validate 'schemas/**/*.json' --stats              a progress bar, the refused ones, a table of figures
   maskwright validate schemas.jsonl --json | jq 'select(.status == "refused") | .error.keyword'
 """
 
 _GENERATE = """\
-Let a model answer PROMPT inside a schema, a pattern or a list of choices, and
-print the answer. Without --model the small model that comes with Maskwright is
+Let a model answer PROMPT inside a schema, a pattern, a list of choices or as a
+span of a text, and print the answer. Without --model the small model that comes with Maskwright is
 used.
 
 exit codes: 0 answered, 1 the tokens were not enough for a whole answer, 2 the
@@ -61,6 +62,7 @@ examples:
   maskwright generate --schema person.json 'Ada Lovelace is 36 years old.'
   maskwright generate --regex '[A-Z]{2}-[0-9]{4}' 'The order number is'
   maskwright generate 'Is the sky green?' --choices yes no
+  maskwright generate --substring contract.txt 'The notice period, word for word:'
   maskwright generate --schema order.json --stream - < mail.txt
   maskwright generate --schema person.json --n 3 --temperature 1 --seed 7 --json 'Somebody:'
 """
@@ -87,6 +89,7 @@ examples:
   maskwright show ir schema.json                               what the schema means, type by type
   maskwright show mask schema.json --prefix '{"age": '         which bytes may come next
   maskwright show mask schema.json --tokenizer DIR             which tokens may come first
+  maskwright show mask --regex 'a+(?!b)' --prefix a            of a pattern; --choices and --substring likewise
   maskwright show automaton schema.json --prefix '{"age": 3' --dot - | dot -Tsvg > automaton.svg
   maskwright show tokens --tokenizer DIR '{"name": "Ada"}'     which bytes are the tokens?
 """
@@ -145,7 +148,9 @@ def _add_validate(commands: Any) -> None:
         "validate", help="judge schemas and instances", description=_VALIDATE, epilog=_VALIDATE_EXAMPLES
     )
     parser.set_defaults(module="maskwright.cli_validate")
-    parser.add_argument("schemas", metavar="SCHEMA", nargs="+", help=_SCHEMAS_HELP)
+    form = parser.add_mutually_exclusive_group(required=True)
+    form.add_argument("schemas", metavar="SCHEMA", nargs="*", default=[], help=_SCHEMAS_HELP)
+    _add_forms(form, "instead of SCHEMA:")
     parser.add_argument(
         "--instance", metavar="FILE", action="append", default=[], dest="instances",
         help="a text to judge: a file, folder, quoted glob, .jsonl file with one a line, or -; repeatable",
@@ -164,17 +169,7 @@ def _add_generate(commands: Any) -> None:
     parser.add_argument("prompt", metavar="PROMPT", type=_text, help="the text before the answer, - for standard input")
     form = parser.add_mutually_exclusive_group(required=True)
     form.add_argument("--schema", metavar="FILE", help="answer with JSON that this JSON Schema admits")
-    form.add_argument(
-        "--regex", metavar="PATTERN", type=_text, help="answer with a text that the whole pattern matches"
-    )
-    form.add_argument(
-        "--choices",
-        metavar="TEXT",
-        type=_text,
-        nargs="+",
-        action="extend",
-        help="answer with one of these; PROMPT stands before",
-    )
+    _add_forms(form, "answer with", "; PROMPT stands before")
     parser.add_argument("--model", metavar="M", help="a folder or hub name of transformers (default: the small model)")
     parser.add_argument("--n", type=_positive, default=1, metavar="N", help="answers to print (default: 1)")
     parser.add_argument("--stream", action="store_true", help="print the text as it is generated")
@@ -237,7 +232,8 @@ def _add_show(commands: Any) -> None:
         return added
 
     ir = add("ir", "what a schema means", "Print what a schema means: values by type.")
-    _add_schema(ir)
+    ir.add_argument("schema", metavar="SCHEMA", help="a file with a JSON Schema, - for standard input")
+    _add_policy(ir)
     ir.add_argument(
         "--depth", type=int, default=3, metavar="N", help="levels of child schemas to expand (default: %(default)s)"
     )
@@ -273,8 +269,20 @@ def _add_warmup(commands: Any) -> None:
 
 
 def _add_schema(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("schema", metavar="SCHEMA", help="a file with a JSON Schema, - for standard input")
+    form = parser.add_mutually_exclusive_group(required=True)
+    form.add_argument("schema", metavar="SCHEMA", nargs="?", help="a file with a JSON Schema, - for standard input")
+    _add_forms(form, "instead of SCHEMA:")
     _add_policy(parser)
+
+
+def _add_forms(group: Any, begin: str, end: str = "") -> None:
+    """The forms other than schemas, to a group that takes one of them; engine/sources.py compiles them."""
+    group.add_argument("--regex", metavar="PATTERN", type=_text, help=f"{begin} a text that the whole pattern matches")
+    group.add_argument(
+        "--choices", metavar="TEXT", type=_text, nargs="+", action="extend", help=f"{begin} one of these texts{end}"
+    )
+    group.add_argument("--substring", metavar="FILE", help=f"{begin} a span of the text in this file, word for word")
+    group.add_argument("--builtin-json", action="store_true", help=f"{begin} any JSON value")
 
 
 def _add_policy(parser: argparse.ArgumentParser) -> None:

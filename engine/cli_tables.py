@@ -137,7 +137,7 @@ def _state(tables: Any, number: int) -> State:
         ends=op == L.OP_POP,
         counter={L.OP_SET: f"register := {argument}", L.OP_COUNT: "register -= 1"}.get(op, ""),
         at_zero=argument if op == L.OP_COUNT else None,
-        otherwise=otherwise or None,
+        otherwise=otherwise if otherwise > 0 else None,
     )
 
 

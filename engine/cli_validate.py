@@ -28,7 +28,17 @@ from maskwright.compiler import GrammarCompiler
 from maskwright.grammars.json_schema import load_schema
 from maskwright.grammars.options import SchemaOptions
 from maskwright.judge import Verdict, byte_vocabulary, caret, judge, position, tokens_of
-from maskwright.sources import Source, decode, expand, load_tokenizer, read_instances, text_policy
+from maskwright.sources import (
+    Source,
+    compile_form,
+    decode,
+    expand,
+    form_name,
+    load_tokenizer,
+    named_form,
+    read_instances,
+    text_policy,
+)
 
 __all__ = ["run"]
 
@@ -100,10 +110,14 @@ class Report:
 
 def run(options: argparse.Namespace) -> int:
     """`maskwright validate`; the exit code."""
-    if "-" in options.schemas and "-" in options.instances:
+    if "-" in (*options.schemas, options.substring) and "-" in options.instances:
         raise CommandError("standard input (-) can be a schema or an instance, not both")
-    schemas, instances = expand(options.schemas), read_instances(options.instances)
-    judges = _Judge(options, instances)
+    form = named_form(options)
+    if form is not None and options.stats:
+        raise CommandError("--stats is about schemas: leave it out")
+    schemas = expand(options.schemas) if form is None else [Source(form_name(options))]
+    instances = read_instances(options.instances)
+    judges = _Judge(options, instances, form)
     show = _print_json if options.json else _print_one if len(schemas) == 1 else _print_of_many
     reports = []
     for schema in tracked(schemas, "schemas"):
@@ -122,7 +136,10 @@ def run(options: argparse.Namespace) -> int:
 class _Judge:
     """Compiles schemas over one vocabulary and judges the same instances by each."""
 
-    def __init__(self, options: argparse.Namespace, instances: list[tuple[str, bytes]]) -> None:
+    def __init__(
+        self, options: argparse.Namespace, instances: list[tuple[str, bytes]], form: tuple[str, Any] | None
+    ) -> None:
+        self._form = form
         self._policy, self._stats = text_policy(options), options.stats
         info, ids = byte_vocabulary(), dict[str, list[int]]()
         if options.tokenizer is not None:
@@ -136,8 +153,10 @@ class _Judge:
     def report(self, schema: Source) -> Report:
         report = Report(schema.name)
         try:
-            text = decode(schema.read())
-            if self._stats:
+            text = "" if self._form else decode(schema.read())
+            if self._form is not None:
+                compiled = compile_form(self._compiler, *self._form, self._policy)
+            elif self._stats:
                 compiled = self._meter.compile(text, self._policy)
             else:
                 compiled = self._compiler.compile_json_schema(text, **self._policy)

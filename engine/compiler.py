@@ -10,11 +10,13 @@ from typing import Any
 
 from maskwright.compile.automaton import Automaton
 from maskwright.compile.grammar import CompiledGrammar, Limits
+from maskwright.compile.literals import CHUNKS, Chunks, Literals
 from maskwright.compile.rows import RowCache
 from maskwright.compile.token_tables import TokenTables
 from maskwright.compile.vocabulary import TokenizerInfo
-from maskwright.grammars import regex, regular
+from maskwright.grammars import regex
 from maskwright.grammars.errors import InvalidError, TokenizerError
+from maskwright.grammars.function_signatures import is_function
 from maskwright.grammars.grammar import Grammar
 from maskwright.grammars.json_schema import load_schema
 from maskwright.grammars.options import SchemaOptions
@@ -70,7 +72,7 @@ class GrammarCompiler:
 
         Args:
             schema: a JSON Schema as a dict, a bool or its JSON text; or a pydantic model, dataclass, TypedDict, Enum or
-                other type that pydantic can describe.
+                other type that pydantic can describe; or a function, whose arguments it then is.
             options: the text policy; the table is in maskwright.grammars.options.
 
         Raises:
@@ -113,7 +115,48 @@ class GrammarCompiler:
         key = ("choices", tuple(choices)) if self.cache_enabled else None
         if key is not None and (found := self._cached(key)) is not None:
             return found
-        return self._keep(key, CompiledGrammar.of_text(self._room(), regular.words(choices), self.limits))
+        return self._keep(key, CompiledGrammar.of_literals(self._room(), Literals.of_words(choices), self.limits))
+
+    def compile_substring(self, text: str, *, chunks: Chunks = "characters", min_length: int = 0) -> CompiledGrammar:
+        """Any span of a text: what can be quoted from it.
+
+        Args:
+            text: the whole text.
+            chunks: where a span may begin and end: "characters" anywhere, "words" not inside a word (a run of letters,
+                digits and underscores), "lines" at line breaks.
+            min_length: characters that a span has at least; with 0 the empty text is one.
+
+        Raises:
+            InvalidError: an argument is of the wrong kind.
+            UnsatisfiableError: no span is long enough.
+            LimitExceeded: the text has more than 64 MiB.
+        """
+        if not isinstance(text, str):
+            raise InvalidError(f"a text is a string, not {type(text).__name__}")
+        if chunks not in CHUNKS:
+            raise InvalidError(f"chunks={chunks!r} is none of {', '.join(CHUNKS)}")
+        if not isinstance(min_length, int) or min_length < 0:
+            raise InvalidError(f"min_length={min_length!r} is no whole number from 0 on")
+        key = ("substring", text, chunks, min_length) if self.cache_enabled else None
+        if key is not None and (found := self._cached(key)) is not None:
+            return found
+        spans = Literals.of_spans(text, chunks, min_length)
+        return self._keep(key, CompiledGrammar.of_literals(self._room(), spans, self.limits))
+
+    def compile_function(self, function: Any, **options: Any) -> CompiledGrammar:
+        """The object of a function's arguments, as its annotations say; `options` are the text policy.
+
+        Raises:
+            InvalidError: it is no function, or a parameter has no annotation.
+            UnsupportedError: a parameter cannot be given by name.
+        """
+        if not is_function(function):
+            raise InvalidError(f"{function!r} is no function", hint="give compile_json_schema a schema or a type")
+        return self.compile_json_schema(function, **options)
+
+    def compile_builtin_json(self, **options: Any) -> CompiledGrammar:
+        """Any JSON value, of any depth; `options` are the text policy, as for `compile_json_schema`."""
+        return self.compile_json_schema(True, **options)
 
     def compile_grammar(self, grammar: str | Grammar, root_rule_name: str = "root") -> CompiledGrammar:
         """The texts that a context-free grammar derives.

@@ -45,6 +45,7 @@ def generate(
     schema: Any = None,
     regex: Any = None,
     choices: Any = None,
+    substring: Any = None,
     grammar: Any = None,
     tokenizer: Any = None,
     max_new_tokens: int = 512,
@@ -60,7 +61,7 @@ def generate(
     jump_forward: bool = True,
     **policy: Any,
 ) -> Any:
-    """Let a model answer inside a schema, a pattern, a list of choices or a grammar; exactly one of the four.
+    """Let a model answer inside a schema, a pattern, a list of choices, a text or a grammar; exactly one of the five.
 
     Args:
         model: a causal language model of transformers; the folder or hub name of one; None for the embedded model,
@@ -68,9 +69,12 @@ def generate(
         prompt: text; or messages, a list of {"role": ..., "content": ...} for the tokenizer's chat template; or a list
             of either, a batch.
         schema: a pydantic model, dataclass, TypedDict or other type that pydantic understands; or a JSON Schema as a
-            dict, a bool or JSON text. For a batch also a list of these, one for each prompt; so are the next three.
+            dict, a bool or JSON text; or a function, whose arguments are then the answer, as a dict. For a batch also a
+            list of these, one for each prompt; so are the next four.
         regex: a pattern that the whole answer matches.
         choices: the texts that the answer may be.
+        substring: a text that the answer is a span of, the empty one too (`GrammarCompiler.compile_substring` has
+            options; give what it returns as `grammar`).
         grammar: a CompiledGrammar over the model's vocabulary.
         tokenizer: the model's tokenizer; None takes the one beside the model.
         max_new_tokens: tokens of an answer at most, the end-of-sequence token not counted. Every answer is completed
@@ -91,8 +95,8 @@ def generate(
 
     Returns:
         An instance of `schema` where it is a type, the parsed JSON where it is a JSON Schema, and the text as str for
-        `regex` and `choices` (and for `grammar`, unless it was compiled from a type). With n > 1 a list of n of them;
-        for a batch a list with one entry for each prompt, in order.
+        `regex`, `choices` and `substring` (and for `grammar`, unless it was compiled from a type). With n > 1 a list of n
+        of them; for a batch a list with one entry for each prompt, in order.
 
     Raises:
         GrammarError: the schema or pattern is invalid, unsupported, unsatisfiable or beyond a limit.
@@ -106,7 +110,7 @@ def generate(
     limit, samples = _at_least_one("max_new_tokens", max_new_tokens), _at_least_one("n", n)
     entropy = _entropy(seed)
     prompts, is_batch = as_batch(prompt)
-    given = {"schema": schema, "regex": regex, "choices": choices, "grammar": grammar}
+    given = {"schema": schema, "regex": regex, "choices": choices, "substring": substring, "grammar": grammar}
     kind, sources = _sources(given, policy, len(prompts), is_batch)
 
     embedded = model is None
@@ -175,10 +179,10 @@ def _entropy(seed: int | None) -> int:
 
 
 def _sources(given: dict[str, Any], policy: dict[str, Any], count: int, is_batch: bool) -> tuple[str, list[Any]]:
-    """Which of the four kinds of source was given, and the source of each prompt."""
+    """Which of the five kinds of source was given, and the source of each prompt."""
     named = [(kind, source) for kind, source in given.items() if source is not None]
     if len(named) != 1:
-        raise ValueError("give exactly one of schema=, regex=, choices= and grammar=")
+        raise ValueError("give exactly one of schema=, regex=, choices=, substring= and grammar=")
     ((kind, source),) = named
     for name in policy:
         if name not in _POLICY:
@@ -216,6 +220,8 @@ def _compile(compiler: GrammarCompiler, kind: str, source: Any, policy: dict[str
         return compiler.compile_json_schema(source, **policy)
     if kind == "regex":
         return compiler.compile_regex(source)
+    if kind == "substring":
+        return compiler.compile_substring(source)
     if kind == "choices":
         if isinstance(source, str) or not isinstance(source, Iterable):
             raise InvalidError("choices are a sequence of strings")

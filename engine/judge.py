@@ -6,13 +6,13 @@ cut into its tokens, and the first that the grammar does not allow is named.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.vocabulary import TokenizerInfo
+from maskwright.grammars import errors
 from maskwright.grammars.errors import TokenizerError
 from maskwright.runtime.matcher import GrammarMatcher
 
@@ -141,33 +141,9 @@ def _ranges(printable: Collection[int]) -> Iterator[str]:
 
 def position(text: bytes, offset: int) -> tuple[int, int]:
     """Line and column, both from 1 and in characters, of a byte offset."""
-    before = text[:offset]
-    start = before.rfind(b"\n") + 1
-    return before.count(b"\n") + 1, len(before[start:].decode(errors="replace")) + 1
+    return errors.line_and_column(text.decode(errors="replace"), len(text[:offset].decode(errors="replace")))
 
 
 def caret(text: bytes, offset: int, width: int = 100) -> str:
-    """The line of `text` around a byte offset, and under it a caret: two lines.
-
-    At most `width` characters of the line are shown; what is cut off on either side becomes "...".
-    """
-    start = text.rfind(b"\n", 0, offset) + 1
-    stop = text.find(b"\n", offset)
-    before = _shown(text[start:offset])
-    after = _shown(text[offset : stop if stop >= 0 else len(text)])
-    if len(before) > width * 3 // 4:
-        before = "..." + before[-(width * 3 // 4) :]
-    if len(before) + len(after) > width:
-        after = after[: width - len(before)] + "..."
-    return f"{before}{after}\n{' ' * sum(map(_columns, before))}^"
-
-
-def _shown(part: bytes) -> str:
-    return "".join(c if c.isprintable() else " " for c in part.decode(errors="replace"))
-
-
-def _columns(character: str) -> int:
-    """How many columns of a terminal a character takes."""
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+    """`errors.caret` for a byte offset."""
+    return errors.caret(text.decode(errors="replace"), len(text[:offset].decode(errors="replace")), width)

@@ -13,11 +13,14 @@ from typing import Any
 
 from maskwright.compile.automaton import Automaton
 from maskwright.compile.grammar import CompiledGrammar, Limits
+from maskwright.compile.literals import Literals
 from maskwright.compile.rows import RowCache
 from maskwright.compile.token_tables import TokenTables
 from maskwright.compile.vocabulary import TokenizerInfo
+from maskwright.grammars import regular
 from maskwright.grammars.json_schema import load_schema
 from maskwright.grammars.options import SchemaOptions
+from maskwright.grammars.rules import Call, Choice, Loop, Rules, Sequence, Text
 from maskwright.runtime.matcher import GrammarMatcher
 
 __all__ = ["rehearse"]
@@ -37,6 +40,8 @@ _SCHEMA: dict[str, Any] = {
 _PAIRS = [bytes(pair) for pair in product(string.ascii_letters.encode(), repeat=2)]
 _CLOSING = [letter.encode() + ending for letter in string.ascii_letters for ending in (b'": ', b'", "', b'"}')]
 _TEXT = '{"name": "é", "code": "bad", "mood": "good", "items": [1, 2.5], "names": null}'
+_LETTER = Text(regular.literal("a"))
+_AMBIGUOUS = Rules({"root": Choice((Sequence((_LETTER, Call("root"), Loop(_LETTER, 0, 1))), _LETTER))}, "root")
 
 _lock = threading.Lock()
 _done = False
@@ -47,11 +52,11 @@ def rehearse() -> None:
     global _done
     with _lock:
         if not _done:
-            _follow_a_text()
+            _follow_texts()
             _done = True
 
 
-def _follow_a_text() -> None:
+def _follow_texts() -> None:
     every_byte = [bytes((byte,)) for byte in range(256)]
     tokens = TokenTables(
         TokenizerInfo([*every_byte, *_PAIRS, *_CLOSING, b""], eos_token_ids=[256 + len(_PAIRS + _CLOSING)])
@@ -68,3 +73,8 @@ def _follow_a_text() -> None:
     matcher.accept_string(_TEXT)
     matcher.allowed_bytes()
     matcher.is_completed()
+    ambiguous = GrammarMatcher(CompiledGrammar.of_rules(automaton, _AMBIGUOUS, Limits()))
+    for _ in range(8):
+        ambiguous.accept_token(ord("a"))
+        ambiguous.allowed_token_ids()
+    GrammarMatcher(CompiledGrammar.of_literals(automaton, Literals.of_words(["a", "ab"]), Limits())).allowed_token_ids()

@@ -166,7 +166,7 @@ def show_mask(options: argparse.Namespace) -> Iterator[str]:
 def _matcher_after(compiled: CompiledGrammar, prefix: str) -> GrammarMatcher:
     matcher = GrammarMatcher(compiled)
     if not matcher.accept_string(prefix):
-        raise MatcherError(f"the prefix {prefix!r} is not one that the schema allows (see `maskwright validate`)")
+        raise MatcherError(f"the prefix {prefix!r} is not one that is allowed here (see `maskwright validate`)")
     return matcher
 
 

@@ -32,9 +32,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Source",
+    "compile_form",
     "compile_schema",
     "expand",
+    "form_name",
     "load_tokenizer",
+    "named_form",
     "read_bytes",
     "read_instances",
     "read_schema",
@@ -149,9 +152,39 @@ def text_policy(options: argparse.Namespace) -> dict[str, Any]:
     return policy
 
 
+def named_form(options: argparse.Namespace) -> tuple[str, Any] | None:
+    """The form other than a schema that the command line gives: its kind and what it is made of, a file read."""
+    if options.substring is not None:
+        return "substring", decode(read_bytes(options.substring))
+    if options.builtin_json:
+        return "builtin_json", None
+    given = ((kind, getattr(options, kind)) for kind in ("regex", "choices"))
+    return next(((kind, value) for kind, value in given if value is not None), None)
+
+
+def form_name(options: argparse.Namespace) -> str:
+    """What messages call that form."""
+    if options.regex is not None:
+        return f"--regex {options.regex}"
+    if options.substring is not None:
+        return f"--substring {options.substring}"
+    return "--choices" if options.choices is not None else "--builtin-json"
+
+
+def compile_form(compiler: GrammarCompiler, kind: str, value: Any, policy: dict[str, Any]) -> CompiledGrammar:
+    """What `named_form` gives, compiled."""
+    if kind == "builtin_json":
+        return compiler.compile_builtin_json(**policy)
+    compiled: CompiledGrammar = getattr(compiler, f"compile_{kind}")(value)
+    return compiled
+
+
 def compile_schema(options: argparse.Namespace, info: TokenizerInfo) -> CompiledGrammar:
-    """The schema that the command line names, compiled under its text policy; warnings go to standard error."""
-    compiled = GrammarCompiler(info).compile_json_schema(read_schema(options.schema), **text_policy(options))
+    """The schema or other form that the command line names, compiled; warnings go to standard error."""
+    compiler, policy, form = GrammarCompiler(info), text_policy(options), named_form(options)
+    if form is not None:
+        return compile_form(compiler, *form, policy)
+    compiled = compiler.compile_json_schema(read_schema(options.schema), **policy)
     print_warnings(options.schema, compiled.warnings)
     return compiled
 

@@ -2,6 +2,7 @@
 
     schema_from(MyModel)                 ({"properties": ...}, MyModel)
     schema_from({"type": "integer"})     ({"type": "integer"}, None)
+    schema_from(my_function)             ({"properties": ...}, my_function), the object of its arguments
 
 The second part is what a finished text should be turned into, if anything.
 
@@ -15,9 +16,10 @@ from __future__ import annotations
 from typing import Any
 
 from maskwright.grammars.errors import InvalidError, UnsupportedError
+from maskwright.grammars.function_signatures import arguments_type, is_function
 from maskwright.grammars.json_schema import read_schema
 
-__all__ = ["schema_from"]
+__all__ = ["adapter_of", "schema_from"]
 
 
 def schema_from(source: Any, narrow: bool = False) -> tuple[dict[str, Any] | bool, Any]:
@@ -25,7 +27,8 @@ def schema_from(source: Any, narrow: bool = False) -> tuple[dict[str, Any] | boo
 
     Args:
         source: a schema (dict or bool), its JSON text, or anything that pydantic.TypeAdapter takes: a model,
-            dataclass, TypedDict, Enum, Literal, Union, generic alias, or a TypeAdapter itself.
+            dataclass, TypedDict, Enum, Literal, Union, generic alias, or a TypeAdapter itself; or a function, which
+            stands for the object of its arguments (see function_signatures).
         narrow: a type's schema has the texts that pydantic reads and no others (see pydantic_schemas), which is what
             masks are made from; else it is pydantic's own, which is for readers.
 
@@ -44,15 +47,23 @@ def schema_from(source: Any, narrow: bool = False) -> tuple[dict[str, Any] | boo
     return _described_by_pydantic(contents, narrow), contents
 
 
+def adapter_of(python_type: Any) -> Any:
+    """The pydantic.TypeAdapter that reads what `python_type` stands for."""
+    from pydantic import TypeAdapter
+
+    if isinstance(python_type, TypeAdapter):
+        return python_type
+    return TypeAdapter(arguments_type(python_type) if is_function(python_type) else python_type)
+
+
 def _described_by_pydantic(source: Any, narrow: bool) -> dict[str, Any]:
-    from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
+    from pydantic import PydanticSchemaGenerationError, PydanticUserError
     from pydantic.errors import PydanticInvalidForJsonSchema
 
     from maskwright.grammars.pydantic_schemas import json_schema  # late, like pydantic itself, which takes its time
 
     try:
-        adapter = source if isinstance(source, TypeAdapter) else TypeAdapter(source)
-        return json_schema(adapter, narrow)
+        return json_schema(adapter_of(source), narrow)
     except PydanticInvalidForJsonSchema as error:
         raise UnsupportedError(f"{source!r} has no JSON Schema: {error.message}") from error
     except (PydanticSchemaGenerationError, PydanticUserError) as error:

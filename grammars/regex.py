@@ -4,7 +4,7 @@ r"""Regular expressions as regular languages, assertions included.
     parse("^a|b$", search=True)         JSON Schema's `pattern`: a match anywhere in the text
 
 `regex_syntax` reads the pattern and leaves a tree wherever the language depends on what stands around a match: anchors,
-`\b`, lookahead. Such a tree is given a meaning in continuation-passing style: what a suffix of the text must look like
+`\b`, lookaround. Such a tree is given a meaning in continuation-passing style: what a suffix of the text must look like
 *from a position to the end of the text*, given the language of the rest. That makes each assertion a set operation:
 
     item·rest                its language, then rest
@@ -19,8 +19,10 @@ A loop around `^` and `$` has no last continuation to pass, so such a body is fi
     P | ^S | E$ | ^B$        with P, S, E and B free of assertions,
 
 which every expression of anchors has: `^` after a character and `$` before one match nothing, and elsewhere they can be
-moved to the ends. `_Anchored` computes with these forms. A loop around lookahead or `\b` is unrolled when short, else
-refused.
+moved to the ends. `_Anchored` computes with these forms.
+
+Where that does not suffice (lookbehind, and lookahead or `\b` inside a loop), `situated` derives the tree as it is. It takes
+any pattern; this module comes first because its languages are plain wherever they can be, which the automaton likes.
 """
 
 from __future__ import annotations
@@ -29,7 +31,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from maskwright.grammars.charset import CharSet
-from maskwright.grammars.errors import UnsupportedError
 from maskwright.grammars.regex_syntax import (
     Anchor,
     Boundary,
@@ -39,6 +40,7 @@ from maskwright.grammars.regex_syntax import (
     Loop,
     Sequence,
     parse_syntax,
+    sequence,
 )
 from maskwright.grammars.regular import (
     ANY_CHAR,
@@ -56,11 +58,10 @@ from maskwright.grammars.regular import (
     intersect,
     repeat,
 )
+from maskwright.grammars.situated import needs_situation, situated
 from maskwright.grammars.unicode_sets import WORD
 
-__all__ = ["MAX_UNROLLED", "parse"]
-
-MAX_UNROLLED = 16  # rounds of a loop around lookahead or \b that are written out
+__all__ = ["parse"]
 
 
 def parse(pattern: str, *, search: bool = False, ignore_case: bool = False, dot_all: bool = False) -> Regex:
@@ -80,6 +81,8 @@ def parse(pattern: str, *, search: bool = False, ignore_case: bool = False, dot_
     item = parse_syntax(pattern, ignore_case, dot_all)
     if isinstance(item, Regex):
         return concat(ANY_STRING, item, ANY_STRING) if search else item
+    if needs_situation(item):
+        return situated(sequence([ANY_STRING, item, ANY_STRING]) if search else item)
     if not search:
         return _lower(item, _Rest(EPSILON, EPSILON, EPSILON)).at_start
     found = _lower(item, _Rest(ANY_STRING, ANY_STRING, ANY_STRING))
@@ -183,35 +186,16 @@ def _ending_in(node: Regex, last: CharSet) -> Regex:
 
 
 def _loop(loop: Loop, rest: _Rest) -> _Rest:
-    blocker = _blocker(loop.item)
-    if blocker is None:
-        form = _anchored(loop)
-        return _either(
-            _before(form.inner, rest),
-            _at_start(_before(form.starting, rest)),
-            _before(form.ending, _at_end(rest)),
-            _at_start(_before(form.both, _at_end(rest))),
-        )
-    if loop.high is None or loop.high > MAX_UNROLLED:
-        what = r"\b" if isinstance(blocker, Boundary) else "lookahead"
-        raise UnsupportedError(f"{what} inside a repetition cannot be enforced", position=blocker.position)
-    following = rest
-    for _ in range(loop.high - loop.low):
-        following = _either(rest, _lower(loop.item, following))
-    for _ in range(loop.low):
-        following = _lower(loop.item, following)
-    return following
-
-
-def _blocker(item: Item) -> Boundary | Look | None:
-    """The first assertion inside that is no anchor."""
-    if isinstance(item, Boundary | Look):
-        return item
-    if isinstance(item, Loop):
-        return _blocker(item.item)
-    if isinstance(item, Sequence | Choice):
-        return next((found for found in map(_blocker, item.items) if found is not None), None)
-    return None
+    if loop.high is not None and loop.high < 2:
+        following = _lower(loop.item, rest) if loop.high else rest
+        return _either(rest, following) if loop.low == 0 else following
+    form = _anchored(loop)
+    return _either(
+        _before(form.inner, rest),
+        _at_start(_before(form.starting, rest)),
+        _before(form.ending, _at_end(rest)),
+        _at_start(_before(form.both, _at_end(rest))),
+    )
 
 
 @dataclass(frozen=True, slots=True)

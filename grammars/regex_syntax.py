@@ -5,12 +5,13 @@ The dialect is the common ground of ECMA-262 with the flag u (what JSON Schema's
 
     accepted as well     identity escapes of anything but ASCII letters and digits (`\-`, `\/`, `\_`); literal `{`, `}`
                          and `]` where they cannot mean anything else; `\A`, `\Z`, `\z`; `[\w-.]` with a literal
-                         hyphen; `(?P<name>...)`, `(?#...)`, `(?i)`, `(?s)`, `(?i:...)`, `\pL`
-    as in ECMA-262       `[]` is no character, `[^]` any; `.` leaves out \n \r U+2028 U+2029; `$` is the very end;
-                         \d and \w are ASCII; \uD83D\uDE00 is one character
+                         hyphen; `(?P<name>...)`, `(?#...)`, `(?ims)` at the start, `(?i:...)`, `(?-s:...)`, `\pL`;
+                         possessive counts and atomic groups of what matches in one way only
+    as in ECMA-262       `[]` is no character, `[^]` any; `.` leaves out \n \r U+2028 U+2029; `$` is the very end, with
+                         the flag m also before one of these four; \d and \w are ASCII; \uD83D\uDE00 is one character;
+                         lookbehind of any length
     refused: ambiguous   `{,3}`; escapes of other letters (`\a`, `\h`); octal escapes
-    refused: not regular, or not built
-                         back-references; lookbehind, possessive and atomic groups, conditionals, other flags
+    refused: not regular back-references and conditionals; and other flags
 
 A part of the pattern without assertions is a regular language straight away, so that the tree has nodes only for what
 depends on its surroundings: `^a|b[0-9]+$` is Choice(Sequence(Anchor(start), a), Sequence(b[0-9]+, Anchor(end))).
@@ -28,11 +29,32 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from maskwright.grammars.charset import ALL, LAST_CODE_POINT, CharSet
-from maskwright.grammars.errors import InvalidError, LimitExceeded, UnsupportedError
-from maskwright.grammars.regular import EMPTY, EPSILON, Regex, alternate, chars, concat, literal, repeat
-from maskwright.grammars.unicode_sets import DIGIT, DOT, SPACE, WORD, fold_case, unicode_property
+from maskwright.grammars.errors import GrammarError, InvalidError, LimitExceeded, UnsupportedError
+from maskwright.grammars.regular import (
+    ANY_CHAR,
+    EMPTY,
+    EPSILON,
+    Chars,
+    Regex,
+    alternate,
+    chars,
+    concat,
+    intersect,
+    is_empty,
+    literal,
+    repeat,
+)
+from maskwright.grammars.unicode_sets import (
+    DIGIT,
+    DOT,
+    LINE_TERMINATOR,
+    SPACE,
+    WORD,
+    fold_case,
+    unicode_property,
+)
 
-__all__ = ["MAX_GROUPS", "Anchor", "Boundary", "Choice", "Item", "Look", "Loop", "Sequence", "parse_syntax"]
+__all__ = ["MAX_GROUPS", "Anchor", "Boundary", "Choice", "Item", "Look", "Loop", "Sequence", "parse_syntax", "sequence"]
 
 MAX_GROUPS = 80  # nesting of groups; each takes five Python frames
 
@@ -49,16 +71,15 @@ class Boundary:
     r"""`\b`, or `\B` when negative: the empty string where a word begins or ends."""
 
     negative: bool
-    position: int
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """`(?=item)`, or `(?!item)` when negative."""
+    """`(?=item)`, or `(?!item)` when negative; `(?<=item)` and `(?<!item)` when behind."""
 
     item: Item
     negative: bool
-    position: int
+    behind: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +108,19 @@ class Loop:
 Item = Regex | Anchor | Boundary | Look | Sequence | Choice | Loop
 
 START, END = Anchor(at_end=False), Anchor(at_end=True)
+LINE_START = Choice((START, Look(chars(LINE_TERMINATOR), negative=False, behind=True)))
+LINE_END = Choice((END, Look(chars(LINE_TERMINATOR), negative=False, behind=False)))
 
+_SPECIAL = frozenset(r"\^$.|?*+()[{")
+_NO_SINGLE = frozenset(["", *"|)*+?{("])  # what begins no item, or a group: that is not to be read twice
+_SIGNS: dict[str, tuple[int, int | None]] = {"*": (0, None), "+": (1, None), "?": (0, 1)}
+_OTHER_FLAGS = {
+    "x": "write the pattern without its white space and comments",
+    "a": "leave it out: \\d and \\w are ASCII here",
+    "u": "leave it out, and write \\p{L} or \\p{Nd} for characters beyond ASCII",
+    "L": "leave it out",
+    "v": "write classes without set operations",
+}
 _RUN = re.compile(r"[^\\^$.|?*+()\[{]+")  # characters that stand for themselves
 _CLASS = re.compile(r"\[(?:[^\]\\]|\\.)*\]", re.DOTALL)
 _COUNT = re.compile(r"\{([0-9]+)(?:(,)([0-9]*))?\}")
@@ -113,20 +146,24 @@ def parse_syntax(pattern: str, ignore_case: bool = False, dot_all: bool = False)
         LimitExceeded: groups are nested more than MAX_GROUPS deep.
     """
     parser = _Parser(pattern, ignore_case, dot_all)
-    item = parser.choice()
-    if parser.at < len(pattern):
-        parser.fail("a group ends here that has not begun", hint=r"write \) for the character")
+    try:
+        item = parser.choice()
+        if parser.at < len(pattern):
+            parser.fail("a group ends here that has not begun", hint=r"write \) for the character")
+    except GrammarError as error:
+        error.within(pattern)
+        raise
     return item
 
 
 class _Parser:
     """One pattern, read from left to right; the methods are named after what they read."""
 
-    __slots__ = ("at", "classes", "dot_all", "groups", "ignore_case", "text")
+    __slots__ = ("at", "behind", "classes", "dot_all", "groups", "ignore_case", "multiline", "text")
 
     def __init__(self, text: str, ignore_case: bool, dot_all: bool) -> None:
-        self.text, self.at, self.groups = text, 0, 0
-        self.ignore_case, self.dot_all = ignore_case, dot_all
+        self.text, self.at, self.groups, self.behind = text, 0, 0, 0
+        self.ignore_case, self.dot_all, self.multiline = ignore_case, dot_all, False
         self.classes: dict[tuple[str, bool], Regex] = {}  # as written, with ignore_case; patterns repeat their classes
 
     # ---------------------------------------------------------------- errors
@@ -136,6 +173,11 @@ class _Parser:
 
     def refuse(self, what: str, position: int, hint: str = "") -> NoReturn:
         raise UnsupportedError(f"{what} in a regular expression cannot be enforced", position=position, hint=hint)
+
+    def _refuse_behind(self, what: str, position: int) -> None:
+        """Some engines match the body of a lookbehind backwards, so that there the first way is another one."""
+        if self.behind:
+            self.refuse(f"{what} inside lookbehind, which differs between engines,", position)
 
     # ---------------------------------------------------------------- structure
 
@@ -164,7 +206,7 @@ class _Parser:
                 break
             else:
                 items.append(self._repeated(self.atom(), start))
-        return _sequence(items)
+        return sequence(items)
 
     def atom(self) -> Item:
         """One item that begins with a special character, without its count."""
@@ -182,9 +224,9 @@ class _Parser:
         if character == ".":
             return chars(ALL if self.dot_all else DOT)
         if character == "^":
-            return START
+            return LINE_START if self.multiline else START
         if character == "$":
-            return END
+            return LINE_END if self.multiline else END
         if character == "{":
             if _COUNT.match(self.text, start):
                 self.fail("a count stands here with nothing to repeat", start, r"write \{ for the character")
@@ -202,34 +244,46 @@ class _Parser:
     def _repeated(self, item: Item, start: int) -> Item:
         """`item` with the count that follows it, if one does. (Lazy counts have the same language.)"""
         text, begin = self.text, self.at
-        sign = text[begin : begin + 1]
-        low: int
-        high: int | None
-        if sign == "*":
-            low, high = 0, None
-        elif sign == "+":
-            low, high = 1, None
-        elif sign == "?":
-            low, high = 0, 1
-        else:
-            count = _COUNT.match(text, begin) if sign == "{" else None
-            if count is None:
-                return item
-            low = int(count[1])
-            high = low if count[2] is None else int(count[3]) if count[3] else None
-            if high is not None and high < low:
-                self.fail(f"the count {count[0]} has its bounds in the wrong order")
-            self.at = count.end() - 1
-        self.at += 1
-        if isinstance(item, Anchor | Boundary) and text[start] != "(":
+        bounds = self._bounds()
+        if bounds is None:
+            return item
+        if not isinstance(item, Regex) and text[start] != "(":
             self.fail("an assertion cannot be repeated", begin)
-        if text.startswith("?", self.at):
-            self.at += 1
-        elif text.startswith("+", self.at):
-            self.refuse("a possessive count", begin, "leave out the second `+`")
+        possessive = text.startswith("+", self.at)
+        self.at += possessive or text.startswith("?", self.at)
         if self._counted():
             self.fail("a count follows a count", hint="put the inner one in (?:...)")
-        return repeat(item, low, high) if isinstance(item, Regex) else Loop(item, low, high)
+        if possessive:
+            return self._possessive(item, *bounds, begin)
+        return repeat(item, *bounds) if isinstance(item, Regex) else Loop(item, *bounds)
+
+    def _bounds(self) -> tuple[int, int | None] | None:
+        """The bounds of the count that begins here, which is read; None where none does."""
+        sign = self.text[self.at : self.at + 1]
+        if sign in _SIGNS:
+            self.at += 1
+            return _SIGNS[sign]
+        count = _COUNT.match(self.text, self.at) if sign == "{" else None
+        if count is None:
+            return None
+        low = int(count[1])
+        high = low if count[2] is None else int(count[3]) if count[3] else None
+        if high is not None and high < low:
+            self.fail(f"the count {count[0]} has its bounds in the wrong order")
+        self.at = count.end()
+        return low, high
+
+    def _possessive(self, item: Item, low: int, high: int | None, position: int) -> Item:
+        """As many rounds as there can be and no fewer: what follows must not be one more, unless it is the last."""
+        self._refuse_behind("a possessive count", position)
+        if not isinstance(item, Regex) or not _matches_one_way(item):
+            self.refuse("a possessive count of what can match in several ways", position, "leave out the second `+`")
+        if low == high:
+            return repeat(item, low, high)
+        stopped = repeat(item, low, None if high is None else high - 1)
+        item_next = Look(item, negative=True, behind=False)
+        all_rounds = [] if high is None else [repeat(item, high, high)]
+        return _choice([sequence([stopped, item_next]), *all_rounds])
 
     def group(self) -> Item:
         """A group of any kind, from its opening to its closing parenthesis."""
@@ -237,9 +291,12 @@ class _Parser:
         if not text.startswith("(?", start):
             return self._group_body(start + 1, start)
         if text.startswith(("(?=", "(?!"), start):
-            return Look(self._group_body(start + 3, start), text[start + 2] == "!", start)
+            return Look(self._group_body(start + 3, start), negative=text[start + 2] == "!", behind=False)
         if text.startswith(("(?<=", "(?<!"), start):
-            self.refuse("lookbehind", start)
+            self.behind += 1
+            body = self._group_body(start + 4, start)
+            self.behind -= 1
+            return Look(body, negative=text[start + 3] == "!", behind=True)
         named = _NAMED_GROUP.match(text, start)
         if named is not None:
             return self._group_body(named.end(), start)
@@ -251,7 +308,7 @@ class _Parser:
         if text.startswith("(?P=", start):
             self.refuse("a back-reference", start)
         if text.startswith("(?>", start):
-            self.refuse("an atomic group", start)
+            return self._atomic(start)
         if text.startswith("(?(", start):
             self.refuse("a conditional group", start)
         flags = _FLAGS.match(text, start)
@@ -263,19 +320,41 @@ class _Parser:
         """`(?:...)`, `(?i:...)`, `(?s-i:...)`, or `(?i)` at the very start."""
         start, (on, off, closing) = flags.start(), flags.groups(default="")
         for flag in on + off:
-            if flag not in "is":
-                self.refuse(f"the flag {flag}", start)
-        saved = self.ignore_case, self.dot_all
+            if flag not in "ims":
+                self.refuse(f"the flag {flag}", start, _OTHER_FLAGS.get(flag, ""))
+        saved = self.ignore_case, self.dot_all, self.multiline
         self.ignore_case = ("i" in on or self.ignore_case) and "i" not in off
         self.dot_all = ("s" in on or self.dot_all) and "s" not in off
+        self.multiline = ("m" in on or self.multiline) and "m" not in off
         if closing == ")":
             if start:
                 self.fail("flags for the whole pattern stand at its start only", start, "write (?i:...)")
             self.at = flags.end()
             return EPSILON
         body = self._group_body(flags.end(), start)
-        self.ignore_case, self.dot_all = saved
+        self.ignore_case, self.dot_all, self.multiline = saved
         return body
+
+    def _atomic(self, start: int) -> Item:
+        """`(?>...)`: a possessive count in other words, or a body that matches in one way only."""
+        self._refuse_behind("an atomic group", start)
+        self.at = start + 3
+        if self.text[self.at : self.at + 1] not in _NO_SINGLE:
+            single = self.atom() if self.text[self.at] in _SPECIAL else self._character()
+            counted = self.at
+            bounds = self._bounds()
+            if bounds is not None and self.text.startswith(")", self.at):
+                self.at += 1
+                return self._possessive(single, *bounds, counted)
+        body = self._group_body(start + 3, start)
+        if not isinstance(body, Regex) or not (body is EPSILON or _matches_one_way(body)):
+            self.refuse("an atomic group that can match in several ways", start, "write (?:...)")
+        return body
+
+    def _character(self) -> Regex:
+        """The literal character that comes next."""
+        self.at += 1
+        return self._literal(self.text[self.at - 1])
 
     def _group_body(self, begin: int, opening: int) -> Item:
         self.groups += 1
@@ -389,7 +468,7 @@ class _Parser:
         if letter in "pP":
             return self._property(letter, start)
         if letter in "bB":
-            return Boundary(letter == "B", start)
+            return Boundary(letter == "B")
         if letter in "AZz":
             return START if letter == "A" else END
         if letter == "c" and re.match("[A-Za-z]", text[self.at :]):
@@ -434,12 +513,19 @@ class _Parser:
         name = written[1] or written[2]
         found = unicode_property(name)
         if found is None:
-            self.refuse(f"the Unicode property {name}", start, "general categories (L, Lu, Nd, ...) can")
-        found = self._folded(found)
-        return ~found if letter == "P" else found
+            hint = "name a general category (Lu), a script (Script=Greek) or a binary property (Alphabetic)"
+            self.refuse(f"the unknown Unicode property {name}", start, hint)
+        return self._folded(found if letter == "p" else ~found)
 
 
-def _sequence(items: Several[Item]) -> Item:
+def _matches_one_way(item: Regex) -> bool:
+    """Whether no member is the beginning of another: then a match at some place is the only one."""
+    if isinstance(item, Chars):
+        return True
+    return not item.nullable and is_empty(intersect(item, concat(item, repeat(ANY_CHAR, 1))))
+
+
+def sequence(items: Several[Item]) -> Item:
     """The items one after the other, neighbours without assertions joined."""
     joined: list[Item] = []
     plain: list[Regex] = []

@@ -155,16 +155,17 @@ def _without_counts(node: Intersect) -> Regex:
 
 
 def _search(start: Regex, budget: _Budget) -> None:
-    """Decide an Intersect or Complement by searching its derivatives for a member, the most promising first."""
+    """Decide a node whose class is `searched` by searching its derivatives for a member, the most promising first."""
     came_from: dict[Regex, Regex | None] = {start: None}
     pending = [(0, 0, start)]
     while pending:
         node = heappop(pending)[2]
         budget.spend()
-        for _, target in node.transitions():
+        branches = (part for _, target in node.transitions() for part in _branches_of(target))
+        for target in branches:
             if target in came_from:
                 continue
-            if target.empty is None and not target.nullable and isinstance(target, Intersect | Complement):
+            if target.empty is None and not target.nullable and target.searched:
                 came_from[target] = node
                 heappush(pending, (_effort(target), len(came_from), target))
             elif not _is_empty(target, budget):
@@ -175,6 +176,11 @@ def _search(start: Regex, budget: _Budget) -> None:
                 return
     for node in came_from:  # all that can be reached from these was visited, and none is nullable
         node.empty = True
+
+
+def _branches_of(node: Regex) -> tuple[Regex, ...]:
+    """Languages one of which has a member if `node` has: a union is searched branch by branch, in the same search."""
+    return node.parts if isinstance(node, Alternate) and node.empty is None else (node,)
 
 
 def _effort(node: Regex) -> int:

@@ -57,6 +57,7 @@ class Regex:
         nesting: how deep operators are nested, at most MAX_NESTING.
         reach: of a class of nodes closed under derivatives: from each an end is no more than so many characters away, and
             from there one that is any number of characters further; None where that takes a search.
+        searched: of a class of nodes: whether it takes a search to decide if there is a member.
         empty: whether there is no member, or None while it is not decided: `regular.is_empty` does that.
     """
 
@@ -66,6 +67,7 @@ class Regex:
     plain: bool
     nesting: int
     reach: ClassVar[int | None] = None
+    searched: ClassVar[bool] = False
 
     def __init__(
         self, identity: tuple[object, ...], nullable: bool, children: Sequence[Regex] = (), plain: bool = True

@@ -143,6 +143,7 @@ class Intersect(_Commutative):
     """Members of every part."""
 
     __slots__ = ()
+    searched = True
     _sign = "&"
 
     def __init__(self, parts: tuple[Regex, ...]) -> None:
@@ -170,6 +171,7 @@ class Complement(Regex):
     """Every string that is no member of `item`."""
 
     __slots__ = ("item",)
+    searched = True
     __match_args__ = ("item",)
 
     def __init__(self, item: Regex) -> None:

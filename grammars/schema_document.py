@@ -318,6 +318,7 @@ class Document:
         """Raises `error` as one of the keyword `key` at `pointer`; under on_unsupported="warn", makes it a warning."""
         placed = UnsupportedError(error.reason, keyword=key, pointer=pointer, position=error.position, hint=error.hint)
         if self.options.on_unsupported == "error":
+            placed.text = error.text
             raise placed from error
         self.warnings.append(f"{placed}: left out")
 

@@ -20,7 +20,7 @@ from maskwright.kernels.stacks import keep, settle, truncate
 from maskwright.kernels.steps import LATEST, close, complete, leave, node_field, state_field, step
 from maskwright.kernels.walks import NO_BUDGET, diverging, start_walk, walk
 
-# Callees: 33e529fe72ce
+# Callees: 20917f138025
 
 __all__ = ["accept_bytes", "accept_token", "allowed_bytes", "close_node", "completed", "fill", "forced_bytes"]
 
@@ -356,7 +356,7 @@ def _memo(automaton, matcher, state, register, top):
     alongside = 0
     if (
         row < 0
-        and state_field(automaton, state, L.STATE_ELSE) != 0
+        and state_field(automaton, state, L.STATE_ELSE) > 0
         and state_field(automaton, state, L.STATE_ARG) == L.ALONGSIDE
     ):
         # A trie of keys over every string: that row, and what is different where a token ends a key.

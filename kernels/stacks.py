@@ -25,7 +25,7 @@ from numba import njit
 from maskwright.kernels import layout as L
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 
-# Callees: c8b92544c8de
+# Callees: a2ab2e6eac37
 
 __all__ = ["intern_node", "keep", "settle", "truncate", "unite"]
 

@@ -22,7 +22,7 @@ from maskwright.kernels import layout as L
 from maskwright.kernels.memory import load_i32, load_i64, load_u8, store_i32, store_i64
 from maskwright.kernels.stacks import intern_node, keep, truncate, unite
 
-# Callees: b48e199c2df2
+# Callees: 3c54317fc58c
 
 __all__ = ["LATEST", "close", "complete", "enter", "leave", "node_field", "state_field", "step", "transition"]
 
@@ -105,7 +105,7 @@ def transition(automaton, state, byte):
         if value != 0:
             return value
         state = load_i32(states, record + L.STATE_ELSE)
-        if state == 0:
+        if state <= 0:
             return 0
 
 
@@ -466,7 +466,7 @@ def step(automaton, matcher, state, register, top, byte):
             return status, state, register, top
         if value == 0 or value == L.REJECT:
             result = state_field(automaton, state, L.STATE_FINAL)
-            if result < 0:
+            if result < 0 or state_field(automaton, state, L.STATE_ELSE) == L.NOTHING_FOLLOWS:
                 return L.REJECTED, state, register, top
             ends += 1
             if ends > _MANY_ENDS or node_field(matcher, top, L.NODE_ALSO) != 0:

@@ -12,7 +12,7 @@ from numba import njit
 
 from maskwright.kernels import layout as L
 
-# Callees: 6eb072c345db
+# Callees: d419466aa536
 
 __all__ = ["lay_words"]
 

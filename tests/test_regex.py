@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import os
 import random
 import re
 import tomllib
@@ -14,8 +15,10 @@ from typing import Any
 
 import interegular
 import pytest
-from hypothesis import given, settings
+import regex as regex_package
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from regex_patterns import FLAGGED, MODERN, NODE, PATTERNS, PLAIN_PATTERNS, TEXTS, by_node
 
 from maskwright.grammars import errors, regex, regex_syntax, unicode_sets
 from maskwright.grammars.charset import CharSet
@@ -33,6 +36,16 @@ def test_case(case: dict[str, Any]) -> None:
     for text in case["rejected"]:
         assert not matches(node, text), text
     assert is_empty(node) == (not case.get("accepted"))
+    for text in case.get("prefix", ()):
+        assert not is_empty(after(node, text)), text
+    for text in case.get("no_prefix", ()):
+        assert is_empty(after(node, text)), text
+
+
+def after(node: Regex, text: str) -> Regex:
+    for letter in text:
+        node = node.derivative(ord(letter))
+    return node
 
 
 @pytest.mark.parametrize("case", CASES["refused"], ids=lambda case: case["pattern"])
@@ -43,52 +56,140 @@ def test_refused(case: dict[str, Any]) -> None:
     assert caught.value.position == case["position"]
 
 
-# -------------------------------------------------------------------- all short strings, against re
+# -------------------------------------------------------------------- short texts, against three other engines
 
-STRINGS = ["".join(text) for size in range(5) for text in itertools.product("ab-", repeat=size)]
-
-
-def grow(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    count = st.sampled_from(["*", "+", "?", "{2}", "{1,2}", "{0,2}", "{2,}", "{3}", "*?"])
-    return st.one_of(
-        st.tuples(inner, inner).map("".join),
-        st.tuples(inner, inner).map("(?:{0[0]}|{0[1]})".format),
-        st.tuples(inner, count).map("(?:{0[0]}){0[1]}".format),
-    )
+LONG_CASES = int(os.environ.get("MASKWRIGHT_LONG_CASES", "20000"))
 
 
-def grow_with_lookahead(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    return st.one_of(grow(inner), st.tuples(st.sampled_from("=!"), inner).map("(?{0[0]}{0[1]})".format))
-
-
-CHARACTERS = st.sampled_from(["a", "b", "-", ".", "[ab]", "[^a]", r"\w", r"\W", "ab"])
-ASSERTIONS = st.sampled_from(["^", "$", r"\b", r"\B"])
-PLAIN_PATTERNS = st.recursive(CHARACTERS, grow, max_leaves=8)
-PATTERNS = st.recursive(st.one_of(CHARACTERS, st.just(""), ASSERTIONS), grow_with_lookahead, max_leaves=8)
-
-
-@settings(max_examples=500, deadline=None)
-@given(PATTERNS)
-def test_short_strings_against_re(pattern: str) -> None:
-    try:
-        anywhere, whole = regex.parse(pattern, search=True), regex.parse(pattern)
-    except errors.UnsupportedError:
-        return  # lookahead or \b in a loop
-    expected = re.compile(pattern.replace("$", r"\Z"), re.ASCII)
-    for text in STRINGS:
+def disagreements(pattern: str, compiled: Any) -> list[tuple[str, str]]:
+    """Texts of TEXTS on which we and `compiled`, Python's `re` or the package `regex`, differ."""
+    anywhere, whole = regex.parse(pattern, search=True), regex.parse(pattern)
+    found = []
+    for text in TEXTS:
         if text == "" and r"\B" in pattern:
             continue  # Python before 3.14 has no \B in the empty string
-        assert matches(anywhere, text) == bool(expected.search(text)), text
-        assert matches(whole, text) == bool(expected.fullmatch(text)), text
+        if matches(anywhere, text) != bool(compiled.search(text)):
+            found.append(("search", text))
+        if matches(whole, text) != bool(compiled.fullmatch(text)):
+            found.append(("fullmatch", text))
+    return found
+
+
+def python_syntax(pattern: str) -> str:
+    return pattern.replace("$", r"\Z")
+
+
+def check_against_re(pattern: str) -> None:
+    try:
+        compiled = re.compile(python_syntax(pattern), re.ASCII)
+    except re.error as error:
+        assert "look-behind requires fixed-width pattern" in str(error)
+        return
+    assert disagreements(pattern, compiled) == []
+
+
+def check_against_regex(pattern: str) -> None:
+    compiled = regex_package.compile(python_syntax(pattern), regex_package.ASCII | regex_package.VERSION0)
+    try:
+        regex.parse(pattern)
+    except errors.UnsupportedError as error:
+        assert "inside lookbehind" in error.reason
+        return
+    assert disagreements(pattern, compiled) == []
+
+
+@settings(max_examples=400, deadline=None)
+@given(FLAGGED)
+def test_short_texts_against_re(pattern: str) -> None:
+    check_against_re(pattern)
+
+
+@settings(max_examples=400, deadline=None)
+@given(MODERN)
+def test_short_texts_against_regex(pattern: str) -> None:
+    check_against_regex(pattern)
+
+
+@pytest.mark.long
+@settings(max_examples=LONG_CASES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(FLAGGED)
+def test_many_short_texts_against_re(pattern: str) -> None:
+    check_against_re(pattern)
+
+
+@pytest.mark.long
+@settings(max_examples=LONG_CASES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(MODERN)
+def test_many_short_texts_against_regex(pattern: str) -> None:
+    check_against_regex(pattern)
+
+
+def check_against_node(patterns: list[str]) -> None:
+    for pattern, expected in zip(patterns, by_node(patterns, TEXTS), strict=True):
+        anywhere = regex.parse(pattern, search=True)
+        assert "".join(str(int(matches(anywhere, text))) for text in TEXTS) == expected, pattern
+
+
+@pytest.mark.skipif(NODE is None, reason="Node.js is not installed")
+@settings(max_examples=20, deadline=None)
+@given(st.lists(PATTERNS, min_size=10, max_size=20))
+def test_short_texts_against_node(patterns: list[str]) -> None:
+    check_against_node(patterns)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(NODE is None, reason="Node.js is not installed")
+@settings(max_examples=LONG_CASES // 20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(PATTERNS, min_size=20, max_size=20))
+def test_many_short_texts_against_node(patterns: list[str]) -> None:
+    check_against_node(patterns)
+
+
+# -------------------------------------------------------------------- all texts, against interegular
+
+
+def differing_text(node: Regex, machine: Any) -> str | None:
+    """A text in one language only, by a walk of both automata at once; None where they are equal."""
+    symbols = [symbol for symbol in machine.alphabet if symbol is not interegular.fsm.anything_else]
+    start = (node, machine.initial)
+    came_from: dict[tuple[Regex, Any], tuple[tuple[Regex, Any], str] | None] = {start: None}
+    for pair in (queue := [start]):
+        left, state = pair
+        if left.nullable != (state in machine.finals):
+            letters = []
+            while (step := came_from[pair]) is not None:
+                pair = step[0]
+                letters.append(step[1])
+            return "".join(reversed(letters))
+        ends = {
+            end for characters, _ in left.transitions() for low, high in characters.ranges for end in (low, high + 1)
+        }
+        for letter in {*symbols, "\U0010ffff", "\0", *map(chr, ends - {0x110000, 0xD800})}:
+            number = machine.alphabet[letter]
+            after = (left.derivative(ord(letter)), machine.map.get(state, {}).get(number))
+            if after not in came_from:
+                came_from[after] = pair, letter
+                queue.append(after)
+    return None
 
 
 @settings(max_examples=200, deadline=None)
 @given(PLAIN_PATTERNS)
-def test_short_strings_against_interegular(pattern: str) -> None:
-    node = regex.parse(pattern)
-    machine = interegular.parse_pattern(pattern).to_fsm()
-    for text in STRINGS:
-        assert matches(node, text) == machine.accepts(text), text
+def test_equal_to_interegular(pattern: str) -> None:
+    assert differing_text(regex.parse(pattern), interegular_machine(pattern)) is None
+
+
+@pytest.mark.long
+@settings(max_examples=LONG_CASES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(PLAIN_PATTERNS)
+def test_many_equal_to_interegular(pattern: str) -> None:
+    assert differing_text(regex.parse(pattern), interegular_machine(pattern)) is None
+
+
+def interegular_machine(pattern: str) -> Any:
+    r"""Its automaton. It knows no \uHHHH."""
+    spelled = re.sub(r"\\u([0-9a-f]{4})", lambda escape: chr(int(escape[1], 16)), to_python(pattern))
+    return interegular.parse_pattern(spelled).to_fsm()
 
 
 # -------------------------------------------------------------------- members and near misses of real patterns
@@ -136,7 +237,7 @@ def mutate(text: str, choose: random.Random) -> str:
     return text[:at] + new + text[at + choose.randint(0, 1) :]
 
 
-def check_against_re(pattern: str, seed: int, members: int) -> None:
+def check_members(pattern: str, seed: int, members: int) -> None:
     anywhere, whole = regex.parse(pattern, search=True), regex.parse(pattern)
     expected = re.compile(to_python(pattern), re.ASCII)
     choose = random.Random(seed)
@@ -144,6 +245,8 @@ def check_against_re(pattern: str, seed: int, members: int) -> None:
         member = walk(anywhere, choose)
         assert matches(anywhere, member)
         for text in (member, mutate(member, choose), mutate(member, choose)):
+            if text == "" and r"\B" in pattern:
+                continue  # Python before 3.14 has no \B in the empty string
             if len(text) < 60:  # some real patterns take `re` exponential time
                 assert matches(anywhere, text) == bool(expected.search(text)), (pattern, text)
                 assert matches(whole, text) == bool(expected.fullmatch(text)), (pattern, text)
@@ -152,14 +255,15 @@ def check_against_re(pattern: str, seed: int, members: int) -> None:
 PYTHON_READS_ALIKE = [
     case["pattern"]
     for case in CASES["case"]
-    if case.get("accepted") and not re.search(r"\\[pPuczAZv]|\(\?[<iP]|\[\]|\[\^\]|\[\\w-|\\0|\\W|\\D", case["pattern"])
+    if case.get("accepted")
+    and not re.search(r"\\[pPuczAZv]|\(\?[<a-zP]|\[\]|\[\^\]|\[\\[wd]-|\\0|\\W|\\D", case["pattern"])
 ]
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(PYTHON_READS_ALIKE), st.integers(0, 2**32))
 def test_random_members_against_re(pattern: str, seed: int) -> None:
-    check_against_re(pattern, seed, members=2)
+    check_members(pattern, seed, members=2)
 
 
 def patterns_of(schema: Any) -> Iterator[str]:
@@ -190,9 +294,52 @@ def test_patterns_of_real_schemas() -> None:
             continue
         assert not is_empty(node)
         if number % 4 == 0:
-            check_against_re(pattern, number, members=1)
+            check_members(pattern, number, members=1)
     assert len(found) > 1000
     assert refused == ["a back-reference in a regular expression cannot be enforced"]
+
+
+# -------------------------------------------------------------------- the page
+
+PAGE = (Path(__file__).parents[1] / "docs" / "regex.md").read_text()
+
+
+def rows(heading: str) -> list[list[str]]:
+    """The cells of a table of the page, unquoted."""
+    _, _, table = PAGE.partition(heading + "\n")
+    lines = table.splitlines()[1:]
+    found = [
+        re.split(r" (?<!\\)\| ", line.strip("| ")) for line in itertools.takewhile(lambda line: line[:1] == "|", lines)
+    ]
+    return [[cell.strip("`").replace(r"\|", "|") for cell in row] for row in found]
+
+
+def test_the_table_of_the_dialect_is_true() -> None:
+    table = rows("| what | pattern | a text that it has | one that it does not have |")
+    assert len(table) > 15
+    for *_, pattern, inside, outside in table:
+        node = regex.parse(pattern)
+        assert matches(node, inside.replace(r"\n", "\n")), pattern
+        assert not matches(node, outside), pattern
+
+
+def test_what_the_page_says_is_refused_is_refused() -> None:
+    table = rows("| what | example | why |")
+    assert len(table) > 6
+    for _, pattern, _ in table:
+        with pytest.raises(errors.GrammarError):
+            regex.parse(pattern)
+
+
+def test_an_error_shows_the_pattern() -> None:
+    with pytest.raises(errors.UnsupportedError) as caught:
+        regex.parse(r"(a)-\1")
+    assert f"UnsupportedError: {caught.value}\n```" in PAGE
+    with pytest.raises(errors.InvalidError) as invalid:
+        regex.parse("ab\n漢字[z-a]c")
+    assert str(invalid.value).splitlines()[-2:] == ["漢字[z-a]c", "     ^"]
+    assert "(line 2, column 4)" in str(invalid.value)
+    assert errors.caret("x" * 200 + "\ty", 200).splitlines()[1] == " " * 78 + "^"
 
 
 # -------------------------------------------------------------------- limits, Unicode, case
@@ -248,4 +395,4 @@ def test_properties_partition_unicode() -> None:
         assert not found & union
         union |= found
     assert union == unicode_sets.unicode_property("Any")
-    assert unicode_sets.unicode_property("Greek") is None
+    assert unicode_sets.unicode_property("Klingon") is None
