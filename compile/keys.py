@@ -187,7 +187,8 @@ class KeyClasses:
         inside = frozenset[int]().union(*(self._laid_over[other.number][1] for other in others))
         parts = languages
         if len(others) > 1:
-            whole = languages == tuple(other.wide for other in self.others)
+            # All of them are every key, unless one with a name is of no class: no other key is matched like it.
+            whole = languages == tuple(other.wide for other in self.others) and len(inside) == len(self.names)
             parts = (regular.ANY_STRING if whole else regular.alternate(*languages), *self._languages)
         key = tuple(other.number for other in others)
         texts = self._texts.get(key)

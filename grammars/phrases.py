@@ -144,7 +144,7 @@ class Phrases:
         if len(texts) == 1:
             characters, chain = texts[0]
             return [(characters, (chain,))]
-        for characters, chains in overlay([text] for text in texts):
+        for characters, chains in overlay([[text] for text in texts]):
             groups.setdefault(self._phrase(chains), []).append(characters)
         return [(CharSet.union(sets), phrase) for phrase, sets in groups.items()]
 

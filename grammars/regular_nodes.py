@@ -6,7 +6,7 @@ regular expressions", J. ACM 11(4), 1964; with sets of characters for letters as
 "Regular-expression derivatives re-examined", JFP 19(2), 2009). States are reached lazily and are again nodes.
 
 Derivatives are memoised on the node, and equal derivatives of one root are the same object: a root and its derivatives
-share a table (`_family`) that lives as long as they do. Nothing is kept in globals.
+share tables (`Family`) that live as long as they do. Nothing is kept in globals.
 
 Here are the nodes without operands; `regular_operators` has the others.
 """
@@ -14,7 +14,7 @@ Here are the nodes without operands; `regular_operators` has the others.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import ClassVar, TypeVar
 
 from maskwright.grammars.charset import ALL, EMPTY_SET, CharSet
@@ -28,6 +28,7 @@ __all__ = [
     "Chars",
     "Empty",
     "Epsilon",
+    "Family",
     "Regex",
     "Span",
     "Transitions",
@@ -40,10 +41,48 @@ __all__ = [
     "words",
 ]
 
+_MAX_KEPT = 1 << 14  # entries of a family's tables; past it they start anew
 MAX_NESTING = 100  # of operators; derivation takes about three Python frames a level
 
 Span = tuple[int, int | None]
 _Target = TypeVar("_Target")
+
+
+class Family:
+    """What a root and its derivatives share.
+
+    Attributes:
+        nodes: the derivatives, each once.
+        overlays: what `overlay` has found, by the sets of characters: most states of a product split the alphabet alike.
+        combined: unions and intersections of derivatives of operands, by which it is and of what.
+    """
+
+    __slots__ = ("combined", "nodes", "overlays")
+
+    def __init__(self) -> None:
+        self.nodes: dict[Regex, Regex] = {}
+        self.overlays: dict[tuple[tuple[CharSet, ...], ...], list[tuple[CharSet, list[int]]]] = {}
+        self.combined: dict[tuple[object, ...], Regex] = {}
+
+    def overlay(self, partitions: Sequence[Sequence[tuple[CharSet, Regex]]]) -> Iterator[tuple[CharSet, list[Regex]]]:
+        """As the function; found once for all partitions that cut alike."""
+        key = tuple([tuple([characters for characters, _ in partition]) for partition in partitions])
+        blocks = self.overlays.get(key)
+        if blocks is None:
+            if len(self.overlays) >= _MAX_KEPT:
+                self.overlays.clear()
+            blocks = self.overlays[key] = _blocks(key)
+        return _with_targets(blocks, partitions)
+
+    def combine(self, combination: Callable[..., Regex], operands: list[Regex]) -> Regex:
+        """The union or intersection of some derivatives."""
+        key = (combination, *operands)
+        found = self.combined.get(key)
+        if found is None:
+            if len(self.combined) >= _MAX_KEPT:
+                self.combined.clear()
+            found = self.combined[key] = combination(*operands)
+        return found
 
 
 class Regex:
@@ -89,7 +128,7 @@ class Regex:
                 hint="write it with fewer groups inside groups",
             )
         self._transitions: Transitions | None = None
-        self._family: dict[Regex, Regex] | None = None
+        self._family: Family | None = None
         self._span: Span | None = None
         self._letters: CharSet | None = None
         self.empty: bool | None = False if plain else None  # Empty overrides it
@@ -106,12 +145,14 @@ class Regex:
         if known is None:
             family = self._family
             if family is None:
-                family = self._family = {self: self}
+                family = self._family = Family()
+                family.nodes[self] = self
+            nodes = family.nodes
             blocks: dict[Regex, list[CharSet]] = {}
             for characters, target in self._derive():
                 if target is EMPTY:
                     continue
-                target = family.setdefault(target, target)
+                target = nodes.setdefault(target, target)
                 if target._family is None:
                     target._family = family
                 blocks.setdefault(target, []).append(characters)
@@ -309,35 +350,49 @@ class Words(Regex):
 # -------------------------------------------------------------------- partitions
 
 
-def overlay(partitions: Iterable[Iterable[tuple[CharSet, _Target]]]) -> Iterator[tuple[CharSet, list[_Target]]]:
-    """The coarsest partition that refines all the given ones, each block with the targets it has in them.
+def overlay(partitions: Sequence[Sequence[tuple[CharSet, _Target]]]) -> Iterator[tuple[CharSet, list[_Target]]]:
+    """The coarsest partition that refines all the given ones, each block with the targets it has in them."""
+    return _with_targets(_blocks([[characters for characters, _ in part] for part in partitions]), partitions)
+
+
+def _with_targets(
+    blocks: list[tuple[CharSet, list[int]]], partitions: Sequence[Sequence[tuple[CharSet, _Target]]]
+) -> Iterator[tuple[CharSet, list[_Target]]]:
+    targets = [target for partition in partitions for _, target in partition]
+    for characters, numbers in blocks:
+        yield characters, [targets[number] for number in numbers]
+
+
+def _blocks(partitions: Iterable[Iterable[CharSet]]) -> list[tuple[CharSet, list[int]]]:
+    """The coarsest partition that refines all the given ones, each block with the numbers of the sets that it is in.
 
     One sweep over the ends of all ranges: with n ranges it takes O(n log n), whatever the number of partitions.
     """
-    targets: list[_Target] = []
-    ends: list[tuple[int, int]] = []  # (code point where target i begins or stops to apply, 1 << i)
+    ends: list[tuple[int, int]] = []  # (code point where set i begins or stops to apply, 1 << i)
+    bit = 1
     for partition in partitions:
-        for characters, target in partition:
-            bit = 1 << len(targets)
-            targets.append(target)
+        for characters in partition:
             for low, high in characters.ranges:
                 ends.append((low, bit))
                 ends.append((high + 1, bit))
+            bit <<= 1
     ends.sort()
-    blocks: dict[int, list[tuple[int, int]]] = {}  # the set of targets that apply, as bits → ranges
+    blocks: dict[int, list[tuple[int, int]]] = {}  # the sets that apply, as bits → ranges
     active, start = 0, 0
     for position, bit in ends:
         if active and position > start:
             blocks.setdefault(active, []).append((start, position - 1))
         active ^= bit
         start = position
+    found = []
     for bits, ranges in blocks.items():
-        found = []
+        numbers = []
         while bits:
             lowest = bits & -bits
-            found.append(targets[lowest.bit_length() - 1])
+            numbers.append(lowest.bit_length() - 1)
             bits ^= lowest
-        yield CharSet.normal(tuple(ranges)), found
+        found.append((CharSet.normal(tuple(ranges)), numbers))
+    return found
 
 
 # -------------------------------------------------------------------- making and asking

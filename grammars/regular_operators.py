@@ -25,13 +25,13 @@ from maskwright.grammars.regular_nodes import (
     EMPTY,
     EPSILON,
     Chars,
+    Family,
     Regex,
     Span,
     Words,
     chars,
     matches,
     only_word,
-    overlay,
     words,
 )
 
@@ -61,13 +61,13 @@ class Concat(Regex):
         self.parts = parts
 
     def _derive(self) -> Iterable[tuple[CharSet, Regex]]:
-        found: list[Iterable[tuple[CharSet, Regex]]] = []
+        found: list[list[tuple[CharSet, Regex]]] = []
         for at, part in enumerate(self.parts, 1):
             rest = self._rest(at)
             found.append([(characters, concat(target, rest)) for characters, target in part.transitions()])
             if not part.nullable:
                 break
-        return found[0] if len(found) == 1 else _merge(found)
+        return found[0] if len(found) == 1 else _merged(self._family, found)
 
     def _rest(self, at: int) -> Regex:
         """parts[at:]; no simplification applies to it that has not been made already."""
@@ -128,7 +128,7 @@ class Alternate(_Commutative):
         super().__init__(parts, any(part.nullable for part in parts), True)
 
     def _derive(self) -> Iterable[tuple[CharSet, Regex]]:
-        return _merge([part.transitions() for part in self.parts])
+        return _merged(self._family, [part.transitions() for part in self.parts])
 
     def _measure(self) -> Span:
         spans = [part.span for part in self.parts]
@@ -150,10 +150,11 @@ class Intersect(_Commutative):
         super().__init__(parts, all(part.nullable for part in parts), False)
 
     def _derive(self) -> Iterable[tuple[CharSet, Regex]]:
-        count = len(self.parts)
-        for characters, targets in overlay([part.transitions() for part in self.parts]):
+        family, count = self._family, len(self.parts)
+        assert family is not None, "derivatives are asked for by `transitions`"
+        for characters, targets in family.overlay([part.transitions() for part in self.parts]):
             if len(targets) == count:
-                yield characters, intersect(*targets)
+                yield characters, family.combine(intersect, targets)
 
     def _measure(self) -> Span:
         spans = [part.span for part in self.parts]
@@ -239,10 +240,13 @@ class Repeat(Regex):
         return (repr(self.item) if isinstance(self.item, Chars) else f"({self.item!r})") + count
 
 
-def _merge(partitions: Sequence[Iterable[tuple[CharSet, Regex]]]) -> Iterator[tuple[CharSet, Regex]]:
+def _merged(
+    family: Family | None, partitions: Sequence[Sequence[tuple[CharSet, Regex]]]
+) -> Iterator[tuple[CharSet, Regex]]:
     """The transitions of a union."""
-    for characters, targets in overlay(partitions):
-        yield characters, targets[0] if len(targets) == 1 else alternate(*targets)
+    assert family is not None, "derivatives are asked for by `transitions`"
+    for characters, targets in family.overlay(partitions):
+        yield characters, targets[0] if len(targets) == 1 else family.combine(alternate, targets)
 
 
 ANY_STRING: Regex = Repeat(ANY_CHAR, 0, None)
@@ -611,7 +615,6 @@ def complement(item: Regex) -> Regex:
     return Complement(item)
 
 
-# Everyone shares the constants, so they must not join the family of whoever derives them first.
+# Everyone shares the constants, so they must not join the family of whoever derives them first: each founds its own.
 for _constant in (EMPTY, EPSILON, ANY_CHAR, ANY_STRING):
     _constant.transitions()
-    _constant._family = {}

@@ -95,18 +95,19 @@ class Schema:
 
     def check(self) -> None:
         """Checks every keyword and reaches every subschema."""
-        table, families = self.scope.dialect.keywords, 0
-        if self.scope.dialect.reference_alone and "$ref" in self.contents:
+        dialect, contents, families = self.scope.dialect, self.contents, 0
+        table = dialect.keywords
+        if dialect.reference_alone and "$ref" in contents:
             self.families = REFERENCE
-            table["$ref"].check(self, "$ref", self.contents["$ref"])
+            table["$ref"].check(self, "$ref", contents["$ref"])
             return
-        for key, value in self.contents.items():
-            keyword = table.get(key)
-            if keyword is not None:
-                families |= keyword.family
-                keyword.check(self, key, value)
+        for key, value in contents.items():
+            if key in table:
+                family, check = table[key]
+                families |= family
+                check(self, key, value)
         self.families = families
-        if families & NUMBERS and "multipleOf" in self.contents:
+        if families & NUMBERS and "multipleOf" in contents:
             number_language(self)
 
     def reach(self, contents: Any, pointer: str) -> Schema | None:
@@ -305,11 +306,13 @@ class Document:
 
     def enter(self, contents: dict[str, Any], pointer: str, scope: Scope) -> Schema:
         """The schema of `contents`, first met where the schema around it stands in `scope`."""
-        inner = scope
-        if scope.dialect.identifier in contents or "$schema" in contents:
+        if scope.identifier in contents or "$schema" in contents:
             inner = self.references.enter(contents, pointer, scope)
-        schema = Schema(self, inner, contents, pointer)
-        scope.schemas[id(contents)] = inner.schemas[id(contents)] = schema
+            schema = Schema(self, inner, contents, pointer)
+            inner.schemas[id(contents)] = schema
+        else:
+            schema = Schema(self, scope, contents, pointer)
+        scope.schemas[id(contents)] = schema
         self._pending.append(schema)
         self.schemas.append(schema)
         return schema
@@ -390,7 +393,7 @@ class Document:
                 schema.refuse("uniqueItems", reason)
                 del self.unique[schema]
             # Left out: what was expanded with it does not count.
-            self.algebra = Algebra(self.numbers)
+            self.algebra = Algebra(self.numbers, self.number_sets)
             for schema in self.schemas:
                 schema.forget()
 
@@ -403,7 +406,7 @@ class Document:
         """
         heights: dict[Schema, int] = {}
         for start in self.schemas:
-            if start.here is None or start in heights:
+            if start.here is None or start in heights or all(below.here is None for _, below in start.here):
                 continue
             path: dict[Schema, str] = {}
             stack: list[tuple[Schema, int]] = [(start, 0)]

@@ -37,7 +37,7 @@ class Scope:
     """The surroundings that give a schema its meaning.
 
     Attributes:
-        dialect: the keywords that are understood.
+        dialect: the keywords that are understood; `identifier`: the one that names a base URI.
         root: the contents of the resource, where `#` leads.
         pointer: where the root stands: "" for the schema that was given, "/…" for a part of it, "URI#…" elsewhere.
         anchors: dynamic anchor → base URI of the outermost resource on the way here that has it.
@@ -45,7 +45,7 @@ class Scope:
         targets: (keyword, reference) → what it leads to.
     """
 
-    __slots__ = ("_base", "_outer", "anchors", "dialect", "pointer", "root", "schemas", "targets")
+    __slots__ = ("_base", "_outer", "anchors", "dialect", "identifier", "pointer", "root", "schemas", "targets")
 
     def __init__(
         self,
@@ -57,6 +57,7 @@ class Scope:
         anchors: Mapping[str, str] = _NO_ANCHORS,
     ) -> None:
         self.dialect, self.root, self.pointer = dialect, root, pointer
+        self.identifier = dialect.identifier
         self._base, self._outer, self.anchors = base, outer, anchors
         self.schemas: dict[int, Schema] = {}
         self.targets: dict[tuple[str, str], Schema | bool] = {}
@@ -262,8 +263,11 @@ class References:
         return contents, f"{scope.pointer}#{name}" if place is None else scope.pointer + place, scope
 
 
+_NO_KEY = frozenset[tuple[str, str]]()
+
+
 def _key(anchors: Mapping[str, str]) -> frozenset[tuple[str, str]]:
-    return frozenset(anchors.items())
+    return frozenset(anchors.items()) if anchors else _NO_KEY
 
 
 def _resource_of(scope: Scope) -> Any:

@@ -44,3 +44,20 @@ def test_keys_of_patterns_beside_named_ones(
         if twin.step_count == matcher.step_count and twin.accept_string(start + word):
             assert twin.allowed_bytes(), f"dead end after {word!r}"
             assert any(right(word + more) for more in ["", *words, "bb", "bbb"])
+
+
+@pytest.mark.parametrize("order", ["schema", "any"])
+def test_a_pattern_that_only_a_named_key_has(order: str, byte_info: mw.TokenizerInfo) -> None:
+    """No other key is of its class; once written, the named key comes no more, and all others do."""
+    schema = {
+        "type": "object",
+        "properties": {"ab": {}},
+        "patternProperties": {"^ab$": {"type": "integer"}, "^a": {"type": "integer"}},
+    }
+    compiled = mw.GrammarCompiler(byte_info).compile_json_schema(schema, property_order=order, whitespace="compact")
+    matcher = mw.GrammarMatcher(compiled)
+    assert matcher.accept_string('{"ab":1,"')
+    for key in ("a", "abb", "b", "", "aa"):
+        assert matcher.fork().accept_string(f'{key}":1'), key
+    assert not matcher.fork().accept_string('ab":')
+    assert matcher.fork().accept_string('b":""') and not matcher.fork().accept_string('abc":""')
