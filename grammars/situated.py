@@ -20,7 +20,7 @@ POPL 2025.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar, NamedTuple
 
 from maskwright.grammars.charset import ALL, EMPTY_SET, CharSet
@@ -164,7 +164,7 @@ class _Rules:
         """The states after one more character."""
         read = [terms, *(tracker for tracker in past.trackers if tracker is not None)]
         steps = [list(self._steps(ways, past)) for ways in read]
-        partitions: list[Sequence[tuple[CharSet, tuple[object, Regex]]]] = [[(ALL, (None, EMPTY))]]
+        partitions: list[list[tuple[CharSet, tuple[object, Regex]]]] = [[(ALL, (None, EMPTY))]]
         partitions.append([(WORD, (WORD, EMPTY))])
         partitions += [[(step.characters, (step, EMPTY))] for found in steps for step in found]
         conditions = dict.fromkeys(condition for found in steps for step in found for condition in step.conditions)
