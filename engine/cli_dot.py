@@ -1,13 +1,15 @@
-"""An automaton as a drawing: DOT text for Graphviz, with the bytes of every edge in words."""
+"""An automaton as a drawing: DOT text, with the bytes of every edge in words, which Graphviz turns into SVG."""
 
 from __future__ import annotations
 
 import string
+import subprocess
 from collections.abc import Iterable, Iterator
 
+from maskwright.cli_failures import CommandError
 from maskwright.cli_tables import Edge, State
 
-__all__ = ["byte_label", "dot_lines"]
+__all__ = ["byte_label", "dot_lines", "svg_of"]
 
 _PLAIN = frozenset(map(ord, string.ascii_letters + string.digits))
 _NAMES = {0x09: "tab", 0x0A: "newline", 0x0D: "return", 0x20: "space"}
@@ -34,6 +36,22 @@ def dot_lines(states: Iterable[State], root: int) -> Iterator[str]:
             if target is not None:
                 yield f"  {state.number} -> {target} [style=dotted, label={_quoted(label)}];"
     yield "}"
+
+
+def svg_of(drawing: str) -> str:
+    """The SVG that Graphviz makes of a `digraph`.
+
+    Raises:
+        CommandError: Graphviz is not installed, or gave up.
+    """
+    try:
+        done = subprocess.run(["dot", "-Tsvg"], input=drawing, capture_output=True, check=True, text=True)
+    except FileNotFoundError as error:
+        hint = "install Graphviz (its command `dot`), or write --dot FILE and draw it elsewhere"
+        raise CommandError(f"an SVG needs Graphviz, which is not installed: {hint}", kind="missing") from error
+    except subprocess.CalledProcessError as error:
+        raise CommandError(f"Graphviz cannot draw this automaton: {error.stderr.strip()}") from error
+    return done.stdout
 
 
 def _node(state: State) -> str:

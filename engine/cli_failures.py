@@ -12,7 +12,7 @@
 | model | a language model that cannot be loaded or used |
 | unreadable | a file that is missing, or is not what it should be |
 | usage | a wrong command line |
-| missing | an optional package that is not installed |
+| missing | an optional package or program that is not installed |
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from maskwright.grammars import regex
 from maskwright.grammars.errors import TruncatedError
 from maskwright.grammars.json_schema import load_schema
 from maskwright.grammars.options import SchemaOptions
-from maskwright.sources import decode, read_bytes, read_schema, text_policy
+from maskwright.sources import decode, read_bytes, read_grammar, read_schema, text_policy
 
 if TYPE_CHECKING:
     from maskwright.results import GenerationResult, StreamChunk
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     """`maskwright generate`; the exit code."""
     if options.stream and options.n > 1 and not options.json:
         raise CommandError("--stream prints one answer: leave out --n, or add --json")
-    if options.prompt == "-" and "-" in (options.schema, options.substring):
+    if options.prompt == "-" and "-" in (options.schema, options.substring, options.grammar):
         raise CommandError("standard input (-) can be the prompt or the form, not both")
     try:
         _quiet_transformers()
@@ -85,6 +85,8 @@ def _generate(options: argparse.Namespace, **how: bool) -> Any:
         given |= {"schema": True, **text_policy(options)}
     elif options.substring is not None:
         given["substring"] = decode(read_bytes(options.substring))
+    elif options.grammar is not None:
+        given["grammar"] = read_grammar(options.grammar)
     elif options.regex is not None:
         regex.parse(options.regex)
     prompt = decode(read_bytes("-")).removesuffix("\n") if options.prompt == "-" else options.prompt

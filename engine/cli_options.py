@@ -44,14 +44,15 @@ examples:
   maskwright validate schema.json --instance a.json --instance 'answers/*.json'
   maskwright validate schema.json --property-order any --instance - < answer.json
   maskwright validate --regex '\\d{4}-\\d\\d' --instance month.txt
+  maskwright validate --grammar sql.lark --instance 'queries/*.sql'
   maskwright validate 'schemas/**/*.json' --stats              a progress bar, the refused ones, a table of figures
   maskwright validate schemas.jsonl --json | jq 'select(.status == "refused") | .error.keyword'
 """
 
 _GENERATE = """\
-Let a model answer PROMPT inside a schema, a pattern, a list of choices or as a
-span of a text, and print the answer. Without --model the small model that comes with Maskwright is
-used.
+Let a model answer PROMPT inside a schema, a pattern, a grammar, a list of
+choices or as a span of a text, and print the answer. Without --model the small
+model that comes with Maskwright is used.
 
 exit codes: 0 answered, 1 the tokens were not enough for a whole answer, 2 the
 schema was refused, a file or model could not be read, or the command line is
@@ -90,7 +91,7 @@ examples:
   maskwright show mask schema.json --prefix '{"age": '         which bytes may come next
   maskwright show mask schema.json --tokenizer DIR             which tokens may come first
   maskwright show mask --regex 'a+(?!b)' --prefix a            of a pattern; --choices and --substring likewise
-  maskwright show automaton schema.json --prefix '{"age": 3' --dot - | dot -Tsvg > automaton.svg
+  maskwright show automaton --grammar sql.gbnf --prefix SELECT --svg automaton.svg
   maskwright show tokens --tokenizer DIR '{"name": "Ada"}'     which bytes are the tokens?
 """
 
@@ -242,7 +243,9 @@ def _add_show(commands: Any) -> None:
     automaton.add_argument(
         "--prefix", default="", metavar="TEXT", type=_text, help="read this text first: it lowers what it reaches"
     )
-    automaton.add_argument("--dot", metavar="FILE", help="write a drawing for Graphviz instead, - to standard output")
+    drawing = automaton.add_mutually_exclusive_group()
+    drawing.add_argument("--svg", metavar="FILE", help="write a drawing instead (needs Graphviz), - to standard output")
+    drawing.add_argument("--dot", metavar="FILE", help="write it as Graphviz reads it, - to standard output")
     mask = add("mask", "which tokens may come next", "Print which tokens may come next.")
     _add_schema(mask)
     mask.add_argument("--prefix", default="", metavar="TEXT", type=_text, help="the text so far (default: nothing)")
@@ -282,6 +285,10 @@ def _add_forms(group: Any, begin: str, end: str = "") -> None:
         "--choices", metavar="TEXT", type=_text, nargs="+", action="extend", help=f"{begin} one of these texts{end}"
     )
     group.add_argument("--substring", metavar="FILE", help=f"{begin} a span of the text in this file, word for word")
+    group.add_argument(
+        "--grammar", metavar="FILE", help=f"{begin} a text of the grammar in this file: .lark in lark's notation, any other "
+        "in EBNF (GBNF); docs/grammars.md has both",
+    )  # fmt: skip
     group.add_argument("--builtin-json", action="store_true", help=f"{begin} any JSON value")
 
 

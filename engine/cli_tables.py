@@ -132,7 +132,12 @@ def _state(tables: Any, number: int) -> State:
         groups.setdefault(int(tables.transitions[row + column]), []).append(byte)
     return State(
         number,
-        edges=tuple(_edge(tables, value, members) for value, members in groups.items() if value not in (0, L.REJECT)),
+        edges=tuple(
+            edge
+            for value, members in groups.items()
+            if value not in (0, L.REJECT)
+            for edge in _edges(tables, value, members)
+        ),
         result=final if final >= 0 else None,
         ends=op == L.OP_POP,
         counter={L.OP_SET: f"register := {argument}", L.OP_COUNT: "register -= 1"}.get(op, ""),
@@ -141,8 +146,13 @@ def _state(tables: Any, number: int) -> State:
     )
 
 
-def _edge(tables: Any, value: int, members: list[int]) -> Edge:
+def _edges(tables: Any, value: int, members: list[int]) -> Iterator[Edge]:
+    """What can be done at some bytes; that the frame may end before them is said by the state."""
     if value > 0:
-        return Edge(members, value)
-    action = tables.actions[-value * L.ACTION_SIZE : (1 - value) * L.ACTION_SIZE].tolist()
-    return Edge(members, action[L.ACTION_TARGET], action[L.ACTION_BLOCK])
+        yield Edge(members, value)
+        return
+    action = -value
+    while action:
+        target, block, kind, action = tables.actions[action * L.ACTION_SIZE : (action + 1) * L.ACTION_SIZE].tolist()
+        if kind != L.LEAVE:
+            yield Edge(members, target, None if kind == L.MOVE else block)

@@ -110,7 +110,7 @@ class Report:
 
 def run(options: argparse.Namespace) -> int:
     """`maskwright validate`; the exit code."""
-    if "-" in (*options.schemas, options.substring) and "-" in options.instances:
+    if "-" in (*options.schemas, options.substring, options.grammar) and "-" in options.instances:
         raise CommandError("standard input (-) can be a schema or an instance, not both")
     form = named_form(options)
     if form is not None and options.stats:

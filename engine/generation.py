@@ -27,7 +27,8 @@ from maskwright.answers import Meaning, chunks_of, collected
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compiler import GrammarCompiler
 from maskwright.decoding import Decoder, Request
-from maskwright.grammars.errors import InvalidError, TokenizerError, UnsupportedError
+from maskwright.grammars.errors import InvalidError, TokenizerError
+from maskwright.grammars.grammar import Grammar
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.python_types import schema_from
 from maskwright.loading import compiler_of, context_size, resolve
@@ -75,7 +76,7 @@ def generate(
         choices: the texts that the answer may be.
         substring: a text that the answer is a span of, the empty one too (`GrammarCompiler.compile_substring` has
             options; give what it returns as `grammar`).
-        grammar: a CompiledGrammar over the model's vocabulary.
+        grammar: a Grammar, its text in EBNF, or a CompiledGrammar over the model's vocabulary.
         tokenizer: the model's tokenizer; None takes the one beside the model.
         max_new_tokens: tokens of an answer at most, the end-of-sequence token not counted. Every answer is completed
             within them: a token is taken only if the shortest completion behind it still fits. An answer that ends by
@@ -226,14 +227,12 @@ def _compile(compiler: GrammarCompiler, kind: str, source: Any, policy: dict[str
         if isinstance(source, str) or not isinstance(source, Iterable):
             raise InvalidError("choices are a sequence of strings")
         return compiler.compile_choices(list(source))
-    if isinstance(source, str):
-        raise UnsupportedError(
-            "grammars as text are not built yet",
-            keyword="grammar",
-            hint="give a CompiledGrammar, or say it with schema=, regex= or choices=",
-        )
+    if isinstance(source, str | Grammar):
+        return compiler.compile_grammar(source)
     if not isinstance(source, CompiledGrammar):
-        raise InvalidError(f"grammar= takes a CompiledGrammar, not {type(source).__name__}")
+        raise InvalidError(
+            f"grammar= takes a Grammar, its text in EBNF or a CompiledGrammar, not {type(source).__name__}"
+        )
     tokens = source.tokenizer_info.tokens
     if compiler.tokenizer_info.tokens[: len(tokens)] != tokens:
         raise TokenizerError("grammar= was compiled for another vocabulary than this model's tokenizer has")

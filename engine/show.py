@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from maskwright.cli_dot import dot_lines
+from maskwright.cli_dot import dot_lines, svg_of
 from maskwright.cli_tables import states_of
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.vocabulary import TokenizerInfo
@@ -128,17 +128,20 @@ def _indented(lines: Iterable[str]) -> Iterator[str]:
 
 
 def show_automaton(options: argparse.Namespace) -> Iterator[str]:
-    """The states that are lowered once the prefix is read; with `--dot`, as a drawing."""
+    """The states that are lowered once the prefix is read; with `--svg` or `--dot`, as a drawing."""
     compiled = compile_schema(options, byte_vocabulary())
     _matcher_after(compiled, options.prefix)
-    if options.dot is None:
+    file = options.svg or options.dot
+    if file is None:
         yield from compiled.describe_states().splitlines()
         return
-    drawing = dot_lines(states_of(compiled), compiled.root)
-    if options.dot == "-":
-        yield from drawing
+    drawing = "".join(f"{line}\n" for line in dot_lines(states_of(compiled), compiled.root))
+    if options.svg:
+        drawing = svg_of(drawing)
+    if file == "-":
+        yield drawing.rstrip("\n")
     else:
-        Path(options.dot).write_text("".join(f"{line}\n" for line in drawing))
+        Path(file).write_text(drawing, encoding="utf-8")
 
 
 def show_mask(options: argparse.Namespace) -> Iterator[str]:

@@ -25,6 +25,7 @@ from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
 from maskwright.grammars.errors import InvalidError, TokenizerError
+from maskwright.grammars.grammar import Grammar
 from maskwright.grammars.options import SchemaOptions
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ __all__ = [
     "load_tokenizer",
     "named_form",
     "read_bytes",
+    "read_grammar",
     "read_instances",
     "read_schema",
     "text_policy",
@@ -132,6 +134,16 @@ def read_schema(name: str) -> str:
     return decode(read_bytes(name))
 
 
+def read_grammar(name: str) -> Grammar:
+    """The grammar in a file: in lark's notation where its name ends in .lark, else in EBNF."""
+    text = decode(read_bytes(name))
+    return Grammar.from_lark(text) if _is_lark(name) else Grammar.from_ebnf(text)
+
+
+def _is_lark(name: str) -> bool:
+    return name.endswith(".lark")
+
+
 def read_instances(names: Iterable[str]) -> list[tuple[str, bytes]]:
     """Name and text of every instance; a newline at the end of one is not part of it."""
     return [(source.name, source.read().removesuffix(b"\n")) for source in expand(names)]
@@ -158,6 +170,8 @@ def named_form(options: argparse.Namespace) -> tuple[str, Any] | None:
         return "substring", decode(read_bytes(options.substring))
     if options.builtin_json:
         return "builtin_json", None
+    if options.grammar is not None:
+        return "lark" if _is_lark(options.grammar) else "grammar", decode(read_bytes(options.grammar))
     given = ((kind, getattr(options, kind)) for kind in ("regex", "choices"))
     return next(((kind, value) for kind, value in given if value is not None), None)
 
@@ -166,8 +180,9 @@ def form_name(options: argparse.Namespace) -> str:
     """What messages call that form."""
     if options.regex is not None:
         return f"--regex {options.regex}"
-    if options.substring is not None:
-        return f"--substring {options.substring}"
+    for name in ("substring", "grammar"):
+        if getattr(options, name) is not None:
+            return f"--{name} {getattr(options, name)}"
     return "--choices" if options.choices is not None else "--builtin-json"
 
 
@@ -183,7 +198,9 @@ def compile_schema(options: argparse.Namespace, info: TokenizerInfo) -> Compiled
     """The schema or other form that the command line names, compiled; warnings go to standard error."""
     compiler, policy, form = GrammarCompiler(info), text_policy(options), named_form(options)
     if form is not None:
-        return compile_form(compiler, *form, policy)
+        compiled = compile_form(compiler, *form, policy)
+        print_warnings(form_name(options), compiled.warnings)
+        return compiled
     compiled = compiler.compile_json_schema(read_schema(options.schema), **policy)
     print_warnings(options.schema, compiled.warnings)
     return compiled

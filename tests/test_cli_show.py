@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,42 @@ def test_an_automaton_as_a_drawing(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["show", "automaton", str(path), "--prefix", '["\\"', "--dot", str(target)]) == 0
     assert capsys.readouterr().out == ""
     assert target.read_text().splitlines() == lines
+
+
+def test_an_automaton_as_svg(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a stand-in for Graphviz, which may not be installed; and what is said where it is not."""
+    grammar = tmp_path / "pairs.gbnf"
+    grammar.write_text('root ::= "a" root "b"? | ""')
+    command = ["show", "automaton", "--grammar", str(grammar), "--prefix", "a"]
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main([*command, "--svg", "-"]) == 2
+    assert "install Graphviz" in capsys.readouterr().err
+    program = tmp_path / "dot"
+    program.write_text(
+        f"#!{sys.executable}\nimport sys\nprint('<svg>', sys.argv[1:], len(sys.stdin.read()), '</svg>')\n"
+    )
+    program.chmod(0o755)
+    assert main([*command, "--dot", "-"]) == 0
+    drawing = capsys.readouterr().out
+    assert "style=bold" in drawing  # the call of root inside itself
+    assert main([*command, "--svg", str(tmp_path / "pairs.svg")]) == 0
+    assert (tmp_path / "pairs.svg").read_text() == f"<svg> ['-Tsvg'] {len(drawing)} </svg>\n"
+    program.write_text(f"#!{sys.executable}\nimport sys\nsys.exit('too large')\n")
+    assert main([*command, "--svg", "-"]) == 2
+    assert "Graphviz cannot draw this automaton: too large" in capsys.readouterr().err
+
+
+def test_what_a_grammar_can_do_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grammar = tmp_path / "pairs.gbnf"
+    grammar.write_text('root ::= "a" root "b"? | ""')
+    assert main(["show", "automaton", "--grammar", str(grammar), "--prefix", "a"]) == 0
+    assert "call" in (lines := capsys.readouterr().out) and ", or end before it" in lines
+    lark = tmp_path / "pairs.lark"
+    lark.write_text('start: "a" start "b" | "c"')
+    assert main(["show", "mask", "--grammar", str(lark), "--prefix", "aac"]) == 0
+    assert capsys.readouterr().out.startswith("1 of 256 bytes")
 
 
 def test_an_edge_names_exactly_its_bytes() -> None:

@@ -260,3 +260,21 @@ def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setattr("maskwright.cli_validate.expand", interrupted)
     assert main(["validate", "schema.json"]) == 130
     assert capsys.readouterr().err == "\nmaskwright: interrupted\n"
+
+
+def test_grammars(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written("list.gbnf", 'root ::= item ("," item)*\nitem ::= [a-z]+ | "(" root ")"\n')
+    written("list.lark", 'start: WORD ("," WORD)*\nWORD: /[a-z]+/\n%ignore " "\n')
+    written("bad.gbnf", 'root ::= "a"\nitem ::= ("b"\n')
+    written("one.txt", "a,(b,c)")
+    written("two.txt", "a , b")
+    assert main(["validate", "--grammar", "list.gbnf", "--instance", "one.txt", "--json"]) == 0
+    assert main(["validate", "--grammar", "list.gbnf", "--instance", "two.txt", "--json"]) == 1
+    assert main(["validate", "--grammar", "list.lark", "--instance", "two.txt", "--json"]) == 0
+    assert main(["validate", "--grammar", "bad.gbnf", "--json"]) == 2
+    found = records(capsys)
+    assert [record["status"] for record in found] == ["accepted", "rejected", "accepted", "refused"]
+    assert found[1]["instances"][0]["offset"] == 1
+    assert found[3]["schema"] == "--grammar bad.gbnf"
+    assert main(["validate", "--grammar", "bad.gbnf"]) == 2
+    assert 'item ::= ("b"' in capsys.readouterr().err

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from maskwright import (
+    Grammar,
     GrammarCompiler,
     GrammarMatcher,
     InvalidError,
@@ -239,9 +240,10 @@ def test_a_compiled_grammar_is_taken(
     compiler = GrammarCompiler(info)
     assert re.fullmatch("[ab]{5}", ask(grammar=compiler.compile_regex("[ab]{5}")))
     assert isinstance(ask(grammar=compiler.compile_json_schema(Point)), Point)
-    with pytest.raises(UnsupportedError, match="grammars as text"):
-        ask(grammar="root ::= [a-z]+")
-    with pytest.raises(InvalidError, match="takes a CompiledGrammar, not int"):
+    nested = re.fullmatch("(a*)b(c*)", ask(grammar='root ::= "a" root "c" | "b"'))
+    assert nested is not None and len(nested[1]) == len(nested[2])
+    assert re.fullmatch("x+y", ask(grammar=Grammar.from_lark('start: "x"+ "y"')))
+    with pytest.raises(InvalidError, match="takes a Grammar, its text in EBNF or a CompiledGrammar, not int"):
         ask(grammar=3)
     other = GrammarCompiler(TokenizerInfo([b"a", b"b"], eos_token_ids=[])).compile_regex("a")
     with pytest.raises(TokenizerError, match="another vocabulary"):
