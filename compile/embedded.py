@@ -15,7 +15,7 @@ from maskwright.compile.lowering import Lowering
 from maskwright.compile.values import GrammarStates
 from maskwright.grammars import boolean, regular
 from maskwright.grammars.boolean import Bool
-from maskwright.grammars.errors import GrammarError, UnsatisfiableError, UnsupportedError
+from maskwright.grammars.errors import GrammarError, UnsatisfiableError
 from maskwright.grammars.ir import Value
 from maskwright.grammars.json_schema import LoadedSchema, load_schema
 from maskwright.grammars.python_types import schema_from
@@ -44,18 +44,12 @@ class EmbeddedValues:
     Attributes:
         numbers: the texts of its numbers.
         frame: what its other values are called by; None when there are none.
+        distinct: by the state after `[`, the arrays whose items must differ; None where the schema has none.
     """
 
     def __init__(self, automaton: Automaton, node: Json) -> None:
         contents, _ = schema_from(node.schema, narrow=True)
         loaded = load_schema(contents, node.options)
-        if loaded.unique:
-            raise UnsupportedError(
-                "uniqueItems cannot be enforced for a value inside a grammar",
-                keyword="uniqueItems",
-                pointer="",
-                hint="compile the schema by itself (compile_json_schema), or drop the keyword here",
-            )
         rest = boolean.leaf(_NotNumbers(loaded))
 
         def value_of(expression: Bool) -> Value:
@@ -63,6 +57,7 @@ class EmbeddedValues:
 
         self.numbers = loaded.value_of(loaded.root).number
         self._states = GrammarStates(Lowering.of(automaton, node.options), value_of)
+        self.distinct = self._states.distinct if loaded.unique else None
         self._goal = Goal(rest)
         self.frame = Frame(self) if self._states.satisfiable(rest) else None
         if self.frame is None and regular.is_empty(self.numbers):
@@ -75,18 +70,20 @@ class EmbeddedValues:
         return self._states.entry(self._goal)[0]
 
 
-def with_values(automaton: Automaton, rules: Rules) -> Rules:
-    """The rules with texts and frames for their schemas, each loaded once.
+def with_values(automaton: Automaton, rules: Rules) -> tuple[Rules, list[EmbeddedValues]]:
+    """The rules with texts and frames for their schemas, each loaded once; and their values.
 
     Raises:
         GrammarError: as load_schema; the message says in which rule.
     """
     known: dict[int, Node] = {}
+    found: list[EmbeddedValues] = []
 
     def expand(node: Node) -> Node:
         if isinstance(node, Json):
             if id(node) not in known:
-                known[id(node)] = _choice(EmbeddedValues(automaton, node))
+                found.append(EmbeddedValues(automaton, node))
+                known[id(node)] = _choice(found[-1])
             return known[id(node)]
         if isinstance(node, Sequence | Choice):
             items = tuple(map(expand, node.items))
@@ -103,7 +100,7 @@ def with_values(automaton: Automaton, rules: Rules) -> Rules:
         except GrammarError as error:
             error.add_note(f"in rule {name!r}")
             raise
-    return replace(rules, bodies=bodies)
+    return replace(rules, bodies=bodies), found
 
 
 def _same(left: Node, right: Node) -> bool:

@@ -145,7 +145,9 @@ class CompiledGrammar:
                     error.within(rules.source)
                 raise
             warnings = [f"rule {name!r} derives no text: it is never used" for name in states.unproductive]
-            return cls(automaton, root, limits, warnings)
+            grammar = cls(automaton, root, limits, warnings)
+            grammar.distinct = states.distinct
+            return grammar
 
     @property
     def states(self) -> np.ndarray[Any, np.dtype[np.int32]]:

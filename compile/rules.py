@@ -8,7 +8,11 @@ its first state is an *entry*, which is not final even where the phrase is.
 
 from __future__ import annotations
 
+from collections import ChainMap
+from collections.abc import Mapping
+
 from maskwright.compile.automaton import PUBLISHED, Automaton, Edge, Private
+from maskwright.compile.distinct import Distinct
 from maskwright.compile.embedded import first_bytes, with_values
 from maskwright.compile.plans import NOT_SAFE
 from maskwright.grammars.errors import TokenizerError
@@ -30,12 +34,16 @@ class RuleStates:
     Attributes:
         unproductive: names of rules that derive no text.
         frames: the nonterminals that are pushed.
+        distinct: by the state after `[`, the arrays of its schemas whose items must differ; None where there are none.
     """
 
     def __init__(self, automaton: Automaton, rules: Rules) -> None:
         self.automaton = automaton
         self._plans = automaton.plans(None)
-        productions = Productions(with_values(automaton, rules), self._plans.alphabet)
+        rules, values = with_values(automaton, rules)
+        distinct = [value.distinct for value in values if value.distinct is not None]
+        self.distinct: Mapping[int, Distinct] | None = ChainMap(*distinct) if distinct else None
+        productions = Productions(rules, self._plans.alphabet)
         self.unproductive = productions.unproductive
         self._root = productions.root
         without_left_recursion(self._root)

@@ -30,7 +30,7 @@ import numpy as np
 
 from maskwright.compile.distinct import Distinct, Identities, Identity
 from maskwright.compile.grammar import CompiledGrammar
-from maskwright.grammars.errors import LimitExceeded
+from maskwright.grammars.errors import LimitExceeded, UnsupportedError
 from maskwright.kernels import automaton as kernels
 from maskwright.kernels import layout as L
 from maskwright.runtime.arena import Arena
@@ -271,10 +271,23 @@ class UniqueItems:
             levels = tuple([_after(level, byte) for level in levels])
             if levels and levels[-1].item is not None and levels[-1].item.value is not MISSING:
                 return self._after_item(place, levels)
+        if byte == 0x5B and place[0] == L.SPLIT:
+            self._check_split(place[2])
         if byte == 0x5B and place[0] in self._distinct:
             level = _opened(self._distinct[place[0]])
             levels = (*levels, level) if level.array.frame.is_unique(place[0]) else levels
         return Text(place, levels)
+
+    def _check_split(self, cell: int) -> None:
+        """Refuse an array whose items must differ in a text that can be read in other ways, too (kernels/stacks.py)."""
+        while cell:
+            block, _, _, _, cell, *_ = self._arena.nodes[cell * L.NODE_SIZE : (cell + 1) * L.NODE_SIZE].tolist()
+            if block in self._distinct:
+                raise UnsupportedError(
+                    "the grammar can read an array with uniqueItems in other ways, too",
+                    keyword="uniqueItems",
+                    hint="let what comes before the array tell what it is, or drop uniqueItems",
+                )
 
     def _after_number(self, text: Text) -> Text | None:
         """`text` after the end of a number that is an item; the byte that ends it comes after."""

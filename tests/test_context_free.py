@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import cache
 
 import pytest
@@ -17,12 +17,13 @@ from strategies_grammar import ALPHABET, grammars
 import maskwright as mw
 from maskwright.grammars.grammar import Grammar
 from maskwright.grammars.options import SchemaOptions
-from maskwright.grammars.rules import Json, Rules
+from maskwright.grammars.regular import literal
+from maskwright.grammars.rules import Choice, Json, Loop, Rules, Sequence, Text
 
 EOS = 256
 
 
-def vocabulary(specials: Sequence[str | int] = (), texts: Sequence[str] = ()) -> mw.TokenizerInfo:
+def vocabulary(specials: Iterable[str | int] = (), texts: Iterable[str] = ()) -> mw.TokenizerInfo:
     """A token for every byte, an end token, some special tokens, and tokens of several characters."""
     tokens: list[bytes | None] = [bytes((byte,)) for byte in range(256)]
     tokens.append(b"<end>")
@@ -211,7 +212,28 @@ def test_values_inside_a_grammar_may_be_numbers() -> None:
         assert whole is None or matcher.is_completed() == whole
 
 
-def test_unique_items_inside_a_grammar_are_refused() -> None:
-    rules = Rules({"root": Json({"type": "array", "uniqueItems": True}, SchemaOptions())}, "root")
-    with pytest.raises(mw.UnsupportedError, match="uniqueItems"):
-        mw.GrammarCompiler(_info()).compile_grammar(Grammar(rules))
+_UNIQUE = {"type": "array", "items": {"enum": ["a", "b"]}, "uniqueItems": True}
+
+
+def test_unique_items_inside_a_grammar() -> None:
+    tagged = Sequence((Text(literal("<")), Json(_UNIQUE, SchemaOptions()), Text(literal(">"))))
+    compiled = mw.GrammarCompiler(_info()).compile_grammar(Grammar(Rules({"root": Loop(tagged, 1, None)}, "root")))
+    for text, taken in [
+        ('<["a", "b"]><[]>', True),
+        ('<["a"]><["a"]>', True),
+        ('<["a", "a', False),
+        ('<["a", "b", ', False),
+    ]:
+        matcher = mw.GrammarMatcher(compiled)
+        assert matcher.accept_string(text) == taken, text
+        assert not taken or matcher.is_completed()
+    matcher = mw.GrammarMatcher(compiled)
+    assert matcher.accept_string('<["a", "')
+    assert matcher.allowed_token_ids().tolist() == [ord("b")]
+
+
+def test_unique_items_that_may_be_something_else_are_refused() -> None:
+    either = Choice((Json(_UNIQUE, SchemaOptions()), Text(literal('["a", "a"]'))))
+    compiled = mw.GrammarCompiler(_info()).compile_grammar(Grammar(Rules({"root": either}, "root")))
+    with pytest.raises(mw.UnsupportedError, match="read an array with uniqueItems in other ways"):
+        mw.GrammarMatcher(compiled).accept_string('["a"')
