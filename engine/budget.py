@@ -28,10 +28,10 @@ _MAX_COVERS = 1024
 
 
 class Covers:
-    """The fewest tokens that write a text, remembered for the texts asked last."""
+    """The fewest tokens that write a text (a special token's is its path), remembered for the texts asked last."""
 
     def __init__(self, info: TokenizerInfo) -> None:
-        self._trie, self._alone = info.trie, info.single_byte_tokens
+        self._trie, self._alone = info.matching_trie, info.single_byte_tokens
         self._found: dict[bytes, list[int] | None] = {}
         self._children: dict[int, dict[int, tuple[int, int]]] = {}  # of the trie's nodes visited so far
 
@@ -138,8 +138,8 @@ class Budget:
         cover = self._covers.cover(self.completion)
         if cover is None or cover[: len(tokens)] != list(tokens):
             return None
-        written = self._matcher.compiled.tokenizer_info.decode(tokens)
-        return self.completion[len(written) :]
+        info = self._matcher.compiled.tokenizer_info
+        return self.completion[sum(len(info.path_of(token)) for token in tokens) :]
 
     def next_token(self) -> int | None:
         """The first token of the completion that fits; None where the text is complete as it is."""

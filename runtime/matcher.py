@@ -12,6 +12,7 @@ import numpy as np
 
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.grammars.errors import MatcherError
+from maskwright.grammars.frames import SPECIAL_BYTE
 from maskwright.kernels import automaton as kernels
 from maskwright.kernels import layout as L
 from maskwright.runtime.arena import Arena
@@ -251,8 +252,10 @@ class GrammarMatcher:
                 found += only
                 self.accept_string(only)
         self.rollback(self.step_count - steps)
-        # A forced character is given whole: bytes of one that could go on differently are left to the model.
-        return found.decode("utf-8", errors="ignore") if found else ""
+        # A forced character is given whole: bytes of one that could go on differently are left to the model. So is a special
+        # token, which is no text.
+        text = found.partition(bytes((SPECIAL_BYTE,)))[0]
+        return text.decode("utf-8", errors="ignore") if text else ""
 
     def shortest_completion(self) -> bytes:
         """A text with the fewest bytes that makes the text so far a whole sentence; b"" where it is one already.
@@ -260,6 +263,7 @@ class GrammarMatcher:
         `accept_string` takes it, and the text is completed then. Its length bounds the tokens that are still needed, for
         a vocabulary with a token for every byte. The same text so far has the same completion, of equally short ones one
         that is easy to read. What is found is kept with the compiled grammar, so that asking after every token is cheap.
+        A special token in it stands as its path (TokenizerInfo.path_of), which is no text.
 
         Raises:
             LimitExceeded: the grammar asks for so much (millions of items) that the search was given up.

@@ -15,6 +15,7 @@ from naive_grammar import EarleyOracle
 from strategies_grammar import ALPHABET, grammars
 
 import maskwright as mw
+from maskwright.budget import Budget, Covers
 from maskwright.grammars.grammar import Grammar
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.regular import literal
@@ -201,6 +202,26 @@ def test_special_tokens_are_no_text() -> None:
         compiler.compile_grammar("root ::= <tol>")
     with pytest.raises(mw.TokenizerError, match="ends the text"):
         compiler.compile_grammar("root ::= <end>")
+
+
+def test_special_tokens_that_must_come() -> None:
+    info = vocabulary(["<tool>", "<done>"])
+    compiled = mw.GrammarCompiler(info).compile_grammar('root ::= "ab" <tool> "é" <done>')
+    matcher = mw.GrammarMatcher(compiled)
+    assert matcher.find_jump_forward_string() == "ab"
+    completion = matcher.shortest_completion()
+    tool, done = info.special_token("<tool>"), info.special_token("<done>")
+    assert completion == b"ab" + info.path_of(tool) + "é".encode() + info.path_of(done)
+    budget = Budget(Covers(info), matcher, limit=6)
+    written = []
+    while (token := budget.next_token()) is not None:
+        assert matcher.accept_token(token)
+        assert budget.admit([token])
+        written.append(token)
+    assert written == [*b"ab", tool, *"é".encode(), done]
+    assert matcher.is_completed()
+    with pytest.raises(mw.TruncatedError, match="takes 6 tokens"):
+        Budget(Covers(info), mw.GrammarMatcher(compiled), limit=5)
 
 
 def test_values_inside_a_grammar_may_be_numbers() -> None:

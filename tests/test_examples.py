@@ -19,6 +19,7 @@ EXPECTED = {
     "batch.py": rf"{PERSON}\nMeasurement\(.*\)\n{PERSON}\n( *-\d+\.\d\d  {PERSON}\n){{4}}",
     "choices.py": "(positive|neutral|negative)\n",
     "demo.py": "(?s).*validated by pydantic.*",
+    "grammar.py": r"SELECT .* FROM (people|customers)( WHERE .*)?\n",
     "logits_processor.py": r"({'city': .*, 'degrees': -?[\d.]+}\n){2}",
     "pydantic_extraction.py": r"name=.* age=\d+ address=Address\(street=.*, city=.*\) birthday=.*\n",
     "regular_expression.py": "[0-2][0-9]:[0-5][0-9]\n",
