@@ -24,6 +24,7 @@ from __future__ import annotations
 import ctypes
 from collections import deque
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,7 +90,22 @@ class Text(NamedTuple):
     def key(self) -> Any:
         """Equal only where the same may follow."""
         levels = self.levels
-        return self.place, tuple((level.used, None if level.item is None else level.item.key) for level in levels)
+        return self.place, tuple((level.used, None if level.item is None else _item_key(level)) for level in levels)
+
+
+def _item_key(level: Level) -> Any:
+    """The key of the item that is being written. In 500.000000 zeros make no difference once no rival has so many digits."""
+    item = level.item
+    assert item is not None
+    token = item.token
+    if item.top is None and b"." in token and token[:1] in b"-0123456789" and b"e" not in token.lower():
+        written = len(token.lstrip(b"-0.").replace(b".", b""))
+        most = max((len(rival.as_tuple().digits) for rival in level.rivals if isinstance(rival, Decimal)), default=0)
+        zeros = len(token) - len(token.rstrip(b"0"))
+        needless = min(zeros - 1, written - most - 1)
+        if written and needless > 0:
+            item = item._replace(token=token[:-needless])
+    return item.key
 
 
 def _opened(array: Distinct) -> Level:
