@@ -326,7 +326,8 @@ def patterns(draw: Any) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 EVERY_BYTE = tuple(bytes([n]) for n in range(256))
-_BASE = b'{}[]:,"\\-+.0123456789 eEtruefalsnxuqz_\t\n\r' + bytes(range(0x80, 0x100))  # whatever a character needs
+# Whatever a character needs, hexadecimal digits of its escape too.
+_BASE = b'{}[]:,"\\-+.0123456789abcdefABCDEF truelsnxuqz_\t\n\r' + bytes(range(0x80, 0x100))
 _PIECES = (
     b"{", b"}", b"[", b"]", b":", b",", b'"', b'":', b'",', b'"}', b'":"', b'","', b"}]", b"]}", b"1,", b"{}", b"[]", b": ",
     b", ", b" ", b"  ", b"\n", b"1", b"0", b"2", b"5", b"12", b"-", b".", b".0", b".5", b"null", b"tru", b"true", b"ls",
