@@ -50,6 +50,7 @@ class RuleStates:
         without_left_recursion(self._root)
         nonterminals = reachable(self._root)
         self.frames = choose_frames(nonterminals)
+        self._refuse_inner_ends()
         self._sets = ByteSets(nonterminals)
         self.phrases = Phrases(self.frames)
         self._states: dict[tuple[Nonterminal, Phrase], int] = {}
@@ -130,27 +131,32 @@ class RuleStates:
         self.automaton.lower(state)
         return state
 
+    def _refuse_inner_ends(self) -> None:
+        """An end token may stand where the stack is empty only: what it leaves open could never be closed."""
+        info = self.automaton.tokens.info
+        ends = info.eos_token_ids
+        for part in {part for frame in self.frames for part in reachable(frame)}:
+            for symbol in (symbol for alternative in part.alternatives for symbol in alternative):
+                if isinstance(symbol, Special) and info.special_names.get(str(symbol.token), symbol.token) in ends:
+                    raise UnsupportedError(
+                        f"{symbol.token!r} ends the text (it is one of eos_token_ids), inside of a rule that calls itself",
+                        position=symbol.position,
+                        hint="use it where texts end only, or pass eos_token_ids without it",
+                    )
+
     def _specials(self, frame: Nonterminal, specials: dict[Special, Phrase]) -> tuple[dict[bytes, int], bool]:
         """The states after special tokens, by their paths without the first byte, and whether one of them ends the text.
 
         End tokens have no path: a text is whole where one of them stands, and nothing follows.
         """
         info = self.automaton.tokens.info
-        paths: dict[bytes, int] = {}
-        ends = False
-        for token, after in specials.items():
-            token_id = info.special_token(token.token)
-            if token_id not in info.eos_token_ids:
-                paths[info.path_of(token_id)[1:]] = self.state(frame, after)
-            elif frame is self._root:
-                ends = True
-            else:
-                raise UnsupportedError(
-                    f"{token.token!r} ends the text (it is one of eos_token_ids) inside of a rule that calls itself",
-                    position=token.position,
-                    hint="use it at the end of texts only, or pass eos_token_ids without it",
-                )
-        return paths, ends
+        ids = {info.special_token(token.token): after for token, after in specials.items()}
+        ends = not ids.keys().isdisjoint(info.eos_token_ids)
+        return {
+            info.path_of(token_id)[1:]: self.state(frame, after)
+            for token_id, after in ids.items()
+            if token_id not in info.eos_token_ids
+        }, ends
 
     def _trie_state(self, targets: dict[bytes, int]) -> int:
         groups: dict[int, dict[bytes, int]] = {}
