@@ -13,9 +13,9 @@ from collections.abc import Mapping
 
 from maskwright.compile.automaton import PUBLISHED, Automaton, Edge, Private
 from maskwright.compile.distinct import Distinct
-from maskwright.compile.embedded import first_bytes, with_values
+from maskwright.compile.embedded import ValueLoader, first_bytes, with_values
 from maskwright.compile.plans import NOT_SAFE
-from maskwright.grammars.errors import TokenizerError
+from maskwright.grammars.errors import TokenizerError, UnsupportedError
 from maskwright.grammars.frames import SPECIAL_BYTE, ByteSets, choose_frames
 from maskwright.grammars.left_recursion import reachable, without_left_recursion
 from maskwright.grammars.phrases import Phrase, Phrases
@@ -43,12 +43,14 @@ class RuleStates:
         rules, values = with_values(automaton, rules)
         distinct = [value.distinct for value in values if value.distinct is not None]
         self.distinct: Mapping[int, Distinct] | None = ChainMap(*distinct) if distinct else None
-        productions = Productions(rules, self._plans.alphabet)
+        # What is behind a Switch is plain: its arrays need nothing of a matcher (grammars/plain_schemas.py).
+        productions = Productions(rules, self._plans.alphabet, ValueLoader(automaton))
         self.unproductive = productions.unproductive
         self._root = productions.root
         without_left_recursion(self._root)
         nonterminals = reachable(self._root)
         self.frames = choose_frames(nonterminals)
+        self._refuse_inner_ends()
         self._sets = ByteSets(nonterminals)
         self.phrases = Phrases(self.frames)
         self._states: dict[tuple[Nonterminal, Phrase], int] = {}
@@ -109,10 +111,10 @@ class RuleStates:
             call = (entry_state, self.state(frame, after), L.CALL_BEFORE)
             for byte in first_bytes(self.automaton, entry_state):
                 actions.setdefault(byte, []).append(call)
-        if forms.specials:
-            target = self._after_special({token: self.state(frame, after) for token, after in forms.specials.items()})
-            actions[SPECIAL_BYTE] = [(target, 0, L.MOVE)]
-        final = forms.final and not entry
+        special, ends = self._specials(frame, forms.specials)
+        if special:
+            actions[SPECIAL_BYTE] = [(self._trie_state(special), 0, L.MOVE)]
+        final = ends or forms.final and not entry
         if not actions and not final:
             raise TokenizerError(
                 "the grammar requires a character that no token of the vocabulary can write; "
@@ -129,11 +131,32 @@ class RuleStates:
         self.automaton.lower(state)
         return state
 
-    def _after_special(self, targets: dict[Special, int]) -> int:
-        """The state after SPECIAL_BYTE, from which the path of each token leads to its target."""
+    def _refuse_inner_ends(self) -> None:
+        """An end token may stand where the stack is empty only: what it leaves open could never be closed."""
         info = self.automaton.tokens.info
-        rest = {info.path_of(info.special_token(token.token))[1:]: target for token, target in targets.items()}
-        return self._trie_state(rest)
+        ends = info.eos_token_ids
+        for part in {part for frame in self.frames for part in reachable(frame)}:
+            for symbol in (symbol for alternative in part.alternatives for symbol in alternative):
+                if isinstance(symbol, Special) and info.special_names.get(str(symbol.token), symbol.token) in ends:
+                    raise UnsupportedError(
+                        f"{symbol.token!r} ends the text (it is one of eos_token_ids), inside of a rule that calls itself",
+                        position=symbol.position,
+                        hint="use it where texts end only, or pass eos_token_ids without it",
+                    )
+
+    def _specials(self, frame: Nonterminal, specials: dict[Special, Phrase]) -> tuple[dict[bytes, int], bool]:
+        """The states after special tokens, by their paths without the first byte, and whether one of them ends the text.
+
+        End tokens have no path: a text is whole where one of them stands, and nothing follows.
+        """
+        info = self.automaton.tokens.info
+        ids = {info.special_token(token.token): after for token, after in specials.items()}
+        ends = not ids.keys().isdisjoint(info.eos_token_ids)
+        return {
+            info.path_of(token_id)[1:]: self.state(frame, after)
+            for token_id, after in ids.items()
+            if token_id not in info.eos_token_ids
+        }, ends
 
     def _trie_state(self, targets: dict[bytes, int]) -> int:
         groups: dict[int, dict[bytes, int]] = {}

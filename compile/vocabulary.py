@@ -13,7 +13,7 @@ import hashlib
 import operator
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -231,29 +231,43 @@ class TokenizerInfo:
         return self.tokens[token_id] or b""
 
     def special_token(self, name: str | int) -> int:
-        """The id of a special token, given by its name or id, that a grammar may use.
+        """The id of a special token, given by its name or id.
 
         Raises:
-            TokenizerError: there is none, or it ends the text.
+            TokenizerError: there is none.
         """
-        token_id = name if isinstance(name, int) else self._special_names.get(name)
+        token_id = name if isinstance(name, int) else self.special_names.get(name)
         if token_id is None or token_id not in self.special_token_ids:
-            near = get_close_matches(str(name), self._special_names, 3)
+            near = get_close_matches(str(name), self.special_names, 3)
             hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
             raise TokenizerError(f"the vocabulary has no special token {name!r}{hint}")
-        if token_id in self.eos_token_ids:
-            raise TokenizerError(
-                f"special token {name!r} ends the text (it is one of eos_token_ids), so a grammar cannot use it; "
-                "pass eos_token_ids without it"
-            )
         return token_id
 
     @cached_property
-    def _special_names(self) -> dict[str, int]:
+    def special_names(self) -> Mapping[str, int]:
+        """The special tokens by their names; of several with one name, that of the lowest id."""
         return {
             (self.tokens[token_id] or b"").decode("utf-8", "replace"): token_id
             for token_id in sorted(self.special_token_ids, reverse=True)
         }
+
+    def text_of(self, token: int | str) -> str | None:
+        """The text that a token writes, given by its id or its text; None for a special token.
+
+        Raises:
+            TokenizerError: there is no such token, or it writes no whole characters.
+        """
+        if token in (self.special_token_ids if isinstance(token, int) else self.special_names):
+            return None
+        written = token.encode() if isinstance(token, str) else None
+        if isinstance(token, int) and 0 <= token < self.vocab_size:
+            written = self.tokens[token]
+        if not written or isinstance(token, str) and written not in self.tokens:
+            raise TokenizerError(f"the vocabulary has no token {token!r}")
+        try:
+            return written.decode()
+        except UnicodeDecodeError as error:
+            raise TokenizerError(f"token {token!r} writes no whole characters, so a text cannot hold it") from error
 
     def _texts(self) -> list[bytes | None]:
         """The bytes of each id, None for special tokens too."""

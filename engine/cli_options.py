@@ -286,8 +286,8 @@ def _add_forms(group: Any, begin: str, end: str = "") -> None:
     )
     group.add_argument("--substring", metavar="FILE", help=f"{begin} a span of the text in this file, word for word")
     group.add_argument(
-        "--grammar", metavar="FILE", help=f"{begin} a text of the grammar in this file: .lark in lark's notation, any other "
-        "in EBNF (GBNF); docs/grammars.md has both",
+        "--grammar", metavar="FILE", help=f"{begin} a text of the grammar in this file: .lark in lark's notation, .json a "
+        "structural tag, any other in EBNF (GBNF); see docs/grammars.md and docs/tools.md",
     )  # fmt: skip
     group.add_argument("--builtin-json", action="store_true", help=f"{begin} any JSON value")
 

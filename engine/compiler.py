@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from maskwright.compile.automaton import Automaton
@@ -21,6 +21,8 @@ from maskwright.grammars.grammar import Grammar
 from maskwright.grammars.json_schema import load_schema
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.python_types import schema_from
+from maskwright.grammars.structural_tags import structural_tag
+from maskwright.grammars.tool_calls import Reasoning, describe_tools
 from maskwright.rehearsal import rehearse
 
 __all__ = ["GrammarCompiler"]
@@ -193,6 +195,52 @@ class GrammarCompiler:
             return found
         rules = Grammar.from_lark(text, start, lexer).rules
         return self._keep(key, CompiledGrammar.of_rules(self._room(), rules, self.limits))
+
+    def compile_structural_tag(self, description: Any, **options: Any) -> CompiledGrammar:
+        """Free text with regions that have a grammar of their own: tool calls, reasoning, answers (docs/tools.md).
+
+        Args:
+            description: a dict or its JSON text, as OpenAI's or XGrammar's structural tags.
+            options: the text policy of the schemas inside; the table is in maskwright.grammars.options.
+
+        Raises:
+            GrammarError: InvalidError, UnsupportedError or LimitExceeded, with the JSON Pointer.
+            TokenizerError: the vocabulary lacks a token that is named.
+        """
+        policy = SchemaOptions(**options)
+        key: Hashable | None = None
+        if self.cache_enabled:
+            contents = description if isinstance(description, str) else self._schema_key(description, None, policy)
+            key = None if contents is None else ("structural tag", contents, policy)
+        if key is not None and (found := self._cached(key)) is not None:
+            return found
+        rules = structural_tag(description, policy, self.tokenizer_info)
+        return self._keep(key, CompiledGrammar.of_rules(self._room(), rules, self.limits))
+
+    def compile_tools(
+        self,
+        tools: Sequence[Mapping[str, Any]],
+        format: str,
+        *,
+        tool_choice: str | Mapping[str, Any] = "auto",
+        parallel: bool | None = None,
+        reasoning: Reasoning = "none",
+        **options: Any,
+    ) -> CompiledGrammar:
+        """An answer that may call tools, written as a family of models does it (docs/tools.md).
+
+        Args:
+            tools: definitions as OpenAI's chat completions take them.
+            format: "llama-3", "qwen", "qwen-coder", "hermes", "mistral", "mistral-v13", "deepseek-v3", "deepseek-v3.1" or
+                "harmony".
+            tool_choice, parallel, reasoning: see maskwright.grammars.tool_calls.describe_tools.
+            options: the text policy of the arguments; the table is in maskwright.grammars.options.
+
+        Raises:
+            GrammarError: InvalidError, UnsupportedError or LimitExceeded.
+        """
+        described = describe_tools(tools, format, tool_choice=tool_choice, parallel=parallel, reasoning=reasoning)
+        return self.compile_structural_tag(described, **options)
 
     def _room(self) -> Automaton:
         """The automaton for the next grammar."""

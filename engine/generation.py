@@ -76,7 +76,8 @@ def generate(
         choices: the texts that the answer may be.
         substring: a text that the answer is a span of, the empty one too (`GrammarCompiler.compile_substring` has
             options; give what it returns as `grammar`).
-        grammar: a Grammar, its text in EBNF, or a CompiledGrammar over the model's vocabulary.
+        grammar: a Grammar, its text in EBNF, a structural tag as a dict (docs/tools.md), or a CompiledGrammar over the
+            model's vocabulary.
         tokenizer: the model's tokenizer; None takes the one beside the model.
         max_new_tokens: tokens of an answer at most, the end-of-sequence token not counted. Every answer is completed
             within them: a token is taken only if the shortest completion behind it still fits. An answer that ends by
@@ -229,9 +230,11 @@ def _compile(compiler: GrammarCompiler, kind: str, source: Any, policy: dict[str
         return compiler.compile_choices(list(source))
     if isinstance(source, str | Grammar):
         return compiler.compile_grammar(source)
+    if isinstance(source, dict):
+        return compiler.compile_structural_tag(source)
     if not isinstance(source, CompiledGrammar):
         raise InvalidError(
-            f"grammar= takes a Grammar, its text in EBNF or a CompiledGrammar, not {type(source).__name__}"
+            f"grammar= takes a Grammar, its text in EBNF, a structural tag or a CompiledGrammar, not {type(source).__name__}"
         )
     tokens = source.tokenizer_info.tokens
     if compiler.tokenizer_info.tokens[: len(tokens)] != tokens:

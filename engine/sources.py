@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
@@ -134,14 +135,19 @@ def read_schema(name: str) -> str:
     return decode(read_bytes(name))
 
 
-def read_grammar(name: str) -> Grammar:
-    """The grammar in a file: in lark's notation where its name ends in .lark, else in EBNF."""
+def read_grammar(name: str) -> Grammar | dict[str, Any]:
+    """The grammar in a file: .lark in lark's notation, .json a structural tag (as it is), any other in EBNF."""
     text = decode(read_bytes(name))
-    return Grammar.from_lark(text) if _is_lark(name) else Grammar.from_ebnf(text)
+    kind = _notation(name)
+    if kind == "structural_tag":
+        Grammar.from_structural_tag(text)
+        found: dict[str, Any] = json.loads(text)
+        return found
+    return Grammar.from_lark(text) if kind == "lark" else Grammar.from_ebnf(text)
 
 
-def _is_lark(name: str) -> bool:
-    return name.endswith(".lark")
+def _notation(name: str) -> str:
+    return {".lark": "lark", ".json": "structural_tag"}.get(Path(name).suffix, "grammar")
 
 
 def read_instances(names: Iterable[str]) -> list[tuple[str, bytes]]:
@@ -171,7 +177,7 @@ def named_form(options: argparse.Namespace) -> tuple[str, Any] | None:
     if options.builtin_json:
         return "builtin_json", None
     if options.grammar is not None:
-        return "lark" if _is_lark(options.grammar) else "grammar", decode(read_bytes(options.grammar))
+        return _notation(options.grammar), decode(read_bytes(options.grammar))
     given = ((kind, getattr(options, kind)) for kind in ("regex", "choices"))
     return next(((kind, value) for kind, value in given if value is not None), None)
 
@@ -190,6 +196,8 @@ def compile_form(compiler: GrammarCompiler, kind: str, value: Any, policy: dict[
     """What `named_form` gives, compiled."""
     if kind == "builtin_json":
         return compiler.compile_builtin_json(**policy)
+    if kind == "structural_tag":
+        return compiler.compile_structural_tag(value, **policy)
     compiled: CompiledGrammar = getattr(compiler, f"compile_{kind}")(value)
     return compiled
 

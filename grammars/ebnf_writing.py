@@ -31,7 +31,7 @@ from maskwright.grammars.regular import (
     Words,
     is_empty,
 )
-from maskwright.grammars.rules import Call, Choice, Json, Loop, Node, Rules, Sequence, Special, Text
+from maskwright.grammars.rules import Call, Choice, Json, Loop, Node, Rules, Sequence, Special, Switch, Text
 
 __all__ = ["MAX_STATES", "write_ebnf"]
 
@@ -92,6 +92,8 @@ class _Writer:
             return write_special(node.token)
         if isinstance(node, Json):
             return f"%json {_schema_text(node.schema)}"
+        if isinstance(node, Switch):
+            return self.node(node.spelled(), place, depth)
         if depth > _MAX_GROUPS:
             name = self._new("part")
             self.lines[name] = f"{name} ::= {self.node(node, _ALTERNATIVES, 0)}"

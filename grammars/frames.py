@@ -15,7 +15,7 @@ from __future__ import annotations
 from maskwright.grammars.charset import CharSet
 from maskwright.grammars.components import strongly_connected
 from maskwright.grammars.left_recursion import first_symbols, is_nullable
-from maskwright.grammars.productions import Alternative, Nonterminal, Symbol
+from maskwright.grammars.productions import Alternative, Branch, Nonterminal, Symbol
 from maskwright.grammars.regular import Regex
 from maskwright.grammars.rules import Special
 
@@ -89,14 +89,20 @@ class ByteSets:
         return found
 
     def _of_symbol(self, symbol: Symbol) -> int:
-        if isinstance(symbol, Regex):
-            found = 0
+        if isinstance(symbol, Regex | Branch):
+            found = self._of_endings(symbol) if isinstance(symbol, Branch) else 0
             for characters, _ in symbol.transitions():
                 found |= leading_bytes(characters)
             return found
         if isinstance(symbol, Nonterminal):
             return self.first[symbol]
         return 1 << SPECIAL_BYTE if isinstance(symbol, Special) else _JSON_STARTS
+
+    def _of_endings(self, branch: Branch) -> int:
+        found = 0
+        for alternative in branch.endings():
+            found |= self.of(alternative)
+        return found
 
 
 def choose_frames(nonterminals: list[Nonterminal]) -> set[Nonterminal]:

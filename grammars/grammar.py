@@ -12,13 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from maskwright.grammars import regex, regular
 from maskwright.grammars.errors import InvalidError
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.rule_nodes import choice, loop, nodes, renamed, sequence
 from maskwright.grammars.rules import Call, Json, Node, Rules, Text
+
+if TYPE_CHECKING:
+    from maskwright.grammars.structural_tags import Vocabulary
 
 __all__ = ["Grammar"]
 
@@ -77,6 +80,24 @@ class Grammar:
         The schema is checked when the grammar is compiled.
         """
         return cls._of(Json(schema, SchemaOptions(**options)))
+
+    @classmethod
+    def from_structural_tag(cls, description: Any, vocabulary: Vocabulary | None = None, **options: Any) -> Grammar:
+        """Free text with regions that have a grammar of their own, as servers describe them (docs/tools.md).
+
+        Args:
+            description: a dict or its JSON text, as OpenAI's or XGrammar's structural tags.
+            vocabulary: a TokenizerInfo, to find special tokens by their names in the strings, and what other tokens write;
+                None: strings are texts, and every token that is named is special.
+            options: the text policy of the schemas inside, as `compile_json_schema` takes it.
+
+        Raises:
+            GrammarError: InvalidError or UnsupportedError, with the JSON Pointer. Schemas are checked when the grammar is
+                compiled.
+        """
+        from maskwright.grammars.structural_tags import structural_tag
+
+        return cls(structural_tag(description, SchemaOptions(**options), vocabulary))
 
     @classmethod
     def from_choices(cls, choices: Sequence[str]) -> Grammar:

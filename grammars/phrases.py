@@ -20,7 +20,7 @@ from typing import NamedTuple
 from maskwright.grammars import regular
 from maskwright.grammars.charset import CharSet
 from maskwright.grammars.errors import LimitExceeded
-from maskwright.grammars.productions import Alternative, Nonterminal, Symbol
+from maskwright.grammars.productions import Alternative, Branch, Nonterminal, Symbol
 from maskwright.grammars.regular import EMPTY, EPSILON, Regex
 from maskwright.grammars.regular_nodes import overlay
 from maskwright.grammars.rules import Frame, Special
@@ -118,6 +118,10 @@ class Phrases:
                 for characters, rest in head.transitions():
                     if not regular.is_empty(rest):
                         texts.append((characters, self._cons(rest, tail)))
+            elif isinstance(head, Branch):
+                for alternative in head.endings():
+                    also(self._prepend(alternative, tail))
+                texts += [(characters, self._cons(rest, tail)) for characters, rest in head.transitions()]
             elif not isinstance(head, Nonterminal):
                 followers.setdefault(head, []).append(tail)
             elif head in self.frames and tail is not self.end:

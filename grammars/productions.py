@@ -13,17 +13,17 @@ solved away (left_recursion.py), so that the symbols of what is left always begi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 
 from maskwright.grammars import regular
 from maskwright.grammars.charset import CharSet
 from maskwright.grammars.errors import InvalidError, LimitExceeded, UnsatisfiableError
 from maskwright.grammars.regular import EMPTY, EPSILON, Regex
-from maskwright.grammars.rules import Call, Choice, Frame, Json, Loop, Node, Rules, Special, Text
+from maskwright.grammars.rules import Call, Choice, Frame, Json, Loop, Node, Reader, Rules, Special, Switch, Text
 from maskwright.grammars.rules import Sequence as SequenceNode
 
-__all__ = ["Alternative", "Nonterminal", "Productions", "Symbol", "simplified"]
+__all__ = ["Alternative", "Branch", "Nonterminal", "Productions", "Symbol", "simplified"]
 
 MAX_PRODUCTIONS = 200_000
 _MAX_COLLAPSED = 5_000  # leaves of a rule that becomes one regular language
@@ -51,7 +51,38 @@ class Nonterminal:
         return self.name
 
 
-Symbol = Regex | Nonterminal | Special | Frame
+class Branch:
+    """A Switch that has read some characters. Compared by the switch and the state of its reader.
+
+    Attributes:
+        reader: its state.
+        after: by the number of a text, what follows it.
+    """
+
+    __slots__ = ("_hash", "after", "reader")
+
+    def __init__(self, reader: Reader, after: Callable[[int], list[Alternative]]) -> None:
+        self.reader, self.after = reader, after
+        self._hash = hash((reader, id(after)))
+
+    def transitions(self) -> Iterator[tuple[CharSet, Branch]]:
+        """Disjoint sets of characters, and the branch after each."""
+        for characters, reader in self.reader.transitions():
+            yield characters, Branch(reader, self.after)
+
+    def endings(self) -> Iterator[Alternative]:
+        """What may follow where a text is complete."""
+        for number in self.reader.complete:
+            yield from self.after(number)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Branch) and self.after is other.after and self.reader == other.reader
+
+
+Symbol = Regex | Nonterminal | Special | Frame | Branch
 Alternative = tuple[Symbol, ...]
 
 
@@ -78,6 +109,7 @@ class Productions:
     Args:
         rules: as a front end wrote them.
         alphabet: characters in which texts can be finished; None: all.
+        prepare: what becomes of the node behind a text of a Switch before it is taken apart (schemas are loaded).
 
     Attributes:
         root: what whole texts are derived from; it is productive.
@@ -89,8 +121,10 @@ class Productions:
         LimitExceeded: there are more than MAX_PRODUCTIONS symbols.
     """
 
-    def __init__(self, rules: Rules, alphabet: CharSet | None = None) -> None:
-        self._rules = rules
+    def __init__(
+        self, rules: Rules, alphabet: CharSet | None = None, prepare: Callable[[Node], Node] | None = None
+    ) -> None:
+        self._rules, self._alphabet, self._prepare = rules, alphabet, prepare
         self._letters = None if alphabet is None else regular.repeat(regular.chars(alphabet), 0)
         self._collapsed: dict[str, tuple[Regex, int] | None] = {}
         self._nonterminals: dict[str, Nonterminal] = {}
@@ -160,7 +194,7 @@ class Productions:
         if isinstance(node, Loop):
             inside = self._language(node.item)
             return None if inside is None else (regular.repeat(inside[0], node.low, node.high), inside[1] + 1)
-        if isinstance(node, Special | Frame):
+        if isinstance(node, Special | Frame | Switch):
             return None
         parts = []
         for item in node.items:
@@ -235,6 +269,8 @@ class Productions:
             )
         if isinstance(node, Special | Frame):
             return (node,)
+        if isinstance(node, Switch):
+            return self._switch(node, owner)
         found = self._regular(node)
         if found is not None:
             return None if found[0] is EMPTY else simplified((found[0],))
@@ -251,6 +287,23 @@ class Productions:
         part = self._part(owner)
         part.alternatives = self._alternatives(node, part.name)
         return (part,)
+
+    def _switch(self, node: Switch, owner: str) -> Alternative | None:
+        if self._letters is not None:  # some of its texts may not be writable: that must be known before they are read
+            whole = node.spelled()
+            return self._symbol(whole if self._prepare is None else self._prepare(whole), owner)
+        known: dict[int, list[Alternative]] = {}
+
+        def after(number: int) -> list[Alternative]:
+            found = known.get(number)
+            if found is None:
+                way = node.ways[number]()
+                way = way if self._prepare is None else self._prepare(way)
+                inside = Productions(Rules({owner: way}, owner), None, self._prepare)
+                found = known[number] = inside.root.alternatives
+            return found
+
+        return (Branch(node.reader, after),)
 
     def _loop(self, node: Loop, owner: str) -> list[Alternative]:
         """Items one after the other: right-recursive parts, one a round where the rounds are counted."""

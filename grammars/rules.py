@@ -8,14 +8,28 @@ Nothing here is simplified, checked or reached: `context_free` turns rules into 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+from maskwright.grammars.charset import CharSet
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.regular import Regex
 
-__all__ = ["Call", "Choice", "Frame", "Json", "Loop", "Node", "Rules", "Sequence", "Special", "Text"]
+__all__ = [
+    "Call",
+    "Choice",
+    "Frame",
+    "Json",
+    "Loop",
+    "Node",
+    "Reader",
+    "Rules",
+    "Sequence",
+    "Special",
+    "Switch",
+    "Text",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +80,51 @@ class Special:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Json:
-    """The JSON texts that satisfy a schema (anything that `compile_json_schema` takes), under a text policy."""
+    """The JSON texts that satisfy a schema (anything that `compile_json_schema` takes), under a text policy.
+
+    Attributes:
+        place: a JSON Pointer to the schema in whatever it was read from, for errors; "" where there is none.
+        bare: where it is not "", strings are written as they are, without quotes, and do not contain it.
+    """
 
     schema: Any
     options: SchemaOptions
+    place: str = ""
+    bare: str = ""
+
+
+class Reader(Protocol):
+    """A state of a deterministic automaton over characters that tells texts apart. Hashable; equal states are equal."""
+
+    @property
+    def complete(self) -> Collection[int]:
+        """The numbers of the texts that end here."""
+
+    def transitions(self) -> Iterable[tuple[CharSet, Reader]]:
+        """Disjoint sets of characters, and the state after each; from there some text can be completed."""
+
+    def language(self, number: int) -> Regex:
+        """The texts that are read from here on up to where `number` is complete."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Switch:
+    """One of many texts, each followed by something of its own, which nobody looks at until a text has come to it.
+
+    What follows a text is a grammar by itself: it calls no rules, is well formed, and derives some text, but not the
+    empty one. So a grammar with hundreds of tools costs what its texts use of them.
+
+    Attributes:
+        reader: before the text; as soon as texts are complete, what follows them must follow.
+        ways: by the number of a text, what makes the node that follows it.
+    """
+
+    reader: Reader
+    ways: Mapping[int, Callable[[], Node]]
+
+    def spelled(self) -> Node:
+        """The same as a choice, all of it looked at."""
+        return Choice(tuple(Sequence((Text(self.reader.language(number)), way())) for number, way in self.ways.items()))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,7 +138,7 @@ class Frame:
     origin: Any
 
 
-Node = Text | Call | Sequence | Choice | Loop | Special | Json | Frame
+Node = Text | Call | Sequence | Choice | Loop | Special | Json | Switch | Frame
 
 
 @dataclass(frozen=True, eq=False)

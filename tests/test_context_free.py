@@ -200,8 +200,19 @@ def test_special_tokens_are_no_text() -> None:
     assert special not in by_text.allowed_token_ids()
     with pytest.raises(mw.TokenizerError, match="no special token '<tol>'; did you mean '<tool>'"):
         compiler.compile_grammar("root ::= <tol>")
-    with pytest.raises(mw.TokenizerError, match="ends the text"):
-        compiler.compile_grammar("root ::= <end>")
+
+
+def test_an_end_token_is_the_end_of_the_text() -> None:
+    info = vocabulary(["<tool>"], ["<tool"])
+    compiler = mw.GrammarCompiler(info)
+    end = info.special_token("<end>")
+    matcher = mw.GrammarMatcher(compiler.compile_grammar('root ::= "a" (<end> | "b" <end> "c" | "d")'))
+    assert matcher.accept_string("a") and matcher.is_completed()
+    assert end in matcher.allowed_token_ids()
+    assert matcher.accept_string("b") and matcher.allowed_token_ids().tolist() == [end]
+    assert matcher.accept_token(end)
+    with pytest.raises(mw.UnsupportedError, match="inside of a rule that calls itself"):
+        compiler.compile_grammar('root ::= "(" root ")" | "x" <end>')
 
 
 def test_special_tokens_that_must_come() -> None:

@@ -1,0 +1,367 @@
+"""What a structural tag may look like: the JSON that OpenAI-style servers and XGrammar 0.2.8 take, as pydantic models.
+
+    read_structural_tag({"type": "structural_tag", "format": {"type": "tag", "begin": "<a>", ...}})
+    read_structural_tag({"type": "structural_tag", "structures": [...], "triggers": [...]})      the older description
+
+A field's name and default are XGrammar's. A field that is not in the table is an error, not ignored. What the formats
+mean: grammars/structural_tags.py, docs/tools.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Strict, Tag, ValidationError
+
+from maskwright.grammars.errors import GrammarError, InvalidError, LimitExceeded
+from maskwright.grammars.python_types import schema_from
+
+__all__ = [
+    "AnyText",
+    "AnyTokens",
+    "ConstString",
+    "Dispatch",
+    "EbnfGrammar",
+    "ExcludeToken",
+    "Format",
+    "JsonSchema",
+    "Optional",
+    "Or",
+    "Plus",
+    "QwenXmlParameter",
+    "RegexPattern",
+    "Repeat",
+    "SequenceOf",
+    "Star",
+    "TagFormat",
+    "TagsWithSeparator",
+    "Token",
+    "TokenDispatch",
+    "TokenName",
+    "TokenTriggeredTags",
+    "TriggeredTags",
+    "read_structural_tag",
+]
+
+TokenName = int | str
+Text = Annotated[str, Field(min_length=1)]
+Limit = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ConstString(_Model):
+    type: Literal["const_string"]
+    value: str
+
+
+class JsonSchema(_Model):
+    type: Literal["json_schema"]
+    json_schema: bool | dict[str, Any]
+    style: Literal[
+        "json",
+        "qwen_xml",
+        "minimax_xml",
+        "minimax_m3_xml",
+        "deepseek_xml",
+        "glm_xml",
+        "cohere_xml",
+        "kimi_k3_xml",
+        "deepseek_v4_1_xml",
+    ] = "json"
+    any_order: bool = False
+    max_whitespace_cnt: Limit | None = None
+    excludes: list[Text] = []
+
+
+class QwenXmlParameter(_Model):
+    type: Literal["qwen_xml_parameter"]
+    json_schema: bool | dict[str, Any]
+
+
+class AnyText(_Model):
+    type: Literal["any_text"]
+    excludes: list[str] = []
+    max_tokens: Limit | None = None
+    max_chars: Limit | None = None
+
+
+class Token(_Model):
+    type: Literal["token"] = "token"
+    token: TokenName
+
+
+class ExcludeToken(_Model):
+    type: Literal["exclude_token"]
+    exclude_tokens: list[TokenName] = []
+
+
+class AnyTokens(_Model):
+    type: Literal["any_tokens"]
+    exclude_tokens: list[TokenName] = []
+    max_tokens: Limit | None = None
+
+
+class EbnfGrammar(_Model):
+    type: Literal["grammar"]
+    grammar: str
+
+
+class RegexPattern(_Model):
+    type: Literal["regex"]
+    pattern: str
+
+
+class SequenceOf(_Model):
+    type: Literal["sequence"]
+    elements: Annotated[list[Format], Field(min_length=1)]
+
+
+class Or(_Model):
+    type: Literal["or"]
+    elements: Annotated[list[Format], Field(min_length=1)]
+
+
+def _kind(written: Any) -> str:
+    return "token" if isinstance(written, dict | Token) else "list" if isinstance(written, list) else "text"
+
+
+Begin = Annotated[Annotated[str, Tag("text")] | Annotated[Token, Tag("token")], Discriminator(_kind)]
+End = Annotated[
+    Annotated[str, Tag("text")]
+    | Annotated[list[str], Field(min_length=1), Tag("list")]
+    | Annotated[Token, Tag("token")],
+    Discriminator(_kind),
+]
+
+
+class TagFormat(_Model):
+    type: Literal["tag"] = "tag"
+    begin: Begin
+    content: Format
+    end: End
+
+
+Tags = Annotated[list[TagFormat], Field(min_length=1)]
+
+
+class TriggeredTags(_Model):
+    type: Literal["triggered_tags"]
+    triggers: Annotated[list[Text], Field(min_length=1)]
+    tags: Tags
+    at_least_one: bool = False
+    stop_after_first: bool = False
+    excludes: list[str] = []
+
+
+class TokenTriggeredTags(_Model):
+    type: Literal["token_triggered_tags"]
+    trigger_tokens: Annotated[list[TokenName], Field(min_length=1)]
+    tags: Tags
+    exclude_tokens: list[TokenName] = []
+    at_least_one: bool = False
+    stop_after_first: bool = False
+
+
+class TagsWithSeparator(_Model):
+    type: Literal["tags_with_separator"]
+    tags: Tags
+    separator: str
+    at_least_one: bool = False
+    stop_after_first: bool = False
+
+
+class Optional(_Model):
+    type: Literal["optional"]
+    content: Format
+
+
+class Plus(_Model):
+    type: Literal["plus"]
+    content: Format
+
+
+class Star(_Model):
+    type: Literal["star"]
+    content: Format
+
+
+class Repeat(_Model):
+    type: Literal["repeat"]
+    min: Limit
+    max: Annotated[int, Field(ge=-1, le=2**31 - 1)]
+    content: Format
+
+
+class Dispatch(_Model):
+    type: Literal["dispatch"]
+    rules: Annotated[list[Annotated[tuple[Text, Format], Strict(False)]], Field(min_length=1)]
+    loop: bool = True
+    excludes: list[str] = []
+
+
+class TokenDispatch(_Model):
+    type: Literal["token_dispatch"]
+    rules: Annotated[list[Annotated[tuple[TokenName, Format], Strict(False)]], Field(min_length=1)]
+    loop: bool = True
+    exclude_tokens: list[TokenName] = []
+
+
+Format = Annotated[
+    AnyText
+    | AnyTokens
+    | ConstString
+    | Dispatch
+    | EbnfGrammar
+    | ExcludeToken
+    | JsonSchema
+    | Optional
+    | Or
+    | Plus
+    | QwenXmlParameter
+    | RegexPattern
+    | Repeat
+    | SequenceOf
+    | Star
+    | TagFormat
+    | TagsWithSeparator
+    | Token
+    | TokenDispatch
+    | TokenTriggeredTags
+    | TriggeredTags,
+    Field(discriminator="type"),
+]
+
+
+class _StructuralTag(_Model):
+    type: Literal["structural_tag"] = "structural_tag"
+    format: Format
+
+
+class _Structure(_Model):
+    begin: Text
+    schema_: Annotated[Any, Field(alias="schema")]
+    end: str
+
+
+class _Structures(_Model):
+    """The older description: free text with tags of JSON."""
+
+    type: Literal["structural_tag"] = "structural_tag"
+    structures: Annotated[list[_Structure], Field(min_length=1)]
+    triggers: Annotated[list[Text], Field(min_length=1)]
+
+    def as_format(self) -> TriggeredTags:
+        tags = []
+        for number, structure in enumerate(self.structures):
+            try:
+                schema, _ = schema_from(structure.schema_, narrow=True)
+            except GrammarError as error:
+                error.pointer = f"/structures/{number}/schema{error.pointer or ''}"
+                raise
+            content = {"type": "json_schema", "json_schema": schema}
+            tags.append({"begin": structure.begin, "content": content, "end": structure.end})
+        return TriggeredTags.model_validate({"type": "triggered_tags", "triggers": self.triggers, "tags": tags})
+
+
+_RECURSIVE: tuple[type[BaseModel], ...] = (
+    SequenceOf,
+    Or,
+    TagFormat,
+    Optional,
+    Plus,
+    Star,
+    Repeat,
+    Dispatch,
+    TokenDispatch,
+    TriggeredTags,
+    TokenTriggeredTags,
+    TagsWithSeparator,
+    _StructuralTag,
+)
+for _model in _RECURSIVE:
+    _model.model_rebuild()
+
+
+def read_structural_tag(description: Any) -> tuple[Format, bool]:
+    """The format that a description gives, and whether it is an older one, which lists `structures`.
+
+    Args:
+        description: a dict or its JSON text.
+
+    Raises:
+        InvalidError: it is none; with the pointer of the first thing that is wrong.
+    """
+    contents = _contents(description)
+    model = _Structures if "structures" in contents else _StructuralTag
+    try:
+        found = model.model_validate(contents)
+    except ValidationError as error:
+        raise _refused(contents, error) from error
+    except RecursionError as error:
+        raise LimitExceeded("nesting", 200, 200, what="structural tag", pointer="") from error
+    return (found.as_format(), True) if isinstance(found, _Structures) else (found.format, False)
+
+
+def _contents(description: Any) -> dict[str, Any]:
+    if isinstance(description, str):
+        try:
+            description = json.loads(description)
+        except json.JSONDecodeError as error:
+            invalid = InvalidError(f"not JSON: {error.msg}", position=error.pos)
+            raise invalid.within(description) from error
+        except RecursionError as error:
+            raise LimitExceeded("nesting", 1000, 1000, what="structural tag", pointer="") from error
+    if not isinstance(description, dict):
+        raise InvalidError(f"a structural tag is an object, not {type(description).__name__}", pointer="")
+    return description
+
+
+_ADVICE = {
+    "extra_forbidden": "remove it, or correct its name",
+    "missing": "add it",
+    "recursion_loop": "nest the formats less deeply",
+    "union_tag_not_found": 'say which format it is: "type": ...',
+}
+
+
+def _refused(contents: dict[str, Any], error: ValidationError) -> InvalidError:
+    found = error.errors(include_url=False)
+    pointer, name = _pointer(contents, found[0]["loc"])
+    kind, hint = found[0]["type"], _ADVICE.get(found[0]["type"], "")
+    if kind == "extra_forbidden":
+        reason = f"unknown field {name!r}"
+    elif kind == "missing":
+        reason = f"the field {name!r} is missing"
+    elif kind == "union_tag_invalid":
+        context = found[0]["ctx"]
+        reason, known = f"there is no format {context['tag']!r}", str(context["expected_tags"])
+        near = get_close_matches(context["tag"], [one.strip("'") for one in known.split(", ")], 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {known}"
+    else:  # of a union, every branch complains
+        reasons = dict.fromkeys(one["msg"] for one in found if _pointer(contents, one["loc"])[0] == pointer)
+        reason = " or ".join(one.removeprefix("Input ") for one in reasons)
+    return InvalidError(reason, pointer=pointer, hint=hint)
+
+
+def _pointer(contents: Any, location: Sequence[int | str]) -> tuple[str, str]:
+    """The JSON Pointer of a pydantic location, which also names the branches of unions, and the last field's name."""
+    pointer, name = "", ""
+    entered = False  # this very object through the branch that its type names
+    for step in location:
+        if isinstance(contents, dict) and step == contents.get("type") and not entered:
+            entered = True
+        elif isinstance(contents, dict) and step in contents:
+            contents, name, entered = contents[step], str(step), False
+            pointer += "/" + name.replace("~", "~0").replace("/", "~1")
+        elif isinstance(contents, list | tuple) and isinstance(step, int):
+            contents, name, entered = contents[step] if step < len(contents) else None, str(step), False
+            pointer += "/" + name
+        elif step == location[-1] and isinstance(contents, dict):
+            name = str(step)  # a field that is missing: the pointer is that of the object
+    return pointer, name
