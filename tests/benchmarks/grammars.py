@@ -1,0 +1,333 @@
+#!/usr/bin/env python3
+"""Masks of context-free grammars, beside XGrammar and llguidance: GBNF as llama.cpp has it, and Lark grammars.
+
+Examples:
+
+    grammars.py                                  every grammar, every engine that is installed
+    grammars.py python.lark sql.lark --runs 5    two of them, the best of five runs
+    grammars.py --engines maskwright --forks     without peers; how many masks are of several stacks
+    grammars.py --json all.json --plot all.svg   keep the figures, and draw the times of all masks
+
+A mask is one fill and one accept: Llama-3's vocabulary, one thread, a bitmask of 128,256 bits for every engine. A run
+compiles the grammar anew, with a compiler that has seen none, and follows all texts once (grammar_texts.py), so that what
+an engine does when it first meets a place in the grammar is in its masks. Runs of the engines take turns. Of each mask the
+least time of the runs counts, so that other work on the machine does not. Times are microseconds of the process's own
+processor time. Python's garbage collector is as it is in any program, for all: on, with what was there before frozen.
+
+Where XGrammar refuses a Lark grammar, it gets our translation of it into EBNF. llguidance gets GBNF through its own
+converter. An engine that refuses a grammar, or a token of a text, says so in the table in place of figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from time import process_time_ns
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from grammar_texts import GENERATORS, texts
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from transformers import PreTrainedTokenizerFast
+
+import maskwright as mw
+from maskwright.kernels import layout as L
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+HERE = Path(__file__).resolve().with_suffix("")  # the folder of the Lark grammars
+SHOWN = ("avg", "p50", "p99", "max")
+
+
+class Refused(Exception):
+    """An engine does not take a grammar, or a token of a text."""
+
+
+class Engine(Protocol):
+    """What is measured: every engine does the same work between the same calls."""
+
+    def prepare(self) -> None:
+        """A compiler that has seen no grammar; not timed."""
+
+    def compile(self, name: str, text: str) -> None:
+        """Compile a grammar; any exception is a refusal."""
+
+    def reset(self) -> None:
+        """Begin a new text."""
+
+    def fill(self) -> None:
+        """Compute the mask of the next token."""
+
+    def accept(self, token: int) -> bool:
+        """Move over a token; False when it is not allowed."""
+
+
+class Maskwright:
+    def __init__(self, tokenizer: Any) -> None:
+        self.info = mw.TokenizerInfo.from_huggingface(tokenizer, vocab_size=len(tokenizer))
+        self.mask = mw.allocate_token_bitmask(1, self.info.vocab_size)
+        self.matcher: Any = None
+
+    def prepare(self) -> None:
+        self.matcher = None
+        self.compiler = mw.GrammarCompiler(self.info, cache_enabled=False)
+
+    def compile(self, name: str, text: str) -> None:
+        self.grammar = (self.compiler.compile_lark if _is_lark(name) else self.compiler.compile_grammar)(text)
+
+    def reset(self) -> None:
+        self.matcher = mw.GrammarMatcher(self.grammar)
+
+    def fill(self) -> None:
+        self.matcher.fill_next_token_bitmask(self.mask)
+
+    def accept(self, token: int) -> bool:
+        return bool(self.matcher.accept_token(token))
+
+
+class Xgrammar:
+    def __init__(self, tokenizer: Any) -> None:
+        self.xgrammar = import_module("xgrammar")
+        self.info = self.xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=len(tokenizer))
+        self.mask = self.xgrammar.allocate_token_bitmask(1, self.info.vocab_size)
+
+    def prepare(self) -> None:
+        self.compiler = self.xgrammar.GrammarCompiler(self.info, max_threads=1, cache_enabled=False)
+
+    def compile(self, name: str, text: str) -> None:
+        self.grammar = self.compiler.compile_grammar(self._read(name, text))
+
+    def _read(self, name: str, text: str) -> Any:
+        if not _is_lark(name):
+            return self.xgrammar.Grammar.from_ebnf(text)
+        try:
+            return self.xgrammar.Grammar.from_lark(text)
+        except (RuntimeError, ValueError):
+            return self.xgrammar.Grammar.from_ebnf(str(mw.Grammar.from_lark(text)))
+
+    def reset(self) -> None:
+        self.matcher = self.xgrammar.GrammarMatcher(self.grammar)
+
+    def fill(self) -> None:
+        self.matcher.fill_next_token_bitmask(self.mask)
+
+    def accept(self, token: int) -> bool:
+        return bool(self.matcher.accept_token(token))
+
+
+class Llguidance:
+    def __init__(self, tokenizer: Any) -> None:
+        self.llguidance = import_module("llguidance")
+        numpy_side = import_module("llguidance.numpy")
+        self.fill_bitmask = numpy_side.fill_next_token_bitmask
+        self.info = import_module("llguidance.hf").from_tokenizer(tokenizer)
+        self.mask = numpy_side.allocate_token_bitmask(1, self.info.vocab_size)
+
+    def prepare(self) -> None:
+        self.template = None
+
+    def compile(self, name: str, text: str) -> None:
+        if not _is_lark(name):
+            text = import_module("llguidance.gbnf_to_lark").gbnf_to_lark(text)
+        matcher = self.llguidance.LLMatcher
+        self.template = matcher(self.info, matcher.grammar_from_lark(text))
+        if self.template.is_error():
+            raise Refused(self.template.get_error())
+
+    def reset(self) -> None:
+        self.matcher = self.template.deep_copy()
+
+    def fill(self) -> None:
+        self.fill_bitmask(self.matcher, self.mask, 0)
+
+    def accept(self, token: int) -> bool:
+        if not int(self.mask[0, token // 32]) >> (token % 32) & 1:
+            return False
+        return bool(self.matcher.consume_token(token))
+
+
+ENGINES: dict[str, Callable[[Any], Engine]] = {
+    "maskwright": Maskwright,
+    "xgrammar": Xgrammar,
+    "llguidance": Llguidance,
+}
+
+
+def _is_lark(name: str) -> bool:
+    return name.endswith(".lark")
+
+
+class Figures(NamedTuple):
+    """One engine on one grammar.
+
+    Attributes:
+        compile, first: milliseconds, the latter to the end of the first mask.
+        masks: microseconds of every mask of every text, the first mask of the run left out.
+        error: why there are none, or None.
+    """
+
+    compile: float
+    first: float
+    masks: list[float]
+    error: str | None = None
+
+    def shown(self) -> dict[str, float]:
+        """The figures of SHOWN, microseconds."""
+        masks = np.array(self.masks)
+        return {"avg": masks.mean(), "p50": np.median(masks), "p99": np.percentile(masks, 99), "max": masks.max()}
+
+    def best(self, other: Figures) -> Figures:
+        """The lesser time of each mask of two runs."""
+        if self.error or other.error:
+            return self if self.error else other
+        masks = [min(pair) for pair in zip(self.masks, other.masks, strict=True)]
+        return Figures(min(self.compile, other.compile), min(self.first, other.first), masks)
+
+
+def run(engine: Engine, name: str, text: str, sentences: list[list[int]]) -> Figures:
+    """Compile a grammar and follow all texts once."""
+    engine.prepare()
+    gc.collect()
+    gc.freeze()
+    started = process_time_ns()
+    try:
+        engine.compile(name, text)
+    except Exception as error:
+        return Figures(0, 0, [], f"refuses it: {str(error).splitlines()[0][:80]}")
+    compiled = process_time_ns()
+    first, masks, done = 0, list[float](), 0
+    for tokens in sentences:
+        engine.reset()
+        for token in tokens:
+            before = process_time_ns()
+            engine.fill()
+            filled = process_time_ns()
+            allowed = engine.accept(token)
+            after = process_time_ns()
+            if not allowed:
+                return Figures(0, 0, [], f"does not allow token {done} of {sum(map(len, sentences))}")
+            if first:
+                masks.append((after - before) / 1e3)
+            first = first or filled
+            done += 1
+    return Figures((compiled - started) / 1e6, (first - started) / 1e6, masks)
+
+
+def forks(engine: Maskwright, name: str, text: str, sentences: list[list[int]]) -> tuple[int, int, int]:
+    """Masks in all, those of several ways on, and the most ways on at once."""
+    engine.prepare()
+    engine.compile(name, text)
+    total = several = most = 0
+    for tokens in sentences:
+        engine.reset()
+        arena = engine.matcher._arena
+        for token in tokens:
+            ways, node = 0, int(arena.header[L.MATCHER_TOP])
+            while node and arena.header[L.MATCHER_STATE] == L.SPLIT:
+                ways, node = ways + 1, int(arena.nodes[node * L.NODE_SIZE + L.NODE_ALSO])
+            total, several, most = total + 1, several + (ways > 0), max(most, ways)
+            engine.accept(token)
+    return total, several, most
+
+
+def show(console: Console, results: Mapping[str, Mapping[str, Figures]]) -> None:
+    """A line for each grammar and engine; then how many figures of ours are more than a peer's."""
+    table = Table("grammar", "engine", "compile", "first mask", "masks", *SHOWN, "ratio of avg, p50, p99")
+    behind: list[str] = []
+    for name, figures in results.items():
+        ours = figures.get("maskwright")
+        for engine, found in figures.items():
+            if found.error:
+                table.add_row(name, engine, *[""] * (3 + len(SHOWN)), found.error)
+                continue
+            shown, ratio = found.shown(), ""
+            if ours is not None and found is not ours and not ours.error:
+                ratios = {key: ours.shown()[key] / shown[key] for key in ("avg", "p50", "p99")}
+                ratio = "  ".join(f"{value:.2f}" for value in ratios.values())
+                behind += [f"{name} {key} {value:.2f} of {engine}" for key, value in ratios.items() if value > 1]
+            numbers = [f"{shown[key]:,.1f}" for key in SHOWN]
+            times = f"{found.compile:,.1f}", f"{found.first:,.1f}"
+            table.add_row(name, engine, *times, f"{len(found.masks):,}", *numbers, ratio)
+        table.add_section()
+    console.print(table)
+    console.print("Compilation and first mask in ms, masks in us; ratios: ours to the engine's, below 1 we are faster.")
+    console.print("Slower than a peer: " + ("; ".join(behind) or "nowhere"))
+
+
+def draw(results: Mapping[str, Mapping[str, Figures]], path: str) -> None:
+    """Which share of masks takes longer than a time: a panel for each grammar, a curve for each engine."""
+    columns = 4
+    rows = -(-len(results) // columns)
+    figure = import_module("matplotlib.figure").Figure(figsize=(3.2 * columns, 2.4 * rows), layout="constrained")
+    for number, (name, figures) in enumerate(results.items(), 1):
+        axes = figure.add_subplot(rows, columns, number)
+        for engine, found in figures.items():
+            if not found.error:
+                ordered = np.sort(found.masks)
+                axes.step(ordered, 1 - np.arange(len(ordered)) / len(ordered), where="post", label=engine)
+        axes.set(xscale="log", yscale="log", title=name)
+        axes.axhline(0.01, color="0.85", linewidth=0.8, zorder=0)
+        axes.legend(fontsize=7, frameon=False)
+    figure.supxlabel("time of a mask (μs)")
+    figure.supylabel("share of masks that take longer")
+    figure.savefig(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help=f"grammars: {', '.join(GENERATORS)}")
+    parser.add_argument("--engines", nargs="+", choices=sorted(ENGINES), help="(default: all that are installed)")
+    parser.add_argument("--runs", type=int, default=3, help="runs of each engine (3)")
+    parser.add_argument("--tokens", type=int, default=2000, help="least tokens of the texts of a grammar (2000)")
+    parser.add_argument("--forks", action="store_true", help="count the masks of several stacks")
+    parser.add_argument("--data", type=Path, default=SHARED / "data/gbnf", help="folder of the GBNF grammars")
+    parser.add_argument("--tokenizer", default=str(SHARED / "data/tokenizers/llama3"))
+    parser.add_argument("--json", metavar="FILE", help="write every figure to this file")
+    parser.add_argument("--plot", metavar="FILE", help="draw the times to this file (.svg)")
+    args = parser.parse_args()
+    if unknown := [name for name in args.names if name not in GENERATORS]:
+        parser.error(f"no grammar {unknown[0]!r}; there are {', '.join(GENERATORS)}")
+
+    console = Console(stderr=True)
+    names = args.names or list(GENERATORS)
+    chosen = args.engines or [name for name in ENGINES if find_spec(name)]
+    console.print("Loading the tokenizer and the kernels ...")
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(args.tokenizer)
+    engines = {name: ENGINES[name](tokenizer) for name in chosen}
+    results: dict[str, dict[str, Figures]] = {}
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("", total=len(names) * args.runs * len(engines))
+        for name in names:
+            text = ((HERE if _is_lark(name) else args.data) / name).read_text("utf-8")
+            sentences = texts(name, lambda text: tokenizer.encode(text, add_special_tokens=False), args.tokens)
+            found = results[name] = {}
+            for number in range(args.runs):
+                for turn in range(len(chosen)):
+                    engine = chosen[(number + turn) % len(chosen)]
+                    bar.update(task, description=f"{name} {engine}")
+                    if not (engine in found and found[engine].error):
+                        figures = run(engines[engine], name, text, sentences)
+                        found[engine] = found[engine].best(figures) if engine in found else figures
+                    bar.advance(task)
+            results[name] = {engine: found[engine] for engine in chosen}
+            if args.forks:
+                total, several, most = forks(Maskwright(tokenizer), name, text, sentences)
+                bar.console.print(f"{name}: {several:,} of {total:,} masks have several ways on, at most {most}")
+    show(Console(width=160) if not sys.stdout.isatty() else Console(), results)
+    if args.json:
+        kept = {name: {key: value._asdict() for key, value in found.items()} for name, found in results.items()}
+        Path(args.json).write_text(json.dumps(kept) + "\n", "utf-8")
+    if args.plot:
+        draw(results, args.plot)
+
+
+if __name__ == "__main__":
+    main()
