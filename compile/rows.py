@@ -21,8 +21,10 @@ from maskwright.kernels.remainders import build_remainders
 __all__ = ["Row", "RowCache", "RowWalker"]
 
 Array = np.ndarray[Any, Any]
+Segment = tuple[int, int, int, int, int]  # address of a trie's header, result code, first node, end node, shared
 
 _FEW_EXITS = 6  # so many subtrees are walked as they are; more are merged into a trie of remainders
+_MANY_TOKENS = 64  # tokens of a subtree that is walked as it is, however many there are: merging it would cost more
 _MAX_REMAINDERS = 256  # tries of remainders that are kept to be used again
 _SPARSE_LIMIT = 2048  # token ids; a dense row of 128k tokens costs as much memory as 4,008 of them
 
@@ -45,7 +47,7 @@ class Row:
         self,
         dense: bool,
         data: Array,
-        segments: list[tuple[int, int, int, int, int]],
+        segments: list[Segment],
         exits: Array,
         excluded: Array | None = None,
         held: Any = None,
@@ -108,7 +110,7 @@ class RowWalker(Workspace):
         super().__init__(tokens.max_token, -1, ranges=4096, exits=1024)
         self.tokens = tokens
         self._ids = np.zeros(max(1, len(tokens.trie_tokens)), np.int32)
-        self._remainders: dict[bytes, tuple[list[tuple[int, int, int, int, int]], Any]] = {}
+        self._remainders: dict[bytes, tuple[list[Segment], Any]] = {}
 
     def compute(self, automaton: int, state: int, register: int, lower: Callable[[int], None]) -> Row:
         """The row of (state, register); `lower(state)` lowers a state that the walk reaches for the first time."""
@@ -138,10 +140,30 @@ class RowWalker(Workspace):
         exits = self._exits()
         if len(exits) <= _FEW_EXITS:
             return Row(dense, data, self._direct(exits), exits)
-        segments, held = self._gathered(exits)
-        return Row(dense, data, segments, exits, held=held)
+        large, exits_merged = self._large(exits)
+        segments, held = self._gathered(exits_merged) if len(exits_merged) else ([], None)
+        return Row(dense, data, large + segments, exits, held=held)
 
-    def _gathered(self, exits: Array) -> tuple[list[tuple[int, int, int, int, int]], Any]:
+    def _large(self, exits: Array) -> tuple[list[Segment], Array]:
+        """Segments of the exits with many tokens below them, and the other exits.
+
+        What follows a space may be half of the vocabulary: siblings that all end the frame before them are one segment.
+        """
+        tokens, address = self.tokens, self.tokens.trie.ctypes.data
+        nodes, results, late = exits.T
+        first, end, depth = tokens.trie_first, tokens.trie_end, tokens.trie_depth
+        stops = end[nodes]
+        joined = (late[1:] == 1) & (late[:-1] == 1) & (results[1:] == results[:-1])
+        joined &= (nodes[1:] == stops[:-1]) & (depth[nodes[1:]] == depth[nodes[:-1]])
+        starts = np.flatnonzero(np.concatenate(([True], ~joined)))
+        lasts = np.append(starts[1:], len(exits)) - 1
+        lows, highs = (nodes + 1 - late)[starts], stops[lasts]
+        large = first[highs] - first[lows] > _MANY_TOKENS
+        packed = np.stack((results[starts], lows, highs), axis=1)[large].tolist()
+        segments = [(address, result, low, high, 0) for result, low, high in packed]
+        return segments, exits[~np.repeat(large, lasts - starts + 1)]
+
+    def _gathered(self, exits: Array) -> tuple[list[Segment], Any]:
         """Segments of a trie of remainders, and what owns it. Most strings leave by the same exits, so tries are kept."""
         key = exits.tobytes()
         found = self._remainders.pop(key, None)
@@ -170,7 +192,7 @@ class RowWalker(Workspace):
         count = int(self.header[L.MATCHER_EXIT_COUNT])
         return self._arrays[L.MATCHER_EXITS][: 3 * count].reshape(-1, 3).copy()
 
-    def _direct(self, exits: Array) -> list[tuple[int, int, int, int, int]]:
+    def _direct(self, exits: Array) -> list[Segment]:
         """Segments that walk the vocabulary's trie itself, below each exit."""
         tokens, address = self.tokens, self.tokens.trie.ctypes.data
         return [

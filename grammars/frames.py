@@ -24,6 +24,10 @@ __all__ = ["SPECIAL_BYTE", "ByteSets", "choose_frames", "leading_bytes"]
 SPECIAL_BYTE = 0xFF  # begins what stands for a special token: no text in UTF-8 has it
 _JSON_STARTS = sum(1 << byte for byte in b'"{[tfn-0123456789')
 _MAX_CANDIDATES = 64
+_MAX_COUNTED = 2_000  # nonterminals of a grammar whose expansions are counted
+_MANY_STATES = 400  # expanded symbols: fewer are no trouble
+_LEAST_SAVING = 0.75  # what must be left of them at most, for another frame to be worth its pushes
+_MAX_PLACES = 1 << 20
 _MAX_WIDTH = 200  # ways to begin that a nonterminal is expanded to
 
 
@@ -147,8 +151,69 @@ def choose_frames(nonterminals: list[Nonterminal]) -> set[Nonterminal]:
         chosen = min(candidates, key=lambda part: (costs[part], lefts[part], order[part]))
         frames.add(chosen)
         todo += bad(component, frames)
+    _bound_copies(nonterminals, frames)
     _bound_width(nonterminals, frames)
     return frames
+
+
+def _bound_copies(nonterminals: list[Nonterminal], frames: set[Nonterminal]) -> None:
+    """Make frames of nonterminals that would be expanded in very many places, as long as that saves many states.
+
+    Each place that a nonterminal is expanded in has states of its own for it: an expression's operators once a statement.
+    """
+    if len(nonterminals) > _MAX_COUNTED:
+        return
+    places = _places(nonterminals, frames)
+    states = sum(places[part] * _size(part) for part in nonterminals)
+    while states > _MANY_STATES:
+        candidates = sorted(
+            (part for part in nonterminals if part not in frames and places[part] > 1),
+            key=lambda part: -places[part],
+        )[:_MAX_CANDIDATES]
+        counts = {}
+        for part in candidates:
+            now = _places(nonterminals, frames | {part})
+            counts[part] = sum(now[other] * _size(other) for other in nonterminals)
+        if not counts:
+            return
+        chosen = min(candidates, key=counts.__getitem__)
+        if counts[chosen] > _LEAST_SAVING * states:
+            return
+        frames.add(chosen)
+        places = _places(nonterminals, frames)
+        states = counts[chosen]
+
+
+def _size(part: Nonterminal) -> int:
+    return 1 + sum(map(len, part.alternatives))
+
+
+def _places(nonterminals: list[Nonterminal], frames: set[Nonterminal]) -> dict[Nonterminal, int]:
+    """In how many places each nonterminal is expanded: what may follow it up to the end of its frame, counted roughly."""
+
+    def expanded(part: Nonterminal) -> list[tuple[Nonterminal, Alternative]]:
+        found = {
+            (symbol, alternative[at + 1 :]): None
+            for alternative in part.alternatives
+            for at, symbol in enumerate(alternative)
+            if isinstance(symbol, Nonterminal) and not (symbol in frames and at + 1 < len(alternative))
+        }
+        return list(found)
+
+    inside = {part: expanded(part) for part in nonterminals}
+    places = {part: int(part in frames) for part in nonterminals}
+    places[nonterminals[0]] = 1
+    components = strongly_connected(nonterminals, lambda part: [symbol for symbol, _ in inside[part]])
+    for component in reversed(components):  # callers first
+        members = set(component)
+        total = sum(places[part] for part in component)
+        for part in component:
+            places[part] = min(total, _MAX_PLACES)
+        for part in component:
+            for symbol, _ in inside[part]:
+                if symbol not in members:
+                    places[symbol] += places[part]
+    return places
 
 
 def _last_calls(nonterminals: list[Nonterminal]) -> dict[Nonterminal, set[Nonterminal]]:

@@ -12,12 +12,13 @@ from numba import njit
 __all__ = ["build_remainders"]
 
 
+_KEY_BYTES = 6  # of an entry, in the lower bits of its key
+
+
 @njit(cache=True)
-def _precedes(text, results, starts, stops, left, right):
-    """Whether entry `left` sorts before or beside `right`: by result code, then by bytes."""
-    if results[left] != results[right]:
-        return results[left] < results[right]
-    a, b = starts[left], starts[right]
+def _precedes(text, starts, stops, left, right):
+    """Whether what entry `left` has behind the bytes of its key sorts before that of `right`, or beside it."""
+    a, b = starts[left] + _KEY_BYTES, starts[right] + _KEY_BYTES
     while a < stops[left] and b < stops[right]:
         if text[a] != text[b]:
             return text[a] < text[b]
@@ -27,9 +28,23 @@ def _precedes(text, results, starts, stops, left, right):
 
 
 @njit(cache=True)
+def _keys(text, results, starts, stops):
+    """Integers in the order of the entries, as far as the result code and the first bytes tell them apart."""
+    keys = np.empty(len(results), np.int64)
+    for entry in range(len(results)):
+        key = results[entry]
+        for place in range(_KEY_BYTES):
+            position = starts[entry] + place
+            key = key << 8 | (text[position] if position < stops[entry] else 0)
+        keys[entry] = key
+    return keys
+
+
+@njit(cache=True)
 def _sorted(text, results, starts, stops):
     """The order of the entries: a bottom-up merge sort, since the keys are slices of one text."""
     count = len(results)
+    keys = _keys(text, results, starts, stops)
     order, merged = np.arange(count), np.empty(count, np.int64)
     width = 1
     while width < count:
@@ -37,9 +52,16 @@ def _sorted(text, results, starts, stops):
             middle, high = min(low + width, count), min(low + 2 * width, count)
             left, right = low, middle
             for position in range(low, high):
-                if right >= high or (
-                    left < middle and _precedes(text, results, starts, stops, order[left], order[right])
-                ):
+                take_left = right >= high
+                if left < middle and right < high:
+                    one, other = order[left], order[right]
+                    take_left = keys[one] <= keys[other]
+                    if keys[one] == keys[other]:
+                        length, against = stops[one] - starts[one], stops[other] - starts[other]
+                        take_left = length <= against
+                        if length > _KEY_BYTES and against > _KEY_BYTES:
+                            take_left = _precedes(text, starts, stops, one, other)
+                if take_left:
                     merged[position] = order[left]
                     left += 1
                 else:
