@@ -45,6 +45,7 @@ class Workspace:
         self.header[L.MATCHER_HASH_MASK] = _FIRST_HEADS - 1
         self._place(L.MATCHER_UNIONS, np.full(L.UNION_SIZE * L.UNION_SLOTS, -1, np.int32))
         self._place(L.MATCHER_LEFT, np.zeros(2 * L.MAX_LEFT, np.int32))
+        self._place(L.MATCHER_NEEDS, np.zeros(L.NEEDS, np.int32))
         self._place_cells(_FIRST_CELLS)
         self._place_forks(_FIRST_FORKS)
         self._place(L.MATCHER_WALK, np.zeros((max_token + 2) * L.WALK_SIZE, np.int32))

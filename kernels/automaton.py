@@ -20,7 +20,7 @@ from maskwright.kernels.stacks import keep, settle, truncate
 from maskwright.kernels.steps import LATEST, close, complete, leave, node_field, state_field, step
 from maskwright.kernels.walks import NO_BUDGET, diverging, start_walk, walk
 
-# Callees: 20917f138025
+# Callees: 5f48428a3a70
 
 __all__ = ["accept_bytes", "accept_token", "allowed_bytes", "close_node", "completed", "fill", "forced_bytes"]
 
@@ -241,7 +241,7 @@ def _direct(automaton, matcher, state, register, top):
     offset = load_i64(matcher, L.MATCHER_PATCH_LENGTH)
     store_i64(matcher, L.MATCHER_RANGE_COUNT, 0)
     start_walk(matcher, limit, state, register, top)
-    status = walk(automaton, matcher, trie, 1, limit, 0, _DIRECT_BUDGET)
+    status = walk(automaton, matcher, trie, 1, limit, 0, _DIRECT_BUDGET, 1)
     truncate(matcher, base)
     if status != L.OK:
         return status, 0
@@ -273,7 +273,7 @@ def _walk_below(automaton, matcher, top, result, trie, low, high):
         return status
     store_i64(matcher, L.MATCHER_RANGE_COUNT, 0)
     start_walk(matcher, high, state, register, below)
-    status = walk(automaton, matcher, trie, low, high, 0, NO_BUDGET)
+    status = walk(automaton, matcher, trie, low, high, 0, NO_BUDGET, 1)
     truncate(matcher, base)
     return status
 
@@ -306,12 +306,16 @@ def _patch(automaton, matcher, row, top, alongside):
         trie = load_i64(segment, L.SEGMENT_TRIE)
         low, high = load_i64(segment, L.SEGMENT_LOW), load_i64(segment, L.SEGMENT_HIGH)
         status = _walk_below(automaton, matcher, top, load_i64(segment, L.SEGMENT_RESULT), trie, low, high)
+        if status == L.NEED_LOWER and load_i64(matcher, L.MATCHER_NEEDS_COUNT) > 0:
+            continue  # the other segments may need more
         if status != L.OK:
             return status, 0
         shared = alongside == 1 or load_i64(segment, L.SEGMENT_SHARED) == 1
         length = _append(matcher, trie, offset, length, ranks, excluded, excluded_count if shared else 0)
         if length < 0:
             return L.NEED_PATCH, 0
+    if load_i64(matcher, L.MATCHER_NEEDS_COUNT) > 0:
+        return L.NEED_LOWER, 0
     for number in range(exit_count):
         trie = load_i64(automaton, L.AUTOMATON_TRIE)
         node = load_i32(exits, 3 * number)
@@ -451,6 +455,7 @@ def fill(automaton, matcher, out):
     words = load_i64(automaton, L.AUTOMATON_WORDS)
     rows = load_i64(automaton, L.AUTOMATON_ROWS)
     todo = load_i64(matcher, L.MATCHER_TODO)
+    store_i64(matcher, L.MATCHER_NEEDS_COUNT, 0)
     count = _add_todo(
         matcher,
         0,

@@ -136,7 +136,9 @@ MATCHER_UNITING = (
     40  # int32 x UNITING_SIZE: unions that wait for others (kernels/stacks.py), as many as there are cells
 )
 MATCHER_PERMANENT = 41  # nodes below this are permanent; 0 where the callers are not known
-MATCHER_SIZE = 42
+MATCHER_NEEDS = 42  # int32 [NEEDS]: further states to lower, which a walk has met and gone on without
+MATCHER_NEEDS_COUNT = 43
+MATCHER_SIZE = 44
 
 STATE_SIZE = 8
 STATE_ROW, STATE_MAP, STATE_FINAL, STATE_OP, STATE_ARG, STATE_ALIAS, STATE_SAFE, STATE_ELSE = range(8)
@@ -168,6 +170,7 @@ FORK_CONSUMED, FORK_ENTERED, FORK_CLOSED = 1, 2, 4
 UNION_SIZE, UNION_SLOTS = 3, 512
 UNITING_SIZE = 7
 MAX_LEFT = 64
+NEEDS = 64
 
 ROW_SIZE = 7
 ROW_KIND, ROW_DATA, ROW_COUNT, ROW_SEGMENTS, ROW_SEGMENT_COUNT, ROW_EXCLUDED, ROW_EXCLUDED_COUNT = range(7)

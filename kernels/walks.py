@@ -15,11 +15,12 @@ from maskwright.kernels.memory import load_i32, load_i64, load_u8, load_u64, sto
 from maskwright.kernels.stacks import truncate
 from maskwright.kernels.steps import node_field, state_field, step, transition
 
-# Callees: 3c61d61b1604
+# Callees: 2554cee2c954
 
 __all__ = ["NO_BUDGET", "add_range", "diverging", "row_ids", "row_words", "start_walk", "walk", "walk_row"]
 
 NO_BUDGET = 1 << 40
+_CALLS = 8  # calls within each other that are looked into
 
 
 @njit(cache=True)
@@ -136,11 +137,66 @@ def _fits_one(automaton, trie, state, register, node):
 
 
 @njit(cache=True)
-def walk(automaton, matcher, trie, node, limit, depth, budget):
+def _moves(automaton, state, byte):
+    """Whether a byte certainly has a way on from an entered state, without going there.
+
+    What a transition leads to is live, and so is a call that has one. A state that is not lowered is not looked into.
+    """
+    for _ in range(_CALLS):
+        value = transition(automaton, state, byte)
+        if value >= 0 or value == L.REJECT:
+            return value > 0
+        action, state = -value, 0
+        actions = load_i64(automaton, L.AUTOMATON_ACTIONS)
+        while action != 0:
+            record = action * L.ACTION_SIZE
+            kind = load_i32(actions, record + L.ACTION_KIND)
+            if kind == L.MOVE or kind == L.CALL:
+                return True
+            if kind == L.CALL_BEFORE:
+                target = load_i32(actions, record + L.ACTION_TARGET)
+                if state_field(automaton, target, L.STATE_ALIAS) == target:
+                    state = target
+            action = load_i32(actions, record + L.ACTION_ALSO)
+        if state == 0 or state_field(automaton, state, L.STATE_OP) != L.OP_NONE:
+            return False
+    return False
+
+
+@njit(cache=True)
+def _some_moves(automaton, matcher, state, top, byte):
+    """See _moves; of a configuration of several ways on, whether one of them does."""
+    if state != L.SPLIT:
+        return _moves(automaton, state, byte)
+    while top != 0:
+        if _moves(automaton, node_field(matcher, top, L.NODE_BLOCK), byte):
+            return True
+        top = node_field(matcher, top, L.NODE_ALSO)
+    return False
+
+
+@njit(cache=True)
+def _note_need(matcher, state):
+    """Remember a state to lower, and go on without it; False when there are too many."""
+    needs, count = load_i64(matcher, L.MATCHER_NEEDS), load_i64(matcher, L.MATCHER_NEEDS_COUNT)
+    for number in range(count):
+        if load_i32(needs, number) == state:
+            return True
+    if count >= L.NEEDS:
+        return False
+    store_i32(needs, count, state)
+    store_i64(matcher, L.MATCHER_NEEDS_COUNT, count + 1)
+    store_i64(matcher, L.MATCHER_NEED, state)
+    return True
+
+
+@njit(cache=True)
+def walk(automaton, matcher, trie, node, limit, depth, budget, again):
     """Walk trie nodes [node, limit) depth first from the configuration in the workspace at `depth`.
 
     Appends allowed ranks to the ranges and ends of the frame to the exits. On NEED_* the position is kept in
     WALK_NODE and WALK_DEPTH, and a call with them goes on from there. After `budget` nodes it gives up: NEED_ROW.
+    With `again` 1 the caller walks anew after a NEED_LOWER: then the walk first finds more states that have to be lowered.
     """
     workspace = load_i64(matcher, L.MATCHER_WALK)
     bytes_, ends = load_i64(trie, L.TRIE_BYTE), load_i64(trie, L.TRIE_END)
@@ -155,6 +211,18 @@ def walk(automaton, matcher, trie, node, limit, depth, budget):
         record = depth * L.WALK_SIZE
         truncate(matcher, load_i32(workspace, record + 4))
         before = load_i32(workspace, record + 1)
+        end = load_i32(ends, node)
+        # Behind the last byte of a token nothing has to be known of the state: it is live. Most states that a mask
+        # meets for the first time are such, and few of them are ever entered.
+        if end == node + 1 and _some_moves(
+            automaton, matcher, before, load_i32(workspace, record + 3), load_u8(bytes_, node)
+        ):
+            if add_range(matcher, load_i32(firsts, node), load_i32(firsts, end)):
+                store_i64(matcher, L.MATCHER_WALK_NODE, node)
+                store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
+                return L.NEED_RANGES
+            node = end
+            continue
         status, state, register, top = step(
             automaton,
             matcher,
@@ -163,20 +231,13 @@ def walk(automaton, matcher, trie, node, limit, depth, budget):
             load_i32(workspace, record + 3),
             load_u8(bytes_, node),
         )
-        end = load_i32(ends, node)
         if status == L.REJECTED:
             node = end
             continue
+        if status == L.NEED_LOWER and again == 1 and _note_need(matcher, state):
+            node = end
+            continue
         if status == L.NEED_LOWER or status == L.NEED_NODES or status == L.NEED_FORKS or status == L.NEED_CLOSURE:
-            # Behind the last byte of a token nothing has to be known of the state: it is live. Most states that a mask
-            # meets for the first time are such, and few of them are ever entered.
-            if status == L.NEED_LOWER and end == node + 1 and transition(automaton, before, load_u8(bytes_, node)) > 0:
-                if add_range(matcher, load_i32(firsts, node), load_i32(firsts, end)):
-                    store_i64(matcher, L.MATCHER_WALK_NODE, node)
-                    store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
-                    return L.NEED_RANGES
-                node = end
-                continue
             store_i64(matcher, L.MATCHER_NEED, state)
             store_i64(matcher, L.MATCHER_WALK_NODE, node)
             store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
@@ -241,7 +302,7 @@ def walk(automaton, matcher, trie, node, limit, depth, budget):
             store_i32(exits, 3 * count + 2, 1 if status == L.EXIT_BEFORE else 0)
             store_i64(matcher, L.MATCHER_EXIT_COUNT, count + 1)
         node = end
-    return L.OK
+    return L.NEED_LOWER if again == 1 and load_i64(matcher, L.MATCHER_NEEDS_COUNT) > 0 else L.OK
 
 
 @njit(cache=True)
@@ -271,12 +332,13 @@ def walk_row(automaton, scratch, trie, nodes, state, register, resume):
             nodes,
             load_i64(scratch, L.MATCHER_WALK_DEPTH),
             NO_BUDGET,
+            0,
         )
     truncate(scratch, 1)
     store_i64(scratch, L.MATCHER_RANGE_COUNT, 0)
     store_i64(scratch, L.MATCHER_EXIT_COUNT, 0)
     start_walk(scratch, nodes, state, register, 0)
-    return walk(automaton, scratch, trie, 1, nodes, 0, NO_BUDGET)
+    return walk(automaton, scratch, trie, 1, nodes, 0, NO_BUDGET, 0)
 
 
 @njit(cache=True)

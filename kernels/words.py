@@ -12,7 +12,7 @@ from numba import njit
 
 from maskwright.kernels import layout as L
 
-# Callees: d419466aa536
+# Callees: bbfad8a58ec5
 
 __all__ = ["lay_words"]
 

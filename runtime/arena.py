@@ -46,6 +46,10 @@ class Arena(Workspace):
         """Provide what a kernel asked for."""
         if status == L.NEED_LOWER:
             compiled.lower(int(self.header[L.MATCHER_NEED]))
+            count = int(self.header[L.MATCHER_NEEDS_COUNT])
+            self.header[L.MATCHER_NEEDS_COUNT] = 0
+            for state in self._arrays[L.MATCHER_NEEDS][:count].tolist():
+                compiled.lower(state)
         elif status == L.NEED_ROW:
             compiled.add_row(int(self.header[L.MATCHER_NEED]))
         elif status == L.NEED_CLOSURE:
