@@ -24,10 +24,9 @@ __all__ = ["SPECIAL_BYTE", "ByteSets", "choose_frames", "leading_bytes"]
 SPECIAL_BYTE = 0xFF  # begins what stands for a special token: no text in UTF-8 has it
 _JSON_STARTS = sum(1 << byte for byte in b'"{[tfn-0123456789')
 _MAX_CANDIDATES = 64
-_MAX_COUNTED = 2_000  # nonterminals of a grammar whose expansions are counted
-_MANY_STATES = 400  # expanded symbols: fewer are no trouble
-_LEAST_SAVING = 0.75  # what must be left of them at most, for another frame to be worth its pushes
-_MAX_PLACES = 1 << 20
+_MANY_STATES = 400  # symbols of all expansions together: fewer are no trouble
+_LEAST_SAVING = 0.3  # the share of them that another frame must save to be worth its pushes
+_MOST_SYMBOLS = 1 << 40
 _MAX_WIDTH = 200  # ways to begin that a nonterminal is expanded to
 
 
@@ -161,59 +160,51 @@ def _bound_copies(nonterminals: list[Nonterminal], frames: set[Nonterminal]) -> 
 
     Each place that a nonterminal is expanded in has states of its own for it: an expression's operators once a statement.
     """
-    if len(nonterminals) > _MAX_COUNTED:
-        return
-    places = _places(nonterminals, frames)
-    states = sum(places[part] * _size(part) for part in nonterminals)
-    while states > _MANY_STATES:
-        candidates = sorted(
-            (part for part in nonterminals if part not in frames and places[part] > 1),
-            key=lambda part: -places[part],
-        )[:_MAX_CANDIDATES]
-        counts = {}
-        for part in candidates:
-            now = _places(nonterminals, frames | {part})
-            counts[part] = sum(now[other] * _size(other) for other in nonterminals)
-        if not counts:
+    while True:
+        states, savings = _savings(nonterminals, frames)
+        if states <= _MANY_STATES or not savings:
             return
-        chosen = min(candidates, key=counts.__getitem__)
-        if counts[chosen] > _LEAST_SAVING * states:
+        chosen = max(savings, key=savings.__getitem__)
+        if savings[chosen] < _LEAST_SAVING * states:
             return
         frames.add(chosen)
-        places = _places(nonterminals, frames)
-        states = counts[chosen]
 
 
-def _size(part: Nonterminal) -> int:
-    return 1 + sum(map(len, part.alternatives))
-
-
-def _places(nonterminals: list[Nonterminal], frames: set[Nonterminal]) -> dict[Nonterminal, int]:
-    """In how many places each nonterminal is expanded: what may follow it up to the end of its frame, counted roughly."""
-
-    def expanded(part: Nonterminal) -> list[tuple[Nonterminal, Alternative]]:
+def _savings(nonterminals: list[Nonterminal], frames: set[Nonterminal]) -> tuple[int, dict[Nonterminal, int]]:
+    """How many symbols all expansions have together, and how many fewer they would with another frame; roughly counted."""
+    calls: dict[Nonterminal, list[tuple[Nonterminal, bool]]] = {}  # what is expanded, and whether something follows it
+    for part in nonterminals:
         found = {
             (symbol, alternative[at + 1 :]): None
             for alternative in part.alternatives
             for at, symbol in enumerate(alternative)
             if isinstance(symbol, Nonterminal) and not (symbol in frames and at + 1 < len(alternative))
         }
-        return list(found)
-
-    inside = {part: expanded(part) for part in nonterminals}
-    places = {part: int(part in frames) for part in nonterminals}
-    places[nonterminals[0]] = 1
-    components = strongly_connected(nonterminals, lambda part: [symbol for symbol, _ in inside[part]])
-    for component in reversed(components):  # callers first
-        members = set(component)
-        total = sum(places[part] for part in component)
-        for part in component:
-            places[part] = min(total, _MAX_PLACES)
-        for part in component:
-            for symbol, _ in inside[part]:
-                if symbol not in members:
-                    places[symbol] += places[part]
-    return places
+        calls[part] = [(symbol, bool(rest)) for symbol, rest in found]
+    components = strongly_connected(nonterminals, lambda part: [symbol for symbol, _ in calls[part]])
+    number = {part: at for at, component in enumerate(components) for part in component}
+    own = [sum(1 + sum(map(len, part.alternatives)) for part in component) for component in components]
+    sizes: list[int] = []  # symbols that a component is expanded to
+    for at, component in enumerate(components):
+        size = own[at] + sum(
+            sizes[number[symbol]] for part in component for symbol, _ in calls[part] if number[symbol] != at
+        )
+        sizes.append(min(size, _MOST_SYMBOLS))
+    places, inner = [0] * len(components), dict.fromkeys(nonterminals, 0)
+    for part in (nonterminals[0], *frames):
+        places[number[part]] += 1
+    for at in range(len(components) - 1, -1, -1):  # callers first
+        places[at] = min(places[at], _MOST_SYMBOLS)
+        for part in components[at]:
+            for symbol, followed in calls[part]:
+                if number[symbol] != at:
+                    places[number[symbol]] += places[at]
+                    inner[symbol] += places[at] if followed else 0
+    states = sum(count * size for count, size in zip(places, own, strict=True))
+    savings = {
+        part: (inner[part] - 1) * sizes[number[part]] for part in nonterminals if inner[part] > 1 and part not in frames
+    }
+    return states, savings
 
 
 def _last_calls(nonterminals: list[Nonterminal]) -> dict[Nonterminal, set[Nonterminal]]:
