@@ -15,7 +15,8 @@ least time of the runs counts, so that other work on the machine does not. Times
 processor time. Python's garbage collector is as it is in any program, for all: on, with what was there before frozen.
 
 Where XGrammar refuses a Lark grammar, it gets our translation of it into EBNF. llguidance gets GBNF through its own
-converter. An engine that refuses a grammar, or a token of a text, says so in the table in place of figures.
+converter. An engine that refuses a grammar, or a token of a text, or takes longer than --limit, says so in the table in
+place of figures.
 """
 
 from __future__ import annotations
@@ -191,8 +192,8 @@ class Figures(NamedTuple):
         return Figures(min(self.compile, other.compile), min(self.first, other.first), masks)
 
 
-def run(engine: Engine, name: str, text: str, sentences: list[list[int]]) -> Figures:
-    """Compile a grammar and follow all texts once."""
+def run(engine: Engine, name: str, text: str, sentences: list[list[int]], limit: float) -> Figures:
+    """Compile a grammar and follow all texts once, for `limit` seconds at most."""
     engine.prepare()
     gc.collect()
     gc.freeze()
@@ -217,6 +218,8 @@ def run(engine: Engine, name: str, text: str, sentences: list[list[int]]) -> Fig
                 masks.append((after - before) / 1e3)
             first = first or filled
             done += 1
+            if after - started > 1e9 * limit:
+                return Figures(0, 0, [], f"too slow: {done:,} of {sum(map(len, sentences)):,} masks in {limit:g} s")
     return Figures((compiled - started) / 1e6, (first - started) / 1e6, masks)
 
 
@@ -285,6 +288,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help=f"grammars: {', '.join(GENERATORS)}")
     parser.add_argument("--engines", nargs="+", choices=sorted(ENGINES), help="(default: all that are installed)")
     parser.add_argument("--runs", type=int, default=3, help="runs of each engine (3)")
+    parser.add_argument("--limit", type=float, default=60, help="seconds that one run may take (60)")
     parser.add_argument("--tokens", type=int, default=2000, help="least tokens of the texts of a grammar (2000)")
     parser.add_argument("--forks", action="store_true", help="count the masks of several stacks")
     parser.add_argument("--data", type=Path, default=SHARED / "data/gbnf", help="folder of the GBNF grammars")
@@ -314,7 +318,7 @@ def main() -> None:
                     engine = chosen[(number + turn) % len(chosen)]
                     bar.update(task, description=f"{name} {engine}")
                     if not (engine in found and found[engine].error):
-                        figures = run(engines[engine], name, text, sentences)
+                        figures = run(engines[engine], name, text, sentences, args.limit)
                         found[engine] = found[engine].best(figures) if engine in found else figures
                     bar.advance(task)
             results[name] = {engine: found[engine] for engine in chosen}
