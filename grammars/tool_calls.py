@@ -82,7 +82,7 @@ def _tagged(format: dict[str, Any]) -> dict[str, Any]:
 # -------------------------------------------------------------------- tools
 
 
-def _functions(tools: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+def _functions(tools: Any) -> dict[str, Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = {}
     if not isinstance(tools, Sequence) or isinstance(tools, str):
         raise InvalidError("tools are a list of definitions", pointer="")
