@@ -187,3 +187,23 @@ CONST = {"type": "const_string", "value": ""}
 @given(formats)
 def test_every_text_is_judged_as_the_oracle_judges_it(format: dict[str, Any]) -> None:
     check(format)
+
+
+def test_a_structural_tag_is_printed_as_ebnf_that_reads_back() -> None:
+    plain = {"type": "object", "properties": {"a": {"type": "boolean"}}, "additionalProperties": False}
+    tags = [
+        {"begin": f"<f={name}>", "content": {"type": "json_schema", "json_schema": plain}, "end": "</f>"}
+        for name in "ab"
+    ]
+    described = tag({"type": "triggered_tags", "triggers": ["<f="], "tags": tags})
+    again = mw.Grammar.from_ebnf(str(mw.Grammar.from_structural_tag(described)))
+    compiled = mw.GrammarCompiler(byte_vocabulary()).compile_grammar(again)
+    for text, taken, whole in (
+        ("x<f=a>{}</f>", True, True),
+        ('<f=b>{"a": true}</f><', True, True),
+        ("<f=", True, False),
+        ("<f=c", False, False),
+    ):
+        matcher = mw.GrammarMatcher(compiled)
+        assert matcher.accept_string(text) == taken, text
+        assert (taken and matcher.is_completed()) == whole, text

@@ -171,7 +171,7 @@ def many_tools(count: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("options", [{}, {"tool_choice": "required"}], ids=["auto", "required"])
 def test_hundreds_of_tools_cost_what_a_text_uses_of_them(options: dict[str, Any], compiler: mw.GrammarCompiler) -> None:
-    """128 tools: 5 ms on an idle core; XGrammar takes seconds."""
+    """128 tools: 6 ms on an idle core; XGrammar 0.2.8 takes 440 ms in the same run."""
     tools = many_tools(128)
     compiler.compile_tools(many_tools(2), "qwen")
     times = []
