@@ -369,10 +369,10 @@ class _Lowering:
             marks = enumerate(format.trigger_tokens)
             triggers = [(self._token(token, f"{place}/trigger_tokens/{number}"),) for number, token in marks]
             excludes = [*avoided, *self._texts(format.exclude_tokens, place + "/exclude_tokens")]
-        begins = []
+        begins, beginnings = [], _Beginnings(triggers)
         for number, tag in enumerate(format.tags):
             begin = self._mark(tag.begin, f"{place}/{self._tags}/{number}/begin")
-            if not any(_begins(begin, trigger) for trigger in triggers):
+            if not beginnings.of(begin):
                 if not isinstance(tag.begin, str) or not tag.begin.startswith(_strings(format)):
                     raise InvalidError(
                         "the tag begins with none of the triggers, so nothing leads to it",
@@ -380,21 +380,22 @@ class _Lowering:
                         hint="add a trigger that it begins with",
                     )
                 triggers.append(begin)  # the trigger ends inside the name of a special token
+                beginnings.add(begin)
             begins.append(begin)
-        triggers = [
-            trigger
-            for trigger in dict.fromkeys(triggers)
-            if not any(_begins(trigger, other) and trigger != other for other in triggers)
-        ]
+        shortest = [trigger for trigger in dict.fromkeys(triggers) if beginnings.of(trigger) == [trigger]]
         tags = [
             _Way(begin, tag, f"{place}/{self._tags}/{number}", _is_plain_tag(tag))
             for number, (begin, tag) in enumerate(zip(begins, format.tags, strict=True))
         ]
         name = "" if format.stop_after_first else self._fresh("free")
         after = end.node if format.stop_after_first else Call(name)
+        groups: dict[Pieces, list[_Way]] = {trigger: [] for trigger in shortest}
+        for way in tags:
+            for trigger in beginnings.of(way.begin):
+                if trigger in groups:
+                    groups[trigger].append(replace(way, begin=_rest(way.begin, trigger)))
         stops = []
-        for trigger in triggers:
-            behind = [replace(tag, begin=_rest(tag.begin, trigger)) for tag in tags if _begins(tag.begin, trigger)]
+        for trigger, behind in groups.items():
             late = all(tag.plain for tag in behind) and len(trigger) == 1 and bool(behind)
             stops.append(_stop(trigger, partial(self._any_tag, behind), after, late))
         free = self._free(stops, excludes, end, place) if name or not format.at_least_one else EMPTY_TEXT
@@ -503,16 +504,36 @@ def _beginning(free: FreeText, stop: int, place: str) -> str:
     return begins[0]
 
 
-def _begins(begin: Pieces, trigger: Pieces) -> bool:
-    """Whether pieces begin with others."""
-    if not trigger:
-        return True
-    *whole, last = trigger
-    at = len(whole)
-    if begin[:at] != tuple(whole) or len(begin) <= at:
-        return False
-    first = begin[at]
-    return first.startswith(last) if isinstance(first, str) and isinstance(last, str) else first == last
+class _Beginnings:
+    """Pieces, found by what begins with them: the last of them may be a part of a text."""
+
+    def __init__(self, members: Iterable[Pieces]) -> None:
+        self._whole: dict[Pieces, None] = {}
+        self._lengths: dict[Pieces, set[int]] = {}  # of last texts, by the pieces before them
+        for member in members:
+            self.add(member)
+
+    def add(self, member: Pieces) -> None:
+        """One more."""
+        self._whole[member] = None
+        if isinstance(member[-1], str):
+            self._lengths.setdefault(member[:-1], set()).add(len(member[-1]))
+
+    def of(self, pieces: Pieces) -> list[Pieces]:
+        """The members that some pieces begin with, shorter ones first."""
+        found = []
+        for at, piece in enumerate(pieces):
+            before = pieces[:at]
+            if isinstance(piece, str):
+                ways = [
+                    (*before, piece[:length])
+                    for length in sorted(self._lengths.get(before, ()))
+                    if length <= len(piece)
+                ]
+            else:
+                ways = [(*before, piece)]
+            found += [way for way in ways if way in self._whole]
+        return found
 
 
 def _rest(begin: Pieces, trigger: Pieces) -> Pieces:
