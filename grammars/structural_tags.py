@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from maskwright.grammars import regular
 from maskwright.grammars import structural_tag_formats as formats
@@ -393,7 +393,7 @@ class _Lowering:
         for way in tags:
             for trigger in beginnings.of(way.begin):
                 if trigger in groups:
-                    groups[trigger].append(replace(way, begin=_rest(way.begin, trigger)))
+                    groups[trigger].append(way._replace(begin=_rest(way.begin, trigger)))
         stops = []
         for trigger, behind in groups.items():
             late = all(tag.plain for tag in behind) and len(trigger) == 1 and bool(behind)
@@ -439,8 +439,7 @@ class _Lowering:
         return Call(name)
 
 
-@dataclass(frozen=True)
-class _Way:
+class _Way(NamedTuple):
     """A tag of several, whose beginning (or what is still to come of it) is `begin`.
 
     Attributes:
