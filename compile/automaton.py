@@ -315,6 +315,28 @@ class Automaton:
         self.tables.add_row(key, row.record)
         return row
 
+    def following(self, state: int) -> set[int]:
+        """The states that a lowered state leads to, those of calls and behind them too."""
+        tables = self.tables
+        row, byte_map, _, op, argument, alias, _, otherwise = tables.states[
+            state * L.STATE_SIZE : (state + 1) * L.STATE_SIZE
+        ].tolist()
+        if alias != state:
+            return {alias}
+        found = {argument} if op == L.OP_COUNT else set()
+        if otherwise > 0:
+            found.add(otherwise)
+        for value in tables.transitions[row : row + int(tables.maps[byte_map : byte_map + 256].max()) + 1].tolist():
+            action = -value if value != L.REJECT else 0
+            while action > 0:
+                target, block, kind, action = tables.actions[
+                    action * L.ACTION_SIZE : (action + 1) * L.ACTION_SIZE
+                ].tolist()
+                found |= {target} if kind == L.MOVE else {target, block} if kind != L.LEAVE else set()
+            if value > 0:
+                found.add(value)
+        return found
+
     def describe(self, state: int, label: Callable[[int], str] = str) -> list[str]:
         """The published record of a state, readable; for `maskwright show automaton`."""
         tables = self.tables

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from maskwright.compile.values import GrammarStates
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.grammars import regular
 from maskwright.grammars.boolean import Bool
-from maskwright.grammars.errors import GrammarError, LimitExceeded, UnsatisfiableError
+from maskwright.grammars.errors import GrammarError, LimitExceeded, MaskwrightError, UnsatisfiableError
 from maskwright.grammars.ir import Value
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.regular import Regex, Words
@@ -169,6 +170,23 @@ class CompiledGrammar:
             before = automaton.tables.state_count, automaton.tables.nbytes, perf_counter()
             automaton.add_row(key)
             self._charge(*before)
+
+    def lower_ahead(self, budget_ms: float) -> None:
+        """Lower the states nearest to the start that are not lowered yet, for at most so many milliseconds.
+
+        What masks will ask for is then there when they ask. A state that cannot be lowered is left for them to say so.
+        """
+        stop = perf_counter() + 1e-3 * budget_ms
+        seen, queue = {self.root}, deque([self.root])
+        while queue and perf_counter() < stop:
+            state = queue.popleft()
+            try:
+                self.lower(state)
+            except MaskwrightError:
+                continue
+            following = self.automaton.following(state) - seen
+            seen |= following
+            queue += following
 
     @contextmanager
     def endings(self) -> Iterator[Endings]:

@@ -21,6 +21,7 @@ from maskwright.grammars.grammar import Grammar
 from maskwright.grammars.json_schema import load_schema
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.python_types import schema_from
+from maskwright.grammars.rules import Rules
 from maskwright.grammars.structural_tags import structural_tag
 from maskwright.grammars.tool_calls import Reasoning, describe_tools
 from maskwright.rehearsal import rehearse
@@ -40,6 +41,8 @@ class GrammarCompiler:
         max_row_bytes: memory for mask rows that outlive the automaton they were computed for.
         max_states, max_table_bytes, max_lowering_ms: what one grammar may use (maskwright.compile.grammar.Limits).
         max_automaton_bytes: size past which new grammars start a new automaton; the old one goes with its grammars.
+        ahead_ms: milliseconds that compile_grammar and compile_lark spend at most on states that masks have not asked for
+            yet; what they do not get to is lowered on demand, as schemas are.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class GrammarCompiler:
         max_table_bytes: int = Limits().max_table_bytes,
         max_lowering_ms: float = Limits().max_lowering_ms,
         max_automaton_bytes: int = 128 << 20,
+        ahead_ms: float = 40.0,
     ) -> None:
         if not isinstance(tokenizer_info, TokenizerInfo):
             raise TokenizerError(
@@ -64,7 +68,7 @@ class GrammarCompiler:
         self._tokens = TokenTables(tokenizer_info)
         self._rows = RowCache(max_row_bytes)
         self._grammars: OrderedDict[Hashable, CompiledGrammar] = OrderedDict()
-        self.max_automaton_bytes = max_automaton_bytes
+        self.max_automaton_bytes, self.ahead_ms = max_automaton_bytes, ahead_ms
         self._automaton = Automaton(self._tokens, self._rows, _MAX_STATES)
         self._lock = threading.Lock()
         rehearse()
@@ -177,7 +181,7 @@ class GrammarCompiler:
         if key is not None and (found := self._cached(key)) is not None:
             return found
         rules = (Grammar.from_ebnf(grammar, root_rule_name) if isinstance(grammar, str) else grammar).rules
-        return self._keep(key, CompiledGrammar.of_rules(self._room(), rules, self.limits))
+        return self._keep(key, self._of_rules(rules))
 
     def compile_lark(self, text: str, start: str = "start", lexer: str = "dynamic_complete") -> CompiledGrammar:
         """The texts of a grammar in lark's notation.
@@ -194,7 +198,7 @@ class GrammarCompiler:
         if key is not None and (found := self._cached(key)) is not None:
             return found
         rules = Grammar.from_lark(text, start, lexer).rules
-        return self._keep(key, CompiledGrammar.of_rules(self._room(), rules, self.limits))
+        return self._keep(key, self._of_rules(rules))
 
     def compile_structural_tag(self, description: Any, **options: Any) -> CompiledGrammar:
         """Free text with regions that have a grammar of their own: tool calls, reasoning, answers (docs/tools.md).
@@ -241,6 +245,11 @@ class GrammarCompiler:
         """
         described = describe_tools(tools, format, tool_choice=tool_choice, parallel=parallel, reasoning=reasoning)
         return self.compile_structural_tag(described, **options)
+
+    def _of_rules(self, rules: Rules) -> CompiledGrammar:
+        compiled = CompiledGrammar.of_rules(self._room(), rules, self.limits)
+        compiled.lower_ahead(self.ahead_ms)
+        return compiled
 
     def _room(self) -> Automaton:
         """The automaton for the next grammar."""

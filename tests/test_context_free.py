@@ -269,3 +269,17 @@ def test_unique_items_that_may_be_something_else_are_refused() -> None:
     compiled = mw.GrammarCompiler(_info()).compile_grammar(Grammar(Rules({"root": either}, "root")))
     with pytest.raises(mw.UnsupportedError, match="read an array with uniqueItems in other ways"):
         mw.GrammarMatcher(compiled).accept_string('["a"')
+
+
+def test_states_are_lowered_ahead() -> None:
+    """Of a small grammar all that a text meets, given the time; without it, none but those that are asked for."""
+    grammar = 'root ::= "(" root ")" root | [a-c]{1,3} ("," root)? | ""'
+    text = "(abc,())(a)b,c"
+    for milliseconds, ahead in [(60_000.0, True), (0.0, False)]:
+        compiled = mw.GrammarCompiler(_info(), ahead_ms=milliseconds).compile_grammar(grammar)
+        states = compiled.state_count
+        matcher = mw.GrammarMatcher(compiled)
+        for byte in text.encode():
+            assert byte in matcher.allowed_token_ids()
+            assert matcher.accept_token(byte)
+        assert (compiled.state_count == states) == ahead
