@@ -39,9 +39,15 @@ class Owner(Protocol):
 
 
 class Private:
-    """Base of owners whose states mean something in one grammar only."""
+    """Base of owners whose states mean something in one grammar only.
+
+    Attributes:
+        certain: whether all of its states can be entered, so that they may be lowered before they are. (Values are called
+            by states of keys that no text may have, for example.)
+    """
 
     __slots__ = ()
+    certain = False
 
     def share_key(self, index: int) -> Hashable | None:
         return None
@@ -314,6 +320,10 @@ class Automaton:
         self._rows_here[key] = row
         self.tables.add_row(key, row.record)
         return row
+
+    def is_certain(self, state: int) -> bool:
+        """Whether a state is lowered, or may be lowered before a text comes to it."""
+        return self.tables.is_lowered(state) or getattr(self._find(state)[0], "certain", False)
 
     def following(self, state: int) -> set[int]:
         """The states that a lowered state leads to, those of calls and behind them too."""

@@ -172,7 +172,7 @@ class CompiledGrammar:
             self._charge(*before)
 
     def lower_ahead(self, budget_ms: float) -> None:
-        """Lower the states nearest to the start that are not lowered yet, for at most so many milliseconds.
+        """Lower the states of rules nearest to the start, for at most so many milliseconds.
 
         What masks will ask for is then there when they ask. A state that cannot be lowered is left for them to say so.
         """
@@ -186,7 +186,7 @@ class CompiledGrammar:
                 continue
             following = self.automaton.following(state) - seen
             seen |= following
-            queue += following
+            queue += filter(self.automaton.is_certain, following)
 
     @contextmanager
     def endings(self) -> Iterator[Endings]:

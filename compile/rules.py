@@ -185,6 +185,7 @@ class RuleStates:
 class _Phrase(Private):
     """Owner of the state of a phrase."""
 
+    certain = True
     __slots__ = ("entry", "frame", "phrase", "states")
 
     def __init__(self, states: RuleStates, frame: Nonterminal, phrase: Phrase, entry: bool) -> None:

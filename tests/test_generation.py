@@ -243,7 +243,7 @@ def test_a_compiled_grammar_is_taken(
     nested = re.fullmatch("(a*)b(c*)", ask(grammar='root ::= "a" root "c" | "b"'))
     assert nested is not None and len(nested[1]) == len(nested[2])
     assert re.fullmatch("x+y", ask(grammar=Grammar.from_lark('start: "x"+ "y"')))
-    with pytest.raises(InvalidError, match="takes a Grammar, its text in EBNF or a CompiledGrammar, not int"):
+    with pytest.raises(InvalidError, match="a structural tag or a CompiledGrammar, not int"):
         ask(grammar=3)
     other = GrammarCompiler(TokenizerInfo([b"a", b"b"], eos_token_ids=[])).compile_regex("a")
     with pytest.raises(TokenizerError, match="another vocabulary"):
