@@ -189,7 +189,8 @@ class GrammarCompiler:
         Args:
             text: the grammar; docs/grammars.md says what is taken.
             start: the rule that texts are derived from.
-            lexer: "dynamic_complete": the context-free language of the rules and terminals.
+            lexer: "dynamic_complete": the context-free language of the rules and terminals; "contextual": the texts that
+                lark's LALR(1) parser accepts, cut into terminals by its contextual lexer.
 
         Raises:
             GrammarError: as Grammar.from_lark; UnsatisfiableError when no text can be derived; LimitExceeded.

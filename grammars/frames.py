@@ -27,6 +27,8 @@ _MAX_CANDIDATES = 64
 _MANY_STATES = 400  # symbols of all expansions together: fewer are no trouble
 _LEAST_SAVING = 0.3  # the share of them that another frame must save to be worth its pushes
 _MOST_SYMBOLS = 1 << 40
+_MIN_CANDIDATES = 4
+_MAX_FOLLOWED = 40_000  # calls that are followed to choose one frame, more only for _MIN_CANDIDATES
 _MAX_WIDTH = 200  # ways to begin that a nonterminal is expanded to
 
 
@@ -123,15 +125,14 @@ def choose_frames(nonterminals: list[Nonterminal]) -> set[Nonterminal]:
     frames: set[Nonterminal] = set()
     order = {part: number for number, part in enumerate(nonterminals)}
 
+    ordered = {part: sorted(called, key=order.__getitem__) for part, called in calls.items()}
+
     def bad(parts: list[Nonterminal], cut: set[Nonterminal]) -> list[list[Nonterminal]]:
         """The components of `parts` with an inner call inside, once inner calls of `cut` are pushed."""
         within = set(parts)
 
         def following(part: Nonterminal) -> list[Nonterminal]:
-            return sorted(
-                (other for other in calls[part] & within if other not in cut or other in last[part]),
-                key=order.__getitem__,
-            )
+            return [other for other in ordered[part] if other in within and (other not in cut or other in last[part])]
 
         found = []
         for component in strongly_connected(parts, following):
@@ -145,7 +146,9 @@ def choose_frames(nonterminals: list[Nonterminal]) -> set[Nonterminal]:
         component = todo.pop()
         lefts = _left_shares(component)
         others = [part for part in component if part not in frames]
-        candidates = sorted(others, key=lambda part: (lefts[part], order[part]))[:_MAX_CANDIDATES]
+        affordable = _MAX_FOLLOWED // sum(len(calls[part]) for part in component)
+        tried = max(_MIN_CANDIDATES, min(_MAX_CANDIDATES, affordable))
+        candidates = sorted(others, key=lambda part: (lefts[part], order[part]))[:tried]
         costs = {part: sum(map(len, bad(component, frames | {part}))) for part in candidates}
         chosen = min(candidates, key=lambda part: (costs[part], lefts[part], order[part]))
         frames.add(chosen)

@@ -53,7 +53,7 @@ class Grammar:
 
     @classmethod
     def from_lark(cls, text: str, start: str = "start", lexer: str = "dynamic_complete") -> Grammar:
-        """The context-free language of a grammar in lark's notation (docs/grammars.md).
+        """The language of a grammar in lark's notation (docs/grammars.md), as `compile_lark` takes it.
 
         Raises:
             GrammarError: InvalidError, UnsupportedError or LimitExceeded, with line, column and a caret.

@@ -15,6 +15,8 @@ trees of rules are taken as they are, before lark writes them out as BNF. A text
 - a terminal is any text that Python's `re` takes whole where it is alone (python_regex), whatever other terminals match;
 - what `%ignore` names may stand before, between and after terminals, any number of times.
 
+With `lexer="contextual"` it is what `Lark(text, parser="lalr", lexer="contextual", start=...)` parses: lark_contextual.
+
 Two things are not lark's: special tokens `<|name|>` and `<[12]>`, and schemas `%json {...}`, both in rules only.
 """
 
@@ -35,6 +37,7 @@ from lark.load_grammar import Grammar, PrepareLiterals, TerminalTreeToPattern, l
 
 from maskwright.grammars.embedded import SPECIAL, lift, special_token
 from maskwright.grammars.errors import GrammarError, InvalidError, LimitExceeded, UnsupportedError
+from maskwright.grammars.lark_contextual import contextual_bodies
 from maskwright.grammars.python_regex import scanned
 from maskwright.grammars.regular import EPSILON, Regex, alternate, literal, repeat
 from maskwright.grammars.rule_nodes import choice, loop, sequence, similar, validate
@@ -72,8 +75,8 @@ def parse_lark(text: str, start: str = "start", lexer: str = "dynamic_complete")
     Args:
         text: the grammar.
         start: the rule that whole texts are derived from.
-        lexer: "dynamic_complete", the context-free language itself. "contextual", which would follow lark's LALR(1)
-            parser and its choice among terminals, is not there.
+        lexer: "dynamic_complete", the context-free language itself; or "contextual", what lark's LALR(1) parser takes,
+            with the choice among terminals that its contextual lexer makes (lark_contextual).
 
     Raises:
         InvalidError: lark refuses the grammar, or a terminal in it; with line, column and caret where they are known.
@@ -82,23 +85,23 @@ def parse_lark(text: str, start: str = "start", lexer: str = "dynamic_complete")
     """
     if not isinstance(text, str):
         raise InvalidError(f"a grammar is a string, not {type(text).__name__}")
-    if lexer == "contextual":
-        hint = 'leave it out: lexer="dynamic_complete" is the context-free language of the same grammar'
-        raise UnsupportedError('lexer="contextual" is not supported yet', keyword="lexer", hint=hint)
-    if lexer != "dynamic_complete":
-        raise InvalidError(f"lexer={lexer!r} is none", hint='choose "dynamic_complete"')
+    if lexer not in ("dynamic_complete", "contextual"):
+        raise InvalidError(f"lexer={lexer!r} is none", hint='choose "dynamic_complete" or "contextual"')
     try:
         lifted, leaves = _lift(text)
         _refuse_foreign(lifted)
         grammar = _load(lifted, leaves, text)
-        rules = _Reader(grammar, leaves, text).rules(start)
+        reader = _Reader(grammar, leaves, text)
+        rules = validate(reader.rules(start), "start")
+        if lexer == "contextual":
+            rules = reader.contextual_rules(grammar, start)
     except RecursionError as error:
         hint = "give parts of it names, as rules of their own"
         raise LimitExceeded("max_groups", MAX_GROUPS, MAX_GROUPS, what="nesting of a rule", hint=hint) from error
     except GrammarError as error:
         error.within(text)
         raise
-    return validate(rules, "start")
+    return rules
 
 
 # -------------------------------------------------------------------- before lark
@@ -255,6 +258,21 @@ class _Reader:
             bodies = {root: sequence([Text(self.ignored), Call(start)]), **bodies}
         return Rules(bodies, root, self.text, positions)
 
+    def contextual_rules(self, grammar: Grammar, start: str) -> Rules:
+        """As `rules`, which has been asked before, of what lark's LALR parser and contextual lexer accept."""
+
+        def language(name: str, pattern: Pattern) -> Regex:
+            sought = name if name in self.definitions else pattern.raw or pattern.value
+            return self._language(pattern, f"the terminal {sought}", sought, strict=True)
+
+        bodies, root = contextual_bodies(grammar, start, language, self.leaves)
+        positions = {
+            name: self.definitions[place]
+            for name in bodies
+            if (place := re.split(r"[.{]", name, maxsplit=1)[0]) in self.definitions
+        }
+        return Rules(bodies, root, self.text, positions)
+
     def _ask_for(self, name: str, tree: Tree[Any], arguments: Mapping[str, Any]) -> None:
         if name not in self.known:
             self.known.add(name)
@@ -346,10 +364,10 @@ class _Reader:
             reason = str(error.__context__ or error).partition("\n")[0] or "both ends of a range are single characters"
             raise InvalidError(f"lark refuses a terminal: {reason}", position=self._place(first)) from error
 
-    def _language(self, pattern: Pattern, what: str, sought: str) -> Regex:
+    def _language(self, pattern: Pattern, what: str, sought: str, strict: bool = False) -> Regex:
         try:
             plain = isinstance(pattern, PatternStr) and not pattern.flags
-            found = literal(pattern.value) if plain else scanned(pattern.to_regexp())
+            found = literal(pattern.value) if plain else scanned(pattern.to_regexp(), strict)
             if found.nullable:
                 raise InvalidError(
                     f"{what} matches the empty text", hint="leave the empty text to the rules: [X] or X?"

@@ -17,7 +17,7 @@ the token.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -26,7 +26,9 @@ from typing import Any
 
 from maskwright.grammars.charset import ALL, LAST_CODE_POINT, CharSet
 from maskwright.grammars.errors import InvalidError, LimitExceeded, UnsupportedError
+from maskwright.grammars.refinement import coarsest
 from maskwright.grammars.regular import EMPTY, EPSILON, Regex, alternate, chars, concat, repeat
+from maskwright.grammars.regular_tables import backwards, paths
 from maskwright.grammars.unicode_sets import fold_case
 
 __all__ = ["MAX_STATES", "scanned"]
@@ -38,8 +40,13 @@ _MAX_ELIMINATED = 60  # of the smallest one, where the language is built from it
 _parser: Any = import_module("re._parser")  # undocumented, as in lark, which measures widths with it
 
 
-def scanned(pattern: str) -> Regex:
+def scanned(pattern: str, strict: bool = False) -> Regex:
     """The texts w for which `re.match(pattern, w)` takes all of w.
+
+    Args:
+        pattern: as `re.compile` takes it.
+        strict: refuse a pattern with large counts, rather than take it that the order of alternatives among them is of no
+            consequence.
 
     Raises:
         InvalidError: Python refuses the pattern.
@@ -51,18 +58,18 @@ def scanned(pattern: str) -> Regex:
     except (re.error, OverflowError, RecursionError) as error:
         raise InvalidError(f"/{pattern}/ is no regular expression of Python: {error}") from error
     try:
-        return _scanned(_sequence(tree, tree.state.flags))
+        return _scanned(_sequence(tree, tree.state.flags), strict)
     except RecursionError as error:
         what, hint = "a regular expression", "write it with fewer groups and counts inside each other"
         raise LimitExceeded("max_groups", _DEPTH, _DEPTH, what=what, hint=hint) from error
 
 
-def _scanned(item: _Item) -> Regex:
+def _scanned(item: _Item, strict: bool) -> Regex:
     automaton = _Automaton(item)
     try:
         automaton.explore()
     except LimitExceeded:
-        if automaton.lookbehinds or _has_lazy(item):
+        if strict or automaton.lookbehinds or _has_lazy(item):
             raise
         return _language(
             item
@@ -296,26 +303,26 @@ class _Automaton:
         return goes_on
 
     def _merge_equal(self) -> None:
-        """Make states with the same future one (Moore), and leave out those without."""
-        live = _leading_to(self.final, self.edges)
-        kind = [int((state in self.final) != (0 in self.final)) for state in range(len(self.edges))]
-        while True:  # classes are numbered as they are met, so that equal partitions are equal lists
-            futures: dict[Any, int] = {}
-            refined = []
-            for state, edges in enumerate(self.edges):
-                by_kind: dict[int, list[CharSet]] = {}
-                for characters, target in edges:
-                    if target in live:
-                        by_kind.setdefault(kind[target], []).append(characters)
-                future = (state in self.final), frozenset((k, CharSet.union(sets)) for k, sets in by_kind.items())
-                refined.append(futures.setdefault(future, len(futures)))
-            if refined == kind:
-                break
-            kind = refined
-        merged: list[list[tuple[CharSet, int]]] = [[] for _ in futures]
-        for (_, targets), number in futures.items():
-            merged[number] = [(characters, target) for target, characters in targets]
-        self.edges, self.final = merged, {kind[state] for state in self.final}
+        """Make states with the same future one, and leave out those without."""
+        before: dict[int, list[int]] = {}
+        for state, edges in enumerate(self.edges):
+            for _, target in edges:
+                before.setdefault(target, []).append(state)
+        live = backwards(before, self.final)
+
+        def future(state: int, kinds: Sequence[int]) -> tuple[bool, frozenset[tuple[int, CharSet]]]:
+            by_kind: dict[int, list[CharSet]] = {}
+            for characters, target in self.edges[state]:
+                if target in live:
+                    by_kind.setdefault(kinds[target], []).append(characters)
+            return state in self.final, frozenset((k, CharSet.union(sets)) for k, sets in by_kind.items())
+
+        kinds = coarsest(len(self.edges), future)
+        merged: dict[int, list[tuple[CharSet, int]]] = {}
+        for state, kind in enumerate(kinds):
+            if kind not in merged:
+                merged[kind] = [(characters, target) for target, characters in future(state, kinds)[1]]
+        self.edges, self.final = [merged[kind] for kind in range(len(merged))], {kinds[state] for state in self.final}
 
     def equals(self, language: Regex) -> bool:
         """Whether a language is that of the automaton."""
@@ -345,25 +352,13 @@ class _Automaton:
             what, hint = "states of a regular expression with lazy counts", "write it without them: [^x]*x for .*?x"
             raise LimitExceeded("max_eliminated", count, _MAX_ELIMINATED, what=what, hint=hint)
         begin, end = count, count + 1
-        ways: dict[int, dict[int, Regex]] = {state: {} for state in range(count + 2)}
+        ways: dict[int, dict[int, Regex]] = {state: {} for state in range(count)}
         for state, edges in enumerate(self.edges):
             for characters, target in edges:
                 ways[state][target] = alternate(ways[state].get(target, EMPTY), chars(characters))
-        ways[begin][0] = EPSILON
         for state in self.final:
             ways[state][end] = EPSILON
-        left = set(range(count))
-        while left:
-            least = min(left, key=lambda s: (sum(s in out for out in ways.values()) * len(ways[s]), s))
-            left.remove(least)
-            onward = ways.pop(least)
-            around = repeat(onward.pop(least, EMPTY), 0, None)
-            for out in ways.values():
-                into = out.pop(least, None)
-                if into is not None:
-                    for target, language in onward.items():
-                        out[target] = alternate(out.get(target, EMPTY), concat(into, around, language))
-        return ways[begin].get(end, EMPTY)
+        return paths({**ways, begin: {0: EPSILON}}, begin, end)
 
 
 def _lookbehinds(item: _Item) -> Iterator[CharSet]:
@@ -382,18 +377,3 @@ def _blocks(sets: list[CharSet]) -> list[CharSet]:
     for characters in sets:
         blocks = [part for block in blocks for part in (block & characters, block - characters) if part]
     return blocks
-
-
-def _leading_to(final: set[int], edges: list[list[tuple[CharSet, int]]]) -> set[int]:
-    """The states that a final one can be reached from."""
-    before: dict[int, set[int]] = {}
-    for state, targets in enumerate(edges):
-        for _, target in targets:
-            before.setdefault(target, set()).add(state)
-    found, pending = set(final), list(final)
-    while pending:
-        for state in before.get(pending.pop(), ()):
-            if state not in found:
-                found.add(state)
-                pending.append(state)
-    return found

@@ -1,4 +1,4 @@
-"""Grammars as data: tests/cases/{ebnf,lark,gbnf_files}.toml, for every engine that claims to know their languages.
+"""Grammars as data: tests/cases/{ebnf,lark,lark_contextual,gbnf_files}.toml, for every engine that knows their languages.
 
 Each [[case]] has a grammar, or a file among the measuring data, and lists three kinds of texts:
 
@@ -26,14 +26,14 @@ __all__ = ["Case", "Refused", "cases", "read", "refused"]
 
 _FOLDER = Path(__file__).parent / "cases"
 _DATA = Path(__file__).parents[2] / "shared" / "data"
-_DEFAULT_ROOT = {"ebnf": "root", "lark": "start"}
+_DEFAULT_ROOT = {"ebnf": "root", "lark": "start", "lark_contextual": "start"}
 
 Texts = list[Any]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A grammar and texts; `grammar` is its text, `notation` "ebnf" or "lark"."""
+    """A grammar and texts; `grammar` is its text, `notation` "ebnf", "lark" or "lark_contextual"."""
 
     name: str
     notation: str
@@ -81,17 +81,17 @@ class Refused:
 
 def read(notation: str, grammar: str, root: str) -> Rules:
     """The rules of a grammar in one of the notations."""
-    if notation == "lark":
+    if notation.startswith("lark"):
         from maskwright.grammars.lark_grammar import parse_lark
 
-        return parse_lark(grammar, root)
+        return parse_lark(grammar, root, "contextual" if notation == "lark_contextual" else "dynamic_complete")
     from maskwright.grammars.ebnf import parse_ebnf
 
     return parse_ebnf(grammar, root)
 
 
 def _tables(file: str) -> tuple[str, dict[str, Any]]:
-    return ("lark" if file.startswith("lark") else "ebnf"), tomllib.loads((_FOLDER / f"{file}.toml").read_text())
+    return (file if file.startswith("lark") else "ebnf"), tomllib.loads((_FOLDER / f"{file}.toml").read_text())
 
 
 def _text(written: Any) -> Any:

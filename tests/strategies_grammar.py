@@ -12,7 +12,7 @@ from maskwright.grammars.charset import CharSet
 from maskwright.grammars.regular import EMPTY, EPSILON, alternate, chars, concat, literal, repeat, words
 from maskwright.grammars.rules import Call, Choice, Loop, Node, Rules, Sequence, Text
 
-__all__ = ["ALPHABET", "LARK_ALPHABET", "grammars", "lark_grammars"]
+__all__ = ["ALPHABET", "CONTEXTUAL_ALPHABET", "LARK_ALPHABET", "contextual_grammars", "grammars", "lark_grammars"]
 
 ALPHABET = "abé"
 _NAMES = ("root", "x", "y", "z")
@@ -77,3 +77,28 @@ def lark_grammars(draw: st.DrawFn) -> str:
     lines += ['pair{t}: t | t "," t', 'A: "a" B?', "B: /b/"]
     lines += draw(st.sampled_from(([], ['%ignore " "'], ["%ignore / +/"], ['%ignore " "', "%ignore /,+/"])))
     return "\n".join(lines)
+
+
+CONTEXTUAL_ALPHABET = "ab. "
+_OVERLAPPING = (
+    '"a"', '"b"', '"ab"', '"."', '".."', "/a+/", "/[ab]+/", "/a|ab/", "/b+?a?/", "/a.*?b/", r"/a(\.a)?/", r"/\.+/", '"aa"',
+    '"ba"', "/b(a.)*b/", '"A"i', "/a*b/", r"/\.[ab]*\./", "/a[ab]b/", "/ab? ?a/",
+)  # fmt: skip
+
+
+@st.composite
+def contextual_grammars(draw: st.DrawFn) -> str:
+    """A grammar over CONTEXTUAL_ALPHABET whose terminals begin alike, with priorities; many are not LALR(1)."""
+    names = [f"T{number}" for number in range(draw(st.integers(2, 5)))]
+    terminal = st.sampled_from(_OVERLAPPING)
+    rules = ("start", "x", "y")[: draw(st.integers(1, 3))]
+    atom = st.sampled_from(names) | terminal | st.sampled_from(rules)
+    group = st.lists(atom, min_size=1, max_size=2).map(lambda items: f"({' '.join(items)})")
+    looped = st.builds("{}{}".format, group, st.sampled_from("?*+"))
+    body = st.lists(atom | atom | looped, min_size=1, max_size=3).map(" ".join)
+    priority = st.sampled_from(("", "", "", ".1", ".-1"))
+    lines = [f"{name}{draw(priority)}: {draw(terminal)}" for name in names]
+    alternatives = st.lists(body, min_size=1, max_size=3)
+    lines += [f"{rule}{draw(priority)}: {' | '.join(draw(alternatives))}" for rule in rules]
+    ignored = ([], ['%ignore " "'], ['%ignore " "'], ["%ignore /[ .]+/"], ['%ignore " "', r"%ignore /\.a*\./"])
+    return "\n".join([*lines, *draw(st.sampled_from(ignored))])

@@ -185,9 +185,7 @@ def test_ignored_texts_may_follow_special_tokens() -> None:
     assert not oracle.is_prefix("<|a|>")
 
 
-def test_the_contextual_lexer_is_refused() -> None:
-    with pytest.raises(errors.UnsupportedError, match="contextual"):
-        parse_lark('start: "a"', lexer="contextual")
+def test_a_lexer_that_is_none_is_refused() -> None:
     with pytest.raises(errors.InvalidError, match="dynamic_complete"):
         parse_lark('start: "a"', lexer="basic")
 
