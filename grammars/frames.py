@@ -12,6 +12,8 @@ begins makes the two begin alike, so of several choices the one with the fewest 
 
 from __future__ import annotations
 
+from collections import Counter
+
 from maskwright.grammars.charset import CharSet
 from maskwright.grammars.components import strongly_connected
 from maskwright.grammars.left_recursion import first_symbols, is_nullable
@@ -27,8 +29,10 @@ _MAX_CANDIDATES = 64
 _MANY_STATES = 400  # symbols of all expansions together: fewer are no trouble
 _LEAST_SAVING = 0.3  # the share of them that another frame must save to be worth its pushes
 _MOST_SYMBOLS = 1 << 40
-_MIN_CANDIDATES = 4
-_MAX_FOLLOWED = 40_000  # calls that are followed to choose one frame, more only for _MIN_CANDIDATES
+_MIN_CANDIDATES = 32
+_MAX_FOLLOWED = 40_000  # calls that are followed to choose one frame; where that is less than _MIN_CANDIDATES takes,
+_SHARE = 64  # frames are chosen without trying them, one of so many nonterminals at once
+_AT_ONCE = 256  # nonterminals for each frame more that is chosen to save copies at once
 _MAX_WIDTH = 200  # ways to begin that a nonterminal is expanded to
 
 
@@ -147,11 +151,15 @@ def choose_frames(nonterminals: list[Nonterminal]) -> set[Nonterminal]:
         lefts = _left_shares(component)
         others = [part for part in component if part not in frames]
         affordable = _MAX_FOLLOWED // sum(len(calls[part]) for part in component)
-        tried = max(_MIN_CANDIDATES, min(_MAX_CANDIDATES, affordable))
-        candidates = sorted(others, key=lambda part: (lefts[part], order[part]))[:tried]
-        costs = {part: sum(map(len, bad(component, frames | {part}))) for part in candidates}
-        chosen = min(candidates, key=lambda part: (costs[part], lefts[part], order[part]))
-        frames.add(chosen)
+        if affordable < _MIN_CANDIDATES:
+            # Too large to try any: several at once, those that the most others call with something behind.
+            callers = Counter(called for part in component for called in inner[part])
+            others.sort(key=lambda part: (-callers[part], lefts[part], order[part]))
+            frames.update(others[: 1 + len(others) // _SHARE])
+        else:
+            candidates = sorted(others, key=lambda part: (lefts[part], order[part]))[: min(_MAX_CANDIDATES, affordable)]
+            costs = {part: sum(map(len, bad(component, frames | {part}))) for part in candidates}
+            frames.add(min(candidates, key=lambda part: (costs[part], lefts[part], order[part])))
         todo += bad(component, frames)
     _bound_copies(nonterminals, frames)
     _bound_width(nonterminals, frames)
@@ -167,10 +175,12 @@ def _bound_copies(nonterminals: list[Nonterminal], frames: set[Nonterminal]) -> 
         states, savings = _savings(nonterminals, frames)
         if states <= _MANY_STATES or not savings:
             return
-        chosen = max(savings, key=savings.__getitem__)
-        if savings[chosen] < _LEAST_SAVING * states:
+        most = max(savings.values())
+        if most < _LEAST_SAVING * states:
             return
-        frames.add(chosen)
+        chosen = [part for part in savings if 2 * savings[part] > most]
+        chosen.sort(key=savings.__getitem__, reverse=True)
+        frames.update(chosen[: 1 + len(nonterminals) // _AT_ONCE])
 
 
 def _savings(nonterminals: list[Nonterminal], frames: set[Nonterminal]) -> tuple[int, dict[Nonterminal, int]]:
