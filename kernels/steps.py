@@ -134,6 +134,24 @@ def _add_item(matcher, kind, state, register, top):
 
 
 @njit(cache=True)
+def _add_call(matcher, number, kind, state, top):
+    """Go on in a called frame: a status. Where item `number` is read and the same call still waits, it has more callers.
+
+    So a frame that begins in many ways is entered once for all of them, or once a level of calls, and not once a way.
+    """
+    items, count = load_i64(matcher, L.MATCHER_FORK), load_i64(matcher, L.MATCHER_FORK_COUNT)
+    for waiting in range(count - 1, max(number, count - LATEST), -1):
+        item = waiting * L.FORK_SIZE
+        if load_i32(items, item + L.FORK_STATE) == state and load_i32(items, item + L.FORK_KIND) == kind:
+            both = unite(matcher, load_i32(items, item + L.FORK_TOP), top)
+            if both < 0:
+                return _no_room(matcher)
+            store_i32(items, item + L.FORK_TOP, both)
+            return L.OK
+    return _add_item(matcher, kind, state, 0, top)
+
+
+@njit(cache=True)
 def _add_callers(matcher, kind, top, result):
     """Go on with every caller of a frame that has ended with a result code: a status; the node where it is NEED_CLOSURE.
 
@@ -266,7 +284,7 @@ def _read_items(automaton, matcher, byte):
                 node = intern_node(matcher, load_i32(actions, record + L.ACTION_BLOCK), register, top, 0)
                 if node < 0:
                     return L.NEED_NODES, state
-                status = _add_item(matcher, what, target, 0, node)  # CALL is FORK_CONSUMED, CALL_BEFORE is not
+                status = _add_call(matcher, number, what, target, node)  # CALL is FORK_CONSUMED, CALL_BEFORE is not
             if status != L.OK:
                 return status, top
             action = load_i32(actions, record + L.ACTION_ALSO)
