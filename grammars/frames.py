@@ -16,7 +16,7 @@ from collections import Counter
 
 from maskwright.grammars.charset import CharSet
 from maskwright.grammars.components import strongly_connected
-from maskwright.grammars.left_recursion import first_symbols, is_nullable
+from maskwright.grammars.left_recursion import corners, first_symbols, is_nullable
 from maskwright.grammars.productions import Alternative, Branch, Nonterminal, Symbol
 from maskwright.grammars.regular import Regex
 from maskwright.grammars.rules import Special
@@ -251,14 +251,6 @@ def _left_shares(component: list[Nonterminal]) -> dict[Nonterminal, float]:
 def _bound_width(nonterminals: list[Nonterminal], frames: set[Nonterminal]) -> None:
     """Make frames of nonterminals that begin in very many ways, so that no state has very many parts."""
     width: dict[Nonterminal, int] = {}
-
-    def corners(part: Nonterminal) -> list[Nonterminal]:
-        return [
-            symbol
-            for alternative in part.alternatives
-            for symbol, _ in first_symbols(alternative)
-            if isinstance(symbol, Nonterminal)
-        ]
 
     for component in strongly_connected(nonterminals, corners):
         for part in component:

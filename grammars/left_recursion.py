@@ -25,7 +25,7 @@ from maskwright.grammars.components import strongly_connected
 from maskwright.grammars.productions import Alternative, Nonterminal, Symbol, simplified
 from maskwright.grammars.regular import Regex
 
-__all__ = ["first_symbols", "is_nullable", "reachable", "without_left_recursion"]
+__all__ = ["corners", "first_symbols", "is_nullable", "reachable", "without_left_recursion"]
 
 
 def is_nullable(symbol: Symbol) -> bool:
@@ -54,16 +54,18 @@ def reachable(root: Nonterminal) -> list[Nonterminal]:
     return list(found)
 
 
+def corners(nonterminal: Nonterminal) -> list[Nonterminal]:
+    """The nonterminals that texts of one may begin with."""
+    return [
+        symbol
+        for alternative in nonterminal.alternatives
+        for symbol, _ in first_symbols(alternative)
+        if isinstance(symbol, Nonterminal)
+    ]
+
+
 def without_left_recursion(root: Nonterminal) -> None:
     """Rewrite the alternatives of every nonterminal reachable from `root` that may begin with itself."""
-
-    def corners(nonterminal: Nonterminal) -> list[Nonterminal]:
-        return [
-            symbol
-            for alternative in nonterminal.alternatives
-            for symbol, _ in first_symbols(alternative)
-            if isinstance(symbol, Nonterminal)
-        ]
 
     nonempty = _NonEmpty()
     for component in strongly_connected(reachable(root), corners):  # those that others begin with come first
