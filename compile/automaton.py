@@ -321,6 +321,13 @@ class Automaton:
         self.tables.add_row(key, row.record)
         return row
 
+    def first_bytes(self, state: int) -> list[int]:
+        """The bytes that a lowered state, which stands for itself and has no ELSE, goes on with."""
+        tables, start = self.tables, state * L.STATE_SIZE
+        row, byte_map = tables.states[start + L.STATE_ROW : start + L.STATE_MAP + 1].tolist()
+        values = tables.transitions[row + tables.maps[byte_map : byte_map + 256].astype(int)]
+        return [byte for byte, value in enumerate(values.tolist()) if value not in (0, L.REJECT)]
+
     def is_certain(self, state: int) -> bool:
         """Whether a state is lowered, or may be lowered before a text comes to it."""
         return self.tables.is_lowered(state) or getattr(self._find(state)[0], "certain", False)

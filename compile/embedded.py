@@ -23,9 +23,8 @@ from maskwright.grammars.json_schema import load_schema
 from maskwright.grammars.python_types import schema_from
 from maskwright.grammars.regular import EMPTY
 from maskwright.grammars.rules import Choice, Frame, Json, Loop, Node, Rules, Sequence, Text
-from maskwright.kernels import layout as L
 
-__all__ = ["EmbeddedValues", "ValueLoader", "first_bytes", "with_values"]
+__all__ = ["EmbeddedValues", "ValueLoader", "with_values"]
 
 
 class _Framed:
@@ -72,7 +71,7 @@ class EmbeddedValues:
             )
 
     def entry(self) -> int:
-        """The state before a value that is no number."""
+        """The state before a value that is none of `texts`."""
         return self._states.entry(self._goal)[0]
 
 
@@ -139,12 +138,3 @@ def _choice(values: EmbeddedValues) -> Node:
     if values.frame is not None:
         parts.append(values.frame)
     return parts[0] if len(parts) == 1 else Choice(tuple(parts))
-
-
-def first_bytes(automaton: Automaton, state: int) -> list[int]:
-    """The bytes that a lowered state goes on with."""
-    tables = automaton.tables
-    start = state * L.STATE_SIZE
-    row, byte_map = (int(tables.states[start + field]) for field in (L.STATE_ROW, L.STATE_MAP))
-    values = tables.transitions[row + tables.maps[byte_map : byte_map + 256].astype(int)]
-    return [byte for byte, value in enumerate(values.tolist()) if value not in (0, L.REJECT)]

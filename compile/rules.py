@@ -13,14 +13,14 @@ from collections.abc import Mapping
 
 from maskwright.compile.automaton import PUBLISHED, Automaton, Edge, Private
 from maskwright.compile.distinct import Distinct
-from maskwright.compile.embedded import ValueLoader, first_bytes, with_values
+from maskwright.compile.embedded import ValueLoader, with_values
 from maskwright.compile.plans import NOT_SAFE
 from maskwright.grammars.errors import TokenizerError, UnsupportedError
-from maskwright.grammars.frames import SPECIAL_BYTE, ByteSets, choose_frames
+from maskwright.grammars.frames import ByteSets, choose_frames
 from maskwright.grammars.left_recursion import reachable, without_left_recursion
 from maskwright.grammars.phrases import Phrase, Phrases
 from maskwright.grammars.productions import Nonterminal, Productions
-from maskwright.grammars.rules import Rules, Special
+from maskwright.grammars.rules import SPECIAL_BYTE, Rules, Special
 from maskwright.kernels import layout as L
 
 __all__ = ["RuleStates"]
@@ -107,9 +107,11 @@ class RuleStates:
             for byte in _bytes(self._sets.first[called]):
                 actions.setdefault(byte, []).append(call)
         for value, after in forms.values.items():
-            entry_state, _ = self.automaton.resolved(self._lowered(value.origin.entry()))
-            call = (entry_state, self.state(frame, after), L.CALL_BEFORE)
-            for byte in first_bytes(self.automaton, entry_state):
+            entry = value.origin.entry()
+            self.automaton.lower(entry)
+            begun, _ = self.automaton.resolved(entry)
+            call = (begun, self.state(frame, after), L.CALL_BEFORE)
+            for byte in self.automaton.first_bytes(begun):
                 actions.setdefault(byte, []).append(call)
         special, ends = self._specials(frame, forms.specials)
         if special:
@@ -126,10 +128,6 @@ class RuleStates:
                     actions[byte].append((0, 0, L.LEAVE))
         op = L.OP_POP if final and not actions else L.OP_NONE
         self.automaton.emit(state, self._edges(actions), final=0 if final else -1, op=op, safe=safe)
-
-    def _lowered(self, state: int) -> int:
-        self.automaton.lower(state)
-        return state
 
     def _refuse_inner_ends(self) -> None:
         """An end token may stand where the stack is empty only: what it leaves open could never be closed."""

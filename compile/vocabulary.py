@@ -23,7 +23,7 @@ import numpy as np
 from maskwright.compile.tokenfiles import Vocabulary, read_sentencepiece, read_tekken, read_tiktoken
 from maskwright.compile.trie import TokenTrie
 from maskwright.grammars.errors import TokenizerError
-from maskwright.grammars.frames import SPECIAL_BYTE
+from maskwright.grammars.rules import SPECIAL_BYTE
 
 if TYPE_CHECKING:
     import tiktoken

@@ -19,19 +19,18 @@ from maskwright.grammars.components import strongly_connected
 from maskwright.grammars.left_recursion import corners, first_symbols, is_nullable
 from maskwright.grammars.productions import Alternative, Branch, Nonterminal, Symbol
 from maskwright.grammars.regular import Regex
-from maskwright.grammars.rules import Special
+from maskwright.grammars.rules import SPECIAL_BYTE, Special
 
-__all__ = ["SPECIAL_BYTE", "ByteSets", "choose_frames", "leading_bytes"]
+__all__ = ["ByteSets", "choose_frames", "leading_bytes"]
 
-SPECIAL_BYTE = 0xFF  # begins what stands for a special token: no text in UTF-8 has it
 _JSON_STARTS = sum(1 << byte for byte in b'"{[tfn-0123456789')
 _MAX_CANDIDATES = 64
 _MANY_STATES = 400  # symbols of all expansions together: fewer are no trouble
 _LEAST_SAVING = 0.3  # the share of them that another frame must save to be worth its pushes
 _MOST_SYMBOLS = 1 << 40
-_MIN_CANDIDATES = 32
-_MAX_FOLLOWED = 40_000  # calls that are followed to choose one frame; where that is less than _MIN_CANDIDATES takes,
-_SHARE = 64  # frames are chosen without trying them, one of so many nonterminals at once
+_MAX_FOLLOWED = 40_000  # calls that are followed to choose one frame
+_MIN_CANDIDATES = 32  # where that does not suffice to try so many, frames are chosen without trying them,
+_SHARE = 64  # one of so many nonterminals at once
 _AT_ONCE = 256  # nonterminals for each frame more that is chosen to save copies at once
 _MAX_WIDTH = 200  # ways to begin that a nonterminal is expanded to
 
@@ -128,7 +127,6 @@ def choose_frames(nonterminals: list[Nonterminal]) -> set[Nonterminal]:
     last = _last_calls(nonterminals)
     frames: set[Nonterminal] = set()
     order = {part: number for number, part in enumerate(nonterminals)}
-
     ordered = {part: sorted(called, key=order.__getitem__) for part, called in calls.items()}
 
     def bad(parts: list[Nonterminal], cut: set[Nonterminal]) -> list[list[Nonterminal]]:
@@ -251,7 +249,6 @@ def _left_shares(component: list[Nonterminal]) -> dict[Nonterminal, float]:
 def _bound_width(nonterminals: list[Nonterminal], frames: set[Nonterminal]) -> None:
     """Make frames of nonterminals that begin in very many ways, so that no state has very many parts."""
     width: dict[Nonterminal, int] = {}
-
     for component in strongly_connected(nonterminals, corners):
         for part in component:
             ways = 0

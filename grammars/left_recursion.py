@@ -66,7 +66,6 @@ def corners(nonterminal: Nonterminal) -> list[Nonterminal]:
 
 def without_left_recursion(root: Nonterminal) -> None:
     """Rewrite the alternatives of every nonterminal reachable from `root` that may begin with itself."""
-
     nonempty = _NonEmpty()
     for component in strongly_connected(reachable(root), corners):  # those that others begin with come first
         if len(component) > 1 or component[0] in corners(component[0]):

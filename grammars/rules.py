@@ -17,6 +17,7 @@ from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.regular import Regex
 
 __all__ = [
+    "SPECIAL_BYTE",
     "Call",
     "Choice",
     "Frame",
@@ -30,6 +31,8 @@ __all__ = [
     "Switch",
     "Text",
 ]
+
+SPECIAL_BYTE = 0xFF  # begins what stands for a special token in an automaton: no text in UTF-8 has it
 
 
 @dataclass(frozen=True, slots=True)

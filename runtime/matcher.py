@@ -12,7 +12,7 @@ import numpy as np
 
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.grammars.errors import MatcherError
-from maskwright.grammars.frames import SPECIAL_BYTE
+from maskwright.grammars.rules import SPECIAL_BYTE
 from maskwright.kernels import automaton as kernels
 from maskwright.kernels import layout as L
 from maskwright.runtime.arena import Arena
