@@ -196,7 +196,7 @@ class Automaton:
         tables.set_state(
             state,
             tables.append_transitions(row),
-            self._map(bytes(shape)),
+            self.byte_map(bytes(shape)),
             final,
             op,
             argument,
@@ -225,7 +225,7 @@ class Automaton:
         maps = self._pairs.get(key)
         if maps is None:
             both = key[0] + b"".join(bytes((byte, byte, len(row))) for byte in extra)
-            maps = self._pairs[key] = self._map(key[0]), self._map(both)
+            maps = self._pairs[key] = self.byte_map(key[0]), self.byte_map(both)
         offset = tables.transition_count
         after = tables.append_state(offset, maps[0])
         self.own(after, PUBLISHED)
@@ -233,8 +233,11 @@ class Automaton:
         tables.append_transitions(row)
         tables.set_state(state, offset, maps[1], -1, op, argument)
 
-    def _map(self, shape: bytes) -> int:
-        """Offset of the map of byte classes of some edges, given as in `_classes`; few shapes recur."""
+    def byte_map(self, shape: bytes) -> int:
+        """Offset of the map of byte classes of some edges: low, high, class number of each, one after the other.
+
+        Few of them recur, so that they are told apart without being spelled out.
+        """
         found = self._maps.get(shape)
         if found is None:
             classes = bytearray(256)

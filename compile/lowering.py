@@ -11,6 +11,7 @@ byte), compile/arrays.py, compile/objects.py, compile/keys.py.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from functools import cached_property
 
 from maskwright.compile.automaton import PUBLISHED, Automaton, Edge, Named
 from maskwright.compile.spelling import Spelling
@@ -32,6 +33,7 @@ class Lowering:
         automaton: where the states are.
         strings, numbers: states of texts that end with result code 0; texts: of such that are all there is.
         scalars: entry states of values without arrays and objects, by (literals, numbers, strings).
+        has_runs: whether there may be runs of white space wherever JSON has it.
     """
 
     def __init__(self, automaton: Automaton, options: SchemaOptions) -> None:
@@ -41,6 +43,12 @@ class Lowering:
         self.numbers = TextStates(automaton, None, lambda parts: 0, kind="plain")
         self.texts = TextStates(automaton, None, lambda parts: 0, kind="whole", whole=True)
         self.scalars: dict[tuple[int, Regex, Regex], int] = {}
+        self.has_runs = (
+            options.whitespace == "flexible"
+            and options.exact_separators is None
+            and options.indent is None
+            and options.max_whitespace > 0
+        )
         self._literals: dict[tuple[bytes, int], int] = {}
         self._whitespace: int | None = None
 
@@ -79,6 +87,18 @@ class Lowering:
             return
         frame = self._whitespace_frame()
         automaton.emit_pair(state, edges, _WHITESPACE_BYTES, frame, default, op, argument)
+
+    @cached_property
+    def member_maps(self) -> list[int]:
+        """What plans of the states between members begin with (kernels/layout.py, PLAN_*)."""
+        automaton, found = self.automaton, [self._whitespace_frame()]
+        for places in (b'}"', b"},", b'"', b":", b""):  # as MAP_*
+            for text in (places, places + _WHITESPACE_BYTES):
+                numbers = [min(number, len(places) + 1) for number in range(1, len(text) + 1)]
+                found.append(
+                    automaton.byte_map(bytes(part for pair in zip(text, text, numbers, strict=True) for part in pair))
+                )
+        return found
 
     def deeper(self, depth: int) -> int:
         """The depth of what is in a container of depth `depth`; without indentation all depths are one."""

@@ -214,8 +214,7 @@ class Members:
     def after(self, progress: Progress, key: int | KeyClass) -> Progress:
         """The progress after a member, as far as the key decides it (shapes that die of it are still alive)."""
         members = min(progress.members + 1, self._largest_bound)
-        closed = self._order.before(key) | (1 << key if isinstance(key, int) else 0)
-        return Progress(progress.open & ~closed, members, progress.standing)
+        return Progress(self.open_after(progress.open, key), members, progress.standing)
 
     def _surviving(self, alive: int, progress: Progress, key: int | KeyClass) -> int:
         """The living shapes that let a key come now, as far as the order of keys and the number of members decide."""
@@ -228,9 +227,9 @@ class Members:
 
     def ask(self, progress: Progress, key: int | KeyClass) -> Asked | None:
         """What the value of a key must be for the object to go on; None when the key cannot come now."""
-        column = self.column(key)
         if self.only_choice is not None:
-            return Asked(Goal(column.demand(column.asked(self.only_choice))), frozenset(self.ordered), ())
+            return Asked(self.goal(key), frozenset(self.ordered), ())
+        column = self.column(key)
         after, alive = self.after(progress, key), self._surviving(self._alive(progress), progress, key)
         demands = self._demands(after, alive, key)
         if not demands:
@@ -320,7 +319,7 @@ class Members:
     def keys(self, progress: Progress) -> Iterator[int | KeyClass]:
         """The keys and classes of keys that may come next."""
         if self.only_choice is not None:
-            yield from self._simple_keys(progress)
+            yield from self.next_keys(progress.open)
             return
         living, known = self._alive(progress), None
         candidates: list[int | KeyClass] = [*bits(progress.open), *self.classes.others]
@@ -377,10 +376,29 @@ class Members:
         assert self.only_choice is not None
         return [other for other in self.classes.others if self.column(other).possible(self.only_choice)]
 
-    def _simple_keys(self, progress: Progress) -> Iterator[int | KeyClass]:
-        needed, candidates = self._needed_keys & progress.open, [*bits(self._open_keys & progress.open)]
-        yield from (key for key in candidates if not needed & self._order.before(key))
-        yield from (other for other in self._open_classes if not needed & self._order.before(other))
+    def next_keys(self, open_: int | None = None) -> Iterator[int | KeyClass]:
+        """The keys and classes of keys that may come next, where the named keys `open_` may still come; None: ever."""
+        if open_ is None:
+            yield from bits(self._open_keys)
+            yield from self._open_classes
+            return
+        needed, before = self._needed_keys & open_, self._order.before
+        yield from (key for key in bits(self._open_keys & open_) if not needed & before(key))
+        yield from (other for other in self._open_classes if not needed & before(other))
+
+    def open_after(self, open_: int, key: int | KeyClass) -> int:
+        """The named keys that may still come after a key, of those that might before."""
+        return open_ & ~(self._order.before(key) | (1 << key if isinstance(key, int) else 0))
+
+    def may_close(self, open_: int) -> bool:
+        """Whether the object may end where the named keys `open_` have not come."""
+        return not self._needed_keys & open_
+
+    def goal(self, key: int | KeyClass) -> Goal:
+        """What the value of a key must be."""
+        assert self.only_choice is not None
+        column = self.column(key)
+        return Goal(column.demand(column.asked(self.only_choice)))
 
     # The end of a member, and of the object
 
@@ -400,7 +418,7 @@ class Members:
     def outcome(self, progress: Progress) -> tuple[bool, ...] | None:
         """What holds of the object as it is, of what is observed; None where it may not close."""
         if self.only_choice is not None:
-            return None if self._needed_keys & progress.open else ()
+            return () if self.may_close(progress.open) else None
         done = {shape for shape in progress.standing.alive if self._holds(shape, progress)}
         for number, (shape, counted) in zip(progress.standing.tally, self.counts.items(), strict=True):
             if number < counted.least:

@@ -2,7 +2,7 @@
 
 A key is a frame of its own, called by its opening quote: its result code is the class or the name of the key. The states
 after keys are allocated as one block, and lowered key by key when one is first written. Which keys may come and what their
-values must be: compile/members.py.
+values must be: compile/members.py. The usual object is made a member at a time: compile/simple_objects.py.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from maskwright.compile.automaton import Edge, Private
 from maskwright.compile.goals import Asked, Labels
 from maskwright.compile.members import Members, Progress
+from maskwright.compile.simple_objects import SimpleObject
 from maskwright.grammars.boolean import Bool
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ class ObjectFrame:
 
     def opened(self) -> int:
         """The state after `{`."""
+        if self.members.only_choice is not None and self.states.lowering.has_runs:
+            closing = self.states.automaton.end(self.labels.number(()))
+            return SimpleObject(self.states, self.members, closing).opened()
         return self.states.automaton.allocate(1, _Opened(self, self.members.start))
 
     def member_end(self, progress: Progress) -> int:

@@ -84,8 +84,8 @@ class AutomatonTables:
         wide = L.SAFE_SIZE * self.safe_count + (L.ROW_SIZE + 3) * self.row_count
         return 4 * integers + 8 * wide + self.map_count
 
-    def reserve(self, states: int, transitions: int, maps: int) -> None:
-        """Make room for so many more states, transitions and bytes of maps."""
+    def reserve(self, states: int, transitions: int, maps: int, actions: int = 0) -> None:
+        """Make room for so many more states, transitions, bytes of maps and actions."""
         if self.state_count + states > self.max_states:
             raise LimitExceeded("max_states", self.state_count + states, self.max_states, what="automaton states")
         needed = (self.state_count + states) * L.STATE_SIZE
@@ -96,6 +96,9 @@ class AutomatonTables:
             self.transitions = self._grown(L.AUTOMATON_TRANSITIONS, self.transitions, needed)
         if self.map_count + maps > len(self.maps):
             self.maps = self._grown(L.AUTOMATON_MAPS, self.maps, self.map_count + maps)
+        needed = (self.action_count + actions) * L.ACTION_SIZE
+        if needed > len(self.actions):
+            self.actions = self._grown(L.AUTOMATON_ACTIONS, self.actions, needed)
 
     def allocate(self, count: int) -> int:
         """Numbers for `count` new states, not lowered yet; the first of them."""
@@ -109,9 +112,15 @@ class AutomatonTables:
         self.states[first * L.STATE_SIZE : self.state_count * L.STATE_SIZE] = -1
         return first
 
-    def extend(self, states: int, transitions: int, maps: int) -> None:
-        """Take over what a kernel has written behind the end: the new numbers of states, transitions, bytes of maps."""
+    def extend(self, states: int, transitions: int, maps: int, actions: int = 0) -> None:
+        """Take over what a kernel has written behind the end.
+
+        Args:
+            states, transitions, maps: the new numbers of states, of transitions, and of bytes of maps.
+            actions: how many more actions there are.
+        """
         self.state_count, self.transition_count, self.map_count = states, transitions, maps
+        self.action_count += actions
 
     def append_state(self, row: int, byte_map: int) -> int:
         """A new state, published at once: its number."""

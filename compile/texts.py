@@ -179,13 +179,14 @@ def derive(parts: Parts, alphabet: CharSet | None = None) -> list[tuple[CharSet,
 class _Text:
     """Owner of the state before `parts`."""
 
-    __slots__ = ("parts", "states")
+    __slots__ = ("key", "parts", "states")
 
     def __init__(self, states: TextStates, parts: Parts) -> None:
         self.states, self.parts = states, parts
+        self.key: Hashable = parts  # of the language; of a state that counts, what its register leaves open
 
     def share_key(self, index: int) -> Hashable | None:
-        return None if self.states.kind is None else (self.states.kind, self.parts)
+        return None if self.states.kind is None else (self.states.kind, self.key)
 
     def lower(self, index: int, state: int) -> None:
         states, parts, automaton = self.states, self.parts, self.states.automaton
@@ -198,6 +199,7 @@ class _Text:
             slack = None if parts in states.products else states.farthest_end(language)
             if slack is not None and slack + 2 <= bound:
                 states.emit_bounded(state, language, slack, L.OP_SET, bound - slack)
+                self.key = language, slack
                 return
             states.products.update(after for _, after in groups)
         edges, safe = states.lay(groups, parts)
@@ -232,7 +234,9 @@ class _Text:
             assert must.high is not None
             count, after = must.high, states.state((regular.EPSILON,))
             closing = states.ending(self.parts) if states.quoted else []
-        loop = automaton.allocate(1, Named((self.share_key(0), "loop")) if states.kind is not None else PUBLISHED)
+        # Before so many characters, the entry is like the loop.
+        self.key = must.item, rest if must.low else None
+        loop = automaton.allocate(1, Named(self.share_key(0)) if states.kind is not None else PUBLISHED)
         edges, safe = states.count(must.item.set, loop)
         if must.high is None:
             safe = (*safe[:2], safe[2] | L.SAFE_ENDLESS)
@@ -256,7 +260,7 @@ class _Bounded:
         self.states, self.language, self.slack = states, language, slack
 
     def share_key(self, index: int) -> Hashable | None:
-        return None if self.states.kind is None else (self.states.kind, self.language, self.slack)
+        return None if self.states.kind is None else (self.states.kind, (self.language, self.slack))
 
     def lower(self, index: int, state: int) -> None:
         rest = regular.intersect(self.language, regular.repeat(regular.ANY_CHAR, 0, self.slack))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -58,7 +59,8 @@ class TokenTables:
 
     def __init__(self, info: TokenizerInfo) -> None:
         self.info, self.vocab_size = info, info.vocab_size
-        self._containing: dict[tuple[bytes, ...], np.ndarray[Any, Any]] = {}
+        self._containing: dict[tuple[tuple[bytes, ...], ...], np.ndarray[Any, Any]] = {}
+        self._found_at: dict[bytes, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = {}
         self.words = (info.vocab_size + 31) // 32
         source = info.matching_trie
         self.trie_end = np.ascontiguousarray(source.end, np.int32)
@@ -145,24 +147,36 @@ class TokenTables:
         found: bytes = self.text[self.offsets[token] : self.offsets[token + 1]].tobytes()
         return found
 
-    def containing(self, *sequences: bytes) -> np.ndarray[Any, Any]:
-        """The tokens that have the bytes of one of `sequences` in this order, others between them or not; int32."""
+    def containing(self, *sequences: tuple[bytes, ...]) -> np.ndarray[Any, Any]:
+        """The tokens that have, for one of `sequences`, a byte of each of its elements in order; int32.
+
+        Other bytes may stand between them.
+        """
         found = self._containing.get(sequences)
         if found is None:
             those = np.unique(np.concatenate([self._having(sequence) for sequence in sequences]))
             found = self._containing[sequences] = those.astype(np.int32)
         return found
 
-    def _having(self, sequence: bytes) -> np.ndarray[Any, Any]:
-        """The tokens that have some bytes in this order, ascending: every byte is looked for behind the one before it."""
+    def _having(self, sequence: tuple[bytes, ...]) -> np.ndarray[Any, Any]:
+        """The tokens of one sequence, ascending: every byte is looked for behind the one before it."""
         behind = self.offsets[:-1] - 1  # [V]: where in the text the last byte was found
-        for byte in sequence:
-            places = np.flatnonzero(self.text == byte)
-            owners = np.searchsorted(self.offsets, places, "right") - 1
+        for choices in sequence:
+            places, owners = self._places(choices)
             later = places > behind[owners]
             behind = np.full(self.vocab_size, len(self.text))
             behind[owners[later][::-1]] = places[later][::-1]  # the first place of each token is written last
         return np.flatnonzero(behind < len(self.text))
+
+    def _places(self, choices: bytes) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Where one of some bytes is in the text of all tokens, and in which token; int64."""
+        found = self._found_at.get(choices)
+        if found is None:
+            wanted = np.zeros(256, bool)
+            wanted[list(choices)] = True
+            places = np.flatnonzero(wanted[self.text])
+            found = self._found_at[choices] = places, np.searchsorted(self.offsets, places, "right") - 1
+        return found
 
     def beginning(self, start: bytes) -> np.ndarray[Any, Any]:
         """The tokens that begin with some bytes, of which the last is not 0xFF; int32."""
@@ -173,8 +187,20 @@ class TokenTables:
 
         return self.trie_tokens[bisect_left(ranks, start, key=spelled) : bisect_left(ranks, after, key=spelled)]
 
-    def children(self, node: int) -> Iterator[tuple[int, int, int]]:
-        """The children of a node of the trie: number, end of its subtree, byte."""
+    def children(self, node: int, wanted: frozenset[int]) -> Iterator[tuple[int, int, int]]:
+        """The children of a node of the trie with bytes of `wanted`: number, end of its subtree, byte."""
+        if node == 0:  # of many children mostly few are wanted
+            yield from (self._roots[byte] for byte in wanted if byte in self._roots)
+            return
+        for child, end, byte in self._children(node):
+            if byte in wanted:
+                yield child, end, byte
+
+    @cached_property
+    def _roots(self) -> dict[int, tuple[int, int, int]]:
+        return {child[2]: child for child in self._children(0)}
+
+    def _children(self, node: int) -> Iterator[tuple[int, int, int]]:
         ends, bytes_ = self.trie_end, self._held["byte"]
         child, end = node + 1, int(ends[node])
         while child < end:

@@ -98,6 +98,8 @@ class _Writer:
             name = self._new("part")
             self.lines[name] = f"{name} ::= {self.node(node, _ALTERNATIVES, 0)}"
             return name
+        if isinstance(node, Choice | Sequence) and len(node.items) == 1:
+            return self.node(node.items[0], place, depth)
         if isinstance(node, Choice):
             return self._alternatives([self.node(item, _ITEMS, depth + 1) for item in node.items], place)
         if isinstance(node, Sequence):

@@ -45,6 +45,11 @@ A segment, SEGMENT_SIZE int64, is remainders of tokens that end the frame with o
 header, result code, first node, end node, and 1 if tokens of the row's excluded ranges do not count (the segment is
 another row's, shared by this one).
 
+Plan of the states behind an object's member, int32 (kernels/members.py): PLAN_BLANK, the frame of white space; PLAN_CLOSING,
+the state that ends the object, or 0; PLAN_TRIE, the state after a key's opening quote, or 0; PLAN_BLOCK, the states after
+keys; PLAN_OPENED, 1 behind `{`; from PLAN_MAPS on the offsets of maps of byte classes, MAP_*, for each place without and
+with white space; PLAN_COUNT and, from PLAN_KEYS on, so many times: code of a key, state of its value, state after it.
+
 Memo entry, MEMO_SIZE int64: key one (state << 16 | slack) or -1 when free, key two (stack node), row number, offset of
 its patch (a length, then token ids), the entry's continuation after a late end (state, register, node) or state 0.
 """
@@ -177,6 +182,19 @@ ROW_KIND, ROW_DATA, ROW_COUNT, ROW_SEGMENTS, ROW_SEGMENT_COUNT, ROW_EXCLUDED, RO
 ROW_DENSE, ROW_SPARSE = 1, 2
 SEGMENT_SIZE = 5
 SEGMENT_TRIE, SEGMENT_RESULT, SEGMENT_LOW, SEGMENT_HIGH, SEGMENT_SHARED = range(5)
+
+PLAN_BLANK, PLAN_MAPS, PLAN_OPENED, PLAN_CLOSING, PLAN_TRIE, PLAN_BLOCK, PLAN_COUNT, PLAN_KEYS = (
+    0,
+    1,
+    11,
+    12,
+    13,
+    14,
+    15,
+    16,
+)
+MAP_OPENED, MAP_MEMBER, MAP_COMMA, MAP_COLON, MAP_VALUE = range(0, 10, 2)
+MEMBERS_STATES, MEMBERS_TRANSITIONS, MEMBERS_ACTIONS = 3, 7, 3  # behind a member, but for those of its keys
 
 MEMO_SIZE = 8
 MEMO_STATE, MEMO_TOP, MEMO_ROW, MEMO_PATCH, MEMO_NEXT_STATE, MEMO_NEXT_REGISTER, MEMO_NEXT_TOP = range(7)

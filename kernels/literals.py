@@ -15,7 +15,7 @@ from numba import njit
 
 from maskwright.kernels import layout as L
 
-# Callees: bbfad8a58ec5
+# Callees: 8c02804ff147
 
 __all__ = ["MAY_END", "MUST_END", "lay_literals"]
 

@@ -15,7 +15,7 @@ from maskwright.kernels.memory import load_i32, load_i64, load_u8, load_u64, sto
 from maskwright.kernels.stacks import truncate
 from maskwright.kernels.steps import node_field, state_field, step, transition
 
-# Callees: 0e2bfbc0dd88
+# Callees: 750643a62544
 
 __all__ = ["NO_BUDGET", "add_range", "diverging", "row_ids", "row_words", "start_walk", "walk", "walk_row"]
 
@@ -202,6 +202,10 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
     bytes_, ends = load_i64(trie, L.TRIE_BYTE), load_i64(trie, L.TRIE_END)
     firsts = load_i64(trie, L.TRIE_FIRST)
     signed = load_i64(trie, L.TRIE_SIG_LOW) != 0
+    states, transitions = load_i64(automaton, L.AUTOMATON_STATES), load_i64(automaton, L.AUTOMATON_TRANSITIONS)
+    maps = load_i64(automaton, L.AUTOMATON_MAPS)
+    # Of the state before the byte, kept from one node to the next: its row, its classes, whether they are all it has.
+    known, row, classes, alone = -1, 0, 0, False
     while node < limit:
         budget -= 1
         if budget < 0:
@@ -211,11 +215,21 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
         record = depth * L.WALK_SIZE
         truncate(matcher, load_i32(workspace, record + 4))
         before = load_i32(workspace, record + 1)
-        end = load_i32(ends, node)
+        end, byte = load_i32(ends, node), load_u8(bytes_, node)
+        if before != known:
+            known = before
+            row = load_i32(states, before * L.STATE_SIZE + L.STATE_ROW)
+            classes = load_i32(states, before * L.STATE_SIZE + L.STATE_MAP)
+            alone = before != L.SPLIT and load_i32(states, before * L.STATE_SIZE + L.STATE_FINAL) < 0
+            alone = alone and load_i32(states, before * L.STATE_SIZE + L.STATE_ELSE) <= 0
+        value = load_i32(transitions, row + load_u8(maps, classes + byte)) if alone else 0
+        if alone and value == 0:
+            node = end
+            continue
         # Behind the last byte of a token nothing has to be known of the state: it is live. Most states that a mask
         # meets for the first time are such, and few of them are ever entered.
-        if end == node + 1 and _some_moves(
-            automaton, matcher, before, load_i32(workspace, record + 3), load_u8(bytes_, node)
+        if end == node + 1 and (
+            value > 0 or _some_moves(automaton, matcher, before, load_i32(workspace, record + 3), byte)
         ):
             if add_range(matcher, load_i32(firsts, node), load_i32(firsts, end)):
                 store_i64(matcher, L.MATCHER_WALK_NODE, node)
@@ -229,7 +243,7 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
             before,
             load_i32(workspace, record + 2),
             load_i32(workspace, record + 3),
-            load_u8(bytes_, node),
+            byte,
         )
         if status == L.REJECTED:
             node = end

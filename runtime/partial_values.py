@@ -66,6 +66,14 @@ class Partial(NamedTuple):
         return self.token[:1] == b'"'
 
     @property
+    def depth(self) -> int:
+        """How many containers are open."""
+        found, container = 0, self.top
+        while container is not None:
+            found, container = found + 1, container.below
+        return found
+
+    @property
     def key(self) -> Any:
         """Equal for texts that make no difference, where the same may follow: 1.50e01 and 15e1 in front of another digit."""
         mantissa, mark, exponent = self.token.lower().partition(b"e")

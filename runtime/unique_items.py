@@ -372,7 +372,7 @@ class UniqueItems:
         Args:
             strictly: to where no rival is left.
         """
-        if all(map(_is_loose, text.levels)) if not strictly else _is_free(text.levels):
+        if _is_free(text.levels) or (not strictly and self._is_loose(text)):
             return b""
         if any(map(_is_stuck, text.levels)):
             return None
@@ -383,6 +383,16 @@ class UniqueItems:
                 known.clear()
             self._search(text, strictly, known)
         return known[key]
+
+    def _is_loose(self, text: Text) -> bool:
+        """Whether all items can certainly become new ones: whole values of a kind, or for a string inside of them."""
+        levels = text.levels
+        if levels and levels[-1].item is not None and levels[-1].item.in_string:
+            record = text.place[0] * L.STATE_SIZE
+            states = self._compiled.states
+            if states[record + L.STATE_SAFE] and states[record + L.STATE_OP] == L.OP_NONE:
+                return True  # some character leads back here, so that there are strings of any length
+        return all(map(_is_loose, levels))
 
     def _search(self, start: Text, strictly: bool, known: dict[Any, bytes | None]) -> None:
         """Find the escape of a text: a search for the nearest place that is one, or from which one is known.
@@ -403,7 +413,7 @@ class UniqueItems:
                 after = self._step(text, byte)
                 if after is None or any(map(_is_stuck, after.levels)):
                     continue
-                if _is_free(after.levels) or (not strictly and all(map(_is_loose, after.levels))):
+                if _is_free(after.levels) or (not strictly and self._is_loose(after)):
                     rest = b""
                 elif (key := after.key) in before:
                     continue
@@ -498,12 +508,11 @@ class UniqueItems:
         """The tokens of a mask that may not come; int32."""
         tokens = self._compiled.tokens
         try:
-            closing = self._closing_rivals(text.levels)
-            if closing is not None:
-                refused = closing
-            else:
-                refused = list(self._along_rivals(text)) if not _is_free(text.levels) else []
-            suspects = tokens.containing(*_marks(text.levels))
+            found = self._closing_rivals(text.levels)
+            if found is None:
+                found = list(self._along_rivals(text)) if not _is_free(text.levels) else []
+            refused = list[int]()
+            suspects = tokens.containing(*_marks(text.levels, self._has_tight()))
             suspects = suspects[(words[suspects >> 5] >> (suspects & 31)) & 1 == 1]
             passed: dict[bytes, Text | None] = {b"": text}
             for token in suspects.tolist():
@@ -512,9 +521,13 @@ class UniqueItems:
                     refused.append(token)
         finally:
             self._go(text.place)
-        return np.array(refused, np.int32)
+        return np.concatenate([np.array(refused, np.int32), *found])
 
-    def _closing_rivals(self, levels: Levels) -> list[int] | None:
+    def _has_tight(self) -> bool:
+        """Whether an array that a text may come to within one token excludes values from the start."""
+        return any(array.tight for array in self._distinct.values())
+
+    def _closing_rivals(self, levels: Levels) -> list[np.ndarray[Any, Any]] | None:
         """The tokens that end a string as a rival, where no others may be refused; None where that is not so simple."""
         level = levels[-1] if levels else None
         if level is None or level.item is None or not level.item.in_string or level.item.top is not None:
@@ -522,14 +535,14 @@ class UniqueItems:
         spelling = level.array.frame.states.lowering.spelling
         if not level.array.free_texts or spelling.escapes == "any" or not _is_free(levels[:-1]):
             return None
-        written, refused = level.item.token[1:], list[int]()
+        written, refused = level.item.token[1:], list[np.ndarray[Any, Any]]()
         for rival in level.rivals:
             spelled = spelling.unique(rival) if isinstance(rival, str) else None
             if spelled is not None and spelled.startswith(written):
-                refused += self._compiled.tokens.beginning(spelled[len(written) :] + b'"').tolist()
+                refused.append(self._compiled.tokens.beginning(spelled[len(written) :] + b'"'))
         return refused
 
-    def _along_rivals(self, text: Text) -> Iterator[int]:
+    def _along_rivals(self, text: Text) -> Iterator[np.ndarray[Any, Any]]:
         """The tokens that lead along the texts of rivals to where nothing escapes."""
         tokens = self._compiled.tokens
         first, ids = tokens.trie_first, tokens.trie_tokens
@@ -539,17 +552,17 @@ class UniqueItems:
             kept = _following(text.levels)
             # Whatever may follow here may follow behind white space, too: tokens of nothing else lead nowhere new.
             between = not _in_scalar(text.levels) and self._escape(text) is not None
-            for child, end, byte in tokens.children(node):
-                if byte not in kept or (between and tokens.blank[child]):
+            for child, end, byte in tokens.children(node, kept):
+                if between and tokens.blank[child]:
                     continue
                 after = self._step(text, byte)
                 if after is None:
-                    yield from ids[first[child] : first[end]].tolist()
+                    yield ids[first[child] : first[end]]
                     continue
                 if _is_free(after.levels):
                     continue
                 if first[child] < first[child + 1] and self._escape(after) is None:
-                    yield from ids[first[child] : first[end]].tolist()
+                    yield ids[first[child] : first[end]]
                     continue
                 pending.append((child, after))
 
@@ -573,8 +586,17 @@ def _following(levels: Levels) -> frozenset[int]:
     return found
 
 
-def _marks(levels: Levels) -> tuple[bytes, ...]:
-    """What stands in a token that begins another item: bytes one after the other."""
+def _marks(levels: Levels, tight: bool) -> tuple[tuple[bytes, ...], ...]:
+    """What stands in a token that begins another item: for each way bytes, or choices of them, one after the other.
+
+    Args:
+        tight: whether there are arrays whose first item is not free either.
+    """
+    opening = (b"[",) if tight else (b"[", b",")
     if not levels:
-        return (b"[",)
-    return (b'",', b'"[') if _in_string(levels) else (b",", b"[")
+        return (opening,)
+    item = levels[-1].item
+    if item is None:
+        return ((b",",), opening)
+    quote = (b'"',) if item.in_string else ()
+    return ((*quote, *(b"]}",) * item.depth, b","), (*quote, *opening))

@@ -20,7 +20,7 @@ from maskwright.grammars import regex, regular
 from maskwright.grammars.ebnf import parse_ebnf
 from maskwright.grammars.grammar import Grammar
 from maskwright.grammars.options import SchemaOptions
-from maskwright.grammars.rules import Call, Json, Rules, Sequence, Special, Text
+from maskwright.grammars.rules import Call, Json, Loop, Rules, Sequence, Special, Text
 
 
 def texts(alphabet: Iterable[str], longest: int) -> list[str]:
@@ -96,6 +96,11 @@ def test_regular_expressions_survive_printing(case: dict[str, object]) -> None:
     for text in (*case.get("accepted", ()), *case["rejected"]):  # type: ignore[misc]
         if len(text) < 100:
             assert oracle.accepts(text) == regular.matches(node, text), text
+
+
+def test_what_is_repeated_stays_together() -> None:
+    pair = Sequence((Text(regex.parse("a")), Text(regex.parse("a"))))
+    assert str(Grammar(Rules({"root": Loop(Sequence((pair,)), 0, None)}, "root"))) == 'root ::= ("a" "a")*\n'
 
 
 def test_printing_is_readable() -> None:
