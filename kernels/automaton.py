@@ -20,7 +20,7 @@ from maskwright.kernels.stacks import keep, settle, truncate
 from maskwright.kernels.steps import LATEST, close, complete, leave, node_field, state_field, step
 from maskwright.kernels.walks import NO_BUDGET, diverging, start_walk, walk
 
-# Callees: b210da5a46f1
+# Callees: d04d8c261577
 
 __all__ = ["accept_bytes", "accept_token", "allowed_bytes", "close_node", "completed", "fill", "forced_bytes"]
 

@@ -190,6 +190,40 @@ def _note_need(matcher, state):
     return True
 
 
+@njit(cache=True, inline="always")
+def _place(states, state):
+    """Where the transitions of a state are: its row, and its byte classes."""
+    return load_i32(states, state * L.STATE_SIZE + L.STATE_ROW), load_i32(states, state * L.STATE_SIZE + L.STATE_MAP)
+
+
+@njit(cache=True)
+def _only_ways(states, matcher, state, top):
+    """Whether a configuration has no other ways on than the transitions of its state and those of one caller.
+
+    Returns: that, and row and byte classes of the caller's state; 0, which is a row without transitions, where there is
+        none because the frame cannot end here.
+    """
+    record = state * L.STATE_SIZE
+    if state == L.SPLIT or load_i32(states, record + L.STATE_ELSE) > 0:
+        return False, 0, 0
+    result = load_i32(states, record + L.STATE_FINAL)
+    if result < 0 or load_i32(states, record + L.STATE_ELSE) == L.NOTHING_FOLLOWS:
+        return True, 0, 0
+    block = node_field(matcher, top, L.NODE_BLOCK)
+    if block < 0 or node_field(matcher, top, L.NODE_ALSO) != 0:
+        return False, 0, 0
+    caller = load_i32(states, (block + result) * L.STATE_SIZE + L.STATE_ALIAS)
+    record = caller * L.STATE_SIZE
+    if (
+        caller < 0
+        or load_i32(states, record + L.STATE_OP) != L.OP_NONE
+        or load_i32(states, record + L.STATE_FINAL) >= 0
+        or load_i32(states, record + L.STATE_ELSE) > 0
+    ):
+        return False, 0, 0
+    return True, load_i32(states, record + L.STATE_ROW), load_i32(states, record + L.STATE_MAP)
+
+
 @njit(cache=True)
 def walk(automaton, matcher, trie, node, limit, depth, budget, again):
     """Walk trie nodes [node, limit) depth first from the configuration in the workspace at `depth`.
@@ -204,8 +238,10 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
     signed = load_i64(trie, L.TRIE_SIG_LOW) != 0
     states, transitions = load_i64(automaton, L.AUTOMATON_STATES), load_i64(automaton, L.AUTOMATON_TRANSITIONS)
     maps = load_i64(automaton, L.AUTOMATON_MAPS)
-    # Of the state before the byte, kept from one node to the next: its row, its classes, whether they are all it has.
-    known, row, classes, alone = -1, 0, 0, False
+    # Of the configuration before the byte, kept from one node to the next: where its transitions are, those of the caller
+    # where the frame may end before the byte, and whether these are all ways on.
+    known, known_top, alone = -1, -1, False
+    row, classes, caller_row, caller_classes = 0, 0, 0, 0
     while node < limit:
         budget -= 1
         if budget < 0:
@@ -216,20 +252,19 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
         truncate(matcher, load_i32(workspace, record + 4))
         before = load_i32(workspace, record + 1)
         end, byte = load_i32(ends, node), load_u8(bytes_, node)
-        if before != known:
-            known = before
-            row = load_i32(states, before * L.STATE_SIZE + L.STATE_ROW)
-            classes = load_i32(states, before * L.STATE_SIZE + L.STATE_MAP)
-            alone = before != L.SPLIT and load_i32(states, before * L.STATE_SIZE + L.STATE_FINAL) < 0
-            alone = alone and load_i32(states, before * L.STATE_SIZE + L.STATE_ELSE) <= 0
+        top = load_i32(workspace, record + 3)
+        if before != known or top != known_top:
+            known, known_top = before, top
+            row, classes = _place(states, before)
+            alone, caller_row, caller_classes = _only_ways(states, matcher, before, top)
         value = load_i32(transitions, row + load_u8(maps, classes + byte)) if alone else 0
-        if alone and value == 0:
+        if alone and value == 0 and load_i32(transitions, caller_row + load_u8(maps, caller_classes + byte)) == 0:
             node = end
             continue
         # Behind the last byte of a token nothing has to be known of the state: it is live. Most states that a mask
         # meets for the first time are such, and few of them are ever entered.
         if end == node + 1 and (
-            value > 0 or _some_moves(automaton, matcher, before, load_i32(workspace, record + 3), byte)
+            value > 0 or _some_moves(automaton, matcher, before, top, byte)
         ):
             if add_range(matcher, load_i32(firsts, node), load_i32(firsts, end)):
                 store_i64(matcher, L.MATCHER_WALK_NODE, node)
@@ -242,7 +277,7 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
             matcher,
             before,
             load_i32(workspace, record + 2),
-            load_i32(workspace, record + 3),
+            top,
             byte,
         )
         if status == L.REJECTED:
