@@ -23,7 +23,7 @@ from maskwright.compile.token_tables import TokenTables
 from maskwright.grammars.errors import MaskwrightError, TokenizerError
 from maskwright.kernels import layout as L
 
-__all__ = ["ALONGSIDE", "PUBLISHED", "Automaton", "AutomatonSize", "Edge", "Named", "Owner", "Private", "Published"]
+__all__ = ["PUBLISHED", "Automaton", "AutomatonSize", "Edge", "Named", "Owner", "Private", "Published"]
 
 Edge = tuple[int, int, int]  # bytes low..high, transition value (a state, a call, or layout.REJECT)
 
@@ -61,9 +61,6 @@ class Published(Private):
 
 
 PUBLISHED = Published()
-ALONGSIDE = (
-    Published()
-)  # states of a trie of keys laid over every string: their rows differ from that one's in few places
 
 
 class Named(Published):
@@ -135,9 +132,7 @@ class Automaton:
     def resolved(self, state: int) -> tuple[int, int]:
         """The state and register that a text has which starts in `state`, lowered."""
         while True:
-            _, _, _, op, argument, alias, _, _ = self.tables.states[
-                state * L.STATE_SIZE : (state + 1) * L.STATE_SIZE
-            ].tolist()
+            _, _, _, op, argument, alias, _, _ = self._record(state)
             if alias == state:
                 break
             state = alias
@@ -145,6 +140,11 @@ class Automaton:
             return L.DONE, 0
         assert op in (L.OP_NONE, L.OP_SET), "a text cannot start in the middle of a count"
         return state, argument if op == L.OP_SET else 0
+
+    def _record(self, state: int) -> list[int]:
+        """The record of a state, STATE_*."""
+        found: list[int] = self.tables.states[state * L.STATE_SIZE : (state + 1) * L.STATE_SIZE].tolist()
+        return found
 
     def own(self, first: int, owner: Owner) -> None:
         """Make `owner` the owner of the states from `first` on, the newest ones."""
@@ -313,8 +313,8 @@ class Automaton:
         share = self.share_key(state)
         row = None if share is None else self.rows.get((share, slack))
         if row is None:
-            otherwise = int(self.tables.states[state * L.STATE_SIZE + L.STATE_ELSE])
-            if otherwise > 0 and self._find(state)[0] is ALONGSIDE:
+            _, _, _, op, argument, _, _, otherwise = self._record(state)
+            if otherwise > 0 and op == L.OP_NONE and argument == L.ALONGSIDE:
                 row = self._walker.differing(self.address, state, self._row(otherwise, slack))
             else:
                 row = self._walker.compute(self.address, state, slack, self.lower)
@@ -338,9 +338,7 @@ class Automaton:
     def following(self, state: int) -> set[int]:
         """The states that a lowered state leads to, those of calls and behind them too."""
         tables = self.tables
-        row, byte_map, _, op, argument, alias, _, otherwise = tables.states[
-            state * L.STATE_SIZE : (state + 1) * L.STATE_SIZE
-        ].tolist()
+        row, byte_map, _, op, argument, alias, _, otherwise = self._record(state)
         if alias != state:
             return {alias}
         found = {argument} if op == L.OP_COUNT else set()

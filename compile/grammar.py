@@ -155,12 +155,13 @@ class CompiledGrammar:
         """The states' records (kernels/layout.py), int32."""
         return self.automaton.tables.states
 
-    def lower(self, state: int) -> None:
-        """Lower a state that a kernel has reached."""
+    def lower(self, *states: int) -> None:
+        """Lower states that a kernel has reached."""
         automaton = self.automaton
         with automaton.lock:
             before = automaton.tables.state_count, automaton.tables.nbytes, perf_counter()
-            automaton.lower(state)
+            for state in states:
+                automaton.lower(state)
             self._charge(*before)
 
     def add_row(self, key: int) -> None:

@@ -158,9 +158,7 @@ class KeyClasses:
             assert texts is not None
             return texts.state(parts)
         results = {number: offset + number if number in allowed else -1 for number in laid}
-        if self._words is None:
-            self._words = Words(states.lowering.spelling, self.names)
-        start = self._words.lay(states.automaton, results, 0 if texts is None else texts.state(parts), self.free)
+        start = self.words(states).lay(states.automaton, results, 0 if texts is None else texts.state(parts), self.free)
         if start is not None:
             return start
         spelled = _SpelledKeys(
@@ -168,6 +166,17 @@ class KeyClasses:
         )
         start_parts: Any = ("", parts if texts is not None else None)  # see _SpelledKeys
         return spelled.state(start_parts)
+
+    def words(self, states: GrammarStates) -> Words:
+        """The named keys, to be laid out."""
+        if self._words is None:
+            self._words = Words(states.lowering.spelling, self.names)
+        return self._words
+
+    def behind(self, states: GrammarStates, others: Sequence[KeyClass]) -> tuple[int, frozenset[int]]:
+        """The state after the opening quote of a key of the classes `others`, 0 of none, and the named keys among its texts."""
+        texts, parts, inside = self._other_texts(states, others)
+        return 0 if texts is None else texts.state(parts), inside
 
     def _other_texts(
         self, states: GrammarStates, others: Sequence[KeyClass]

@@ -175,7 +175,7 @@ class _Slices(Private):
             tables.maps,
             tables.map_count,
         )
-        tables.extend(first + allocated, transitions, maps)
+        tables.extend(first + allocated, transitions, maps, tables.action_count)
         if allocated:
             rest = slices[1 : 1 + allocated].copy()
             self.automaton.own(first, _Slices(self.automaton, table, self.otherwise, self.singles, rest))

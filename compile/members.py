@@ -53,6 +53,7 @@ class Members:
         classes: of the other keys.
         counts: what the counting shapes count; in the order of a tally.
         start: the progress of an object without members.
+        order: in which the named keys come.
     """
 
     def __init__(self, states: GrammarStates, must: Bool, observed: tuple[Bool, ...]) -> None:
@@ -80,7 +81,7 @@ class Members:
         self._watched = self._those(watched.__contains__)
         self._properties = [dict(shape.properties) for shape in shapes]
         in_order = states.lowering.options.property_order == "schema"
-        self._order = KeyOrder(shapes if in_order else (), self._number_of)
+        self.order = KeyOrder(shapes if in_order else (), self._number_of)
         self._columns: dict[int | KeyClass, Column] = {}
         self._completable: dict[tuple[int, int, int, Tally], bool] = {}
         self._needs: dict[int, Needs] = {}
@@ -218,7 +219,7 @@ class Members:
 
     def _surviving(self, alive: int, progress: Progress, key: int | KeyClass) -> int:
         """The living shapes that let a key come now, as far as the order of keys and the number of members decide."""
-        skipped = progress.open & self._order.before(key)
+        skipped = progress.open & self.order.before(key)
         for number in bits(alive & self._limiting):
             most = self.ordered[number].max_properties
             if self._required[number] & skipped or (most is not None and progress.members >= most):
@@ -356,43 +357,39 @@ class Members:
     @cached_property
     def forgetful(self) -> bool:
         """Whether what follows a key does not depend on the members before it."""
-        return self.only_choice is not None and self._order.total and not self._open_classes
+        return self.only_choice is not None and self.order.total and not self.open_classes
 
     @cached_property
-    def _needed_keys(self) -> int:
+    def needed_keys(self) -> int:
         """The keys that the only choice requires."""
         assert self.only_choice is not None
         return self.required(self.only_choice)
 
     @cached_property
-    def _open_keys(self) -> int:
+    def open_keys(self) -> int:
         """The keys that the only choice lets have a value."""
         assert self.only_choice is not None
         return sum(1 << key for key in range(len(self.names)) if self.column(key).possible(self.only_choice))
 
     @cached_property
-    def _open_classes(self) -> list[KeyClass]:
+    def open_classes(self) -> list[KeyClass]:
         """Classes of other keys that the only choice lets have a value."""
         assert self.only_choice is not None
         return [other for other in self.classes.others if self.column(other).possible(self.only_choice)]
 
-    def next_keys(self, open_: int | None = None) -> Iterator[int | KeyClass]:
-        """The keys and classes of keys that may come next, where the named keys `open_` may still come; None: ever."""
-        if open_ is None:
-            yield from bits(self._open_keys)
-            yield from self._open_classes
-            return
-        needed, before = self._needed_keys & open_, self._order.before
-        yield from (key for key in bits(self._open_keys & open_) if not needed & before(key))
-        yield from (other for other in self._open_classes if not needed & before(other))
+    def next_keys(self, open_: int) -> Iterator[int | KeyClass]:
+        """The keys and classes of keys that may come next, where the named keys `open_` may still come."""
+        needed, before = self.needed_keys & open_, self.order.before
+        yield from (key for key in bits(self.open_keys & open_) if not needed & before(key))
+        yield from (other for other in self.open_classes if not needed & before(other))
 
     def open_after(self, open_: int, key: int | KeyClass) -> int:
         """The named keys that may still come after a key, of those that might before."""
-        return open_ & ~(self._order.before(key) | (1 << key if isinstance(key, int) else 0))
+        return open_ & ~(self.order.before(key) | (1 << key if isinstance(key, int) else 0))
 
     def may_close(self, open_: int) -> bool:
         """Whether the object may end where the named keys `open_` have not come."""
-        return not self._needed_keys & open_
+        return not self.needed_keys & open_
 
     def goal(self, key: int | KeyClass) -> Goal:
         """What the value of a key must be."""

@@ -29,6 +29,7 @@ class ObjectFrame:
     ) -> None:
         self.states, self.labels, self.depth = states, labels, depth
         self.members = Members(states, must, observed)
+        self._first = 0
         self._ends: dict[Progress, int] = {}
         self._blocks: dict[Progress, int] = {}
 
@@ -38,10 +39,13 @@ class ObjectFrame:
 
     def opened(self) -> int:
         """The state after `{`."""
-        if self.members.only_choice is not None and self.states.lowering.has_runs:
-            closing = self.states.automaton.end(self.labels.number(()))
-            return SimpleObject(self.states, self.members, closing).opened()
-        return self.states.automaton.allocate(1, _Opened(self, self.members.start))
+        if self._first == 0:
+            if self.states.lowering.has_runs and SimpleObject.takes(self.members):
+                closing = self.states.automaton.end(self.labels.number(()))
+                self._first = SimpleObject(self.states, self.members, closing).opened
+            else:
+                self._first = self.states.automaton.allocate(1, _Opened(self, self.members.start))
+        return self._first
 
     def member_end(self, progress: Progress) -> int:
         """The state after a member."""

@@ -35,7 +35,7 @@ class KeyOrder:
             numbers: of the named keys, in the order in which they are first named.
         """
         listed = [shape for shape in shapes if shape.listed]
-        self._required = sum(1 << numbers[key] for key in {key for shape in listed for key in shape.required})
+        self.required = sum(1 << numbers[key] for key in {key for shape in listed for key in shape.required})
         lists = dict.fromkeys(tuple(key for key, _ in shape.properties) for shape in listed)
         lists.update(dict.fromkeys(shape.required for shape in listed))
         self._before = self._related(list(lists), numbers)
@@ -54,12 +54,12 @@ class KeyOrder:
         found = []
         for number in range(len(numbers)):
             before = earlier[number] & ~later[number] & (1 << number) - 1
-            found.append(before & self._required if self._required >> number & 1 else before)
+            found.append(before & self.required if self.required >> number & 1 else before)
         return found
 
     def before(self, key: int | KeyClass) -> int:
         """The named keys, but for itself, that cannot come after a key."""
-        return self._before[key] if isinstance(key, int) else self._required
+        return self._before[key] if isinstance(key, int) else self.required
 
     @property
     def total(self) -> bool:

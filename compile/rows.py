@@ -138,11 +138,21 @@ class RowWalker(Workspace):
             count = kernels.row_ids(address, trie, self._ids.ctypes.data)
             data = self._ids[:count].copy()
         exits = self._exits()
-        if len(exits) <= _FEW_EXITS:
-            return Row(dense, data, self._direct(exits), exits)
-        large, exits_merged = self._large(exits)
-        segments, held = self._gathered(exits_merged) if len(exits_merged) else ([], None)
-        return Row(dense, data, large + segments, exits, held=held)
+        segments, held = (self._direct(exits), None) if len(exits) <= _FEW_EXITS else self._segments(exits)
+        return Row(dense, data, segments, exits, held=held)
+
+    def _segments(self, exits: Array) -> tuple[list[Segment], Any]:
+        """The segments of many exits, and what owns their tries. Most strings leave by the same exits, so they are kept."""
+        key = exits.tobytes()
+        found = self._remainders.pop(key, None)
+        if found is None:
+            large, merged = self._large(exits)
+            segments, held = self._gathered(merged) if len(merged) else ([], None)
+            found = large + segments, held
+            if len(self._remainders) >= _MAX_REMAINDERS:
+                del self._remainders[next(iter(self._remainders))]
+        self._remainders[key] = found  # most recent last
+        return found
 
     def _large(self, exits: Array) -> tuple[list[Segment], Array]:
         """Segments of the exits with many tokens below them, and the other exits.
@@ -164,28 +174,26 @@ class RowWalker(Workspace):
         return segments, exits[~np.repeat(large, lasts - starts + 1)]
 
     def _gathered(self, exits: Array) -> tuple[list[Segment], Any]:
-        """Segments of a trie of remainders, and what owns it. Most strings leave by the same exits, so tries are kept."""
-        key = exits.tobytes()
-        found = self._remainders.pop(key, None)
-        if found is None:
-            tokens = self.tokens
-            packed, byte, end, first, ids = build_remainders(
-                exits,
-                tokens.trie_end,
-                tokens.trie_first,
-                tokens.trie_depth,
-                tokens.trie_tokens,
-                tokens.offsets,
-                tokens.text,
-            )
-            header = trie_header(byte=byte, end=end, first=first, tokens=ids)
-            address = header.ctypes.data
-            segments = [(address, result, low, high, 0) for result, low, high in packed.tolist()]
-            found = segments, (header, byte, end, first, ids)
-            if len(self._remainders) >= _MAX_REMAINDERS:
-                del self._remainders[next(iter(self._remainders))]
-        self._remainders[key] = found  # most recent last
-        return found
+        """Segments of a trie of remainders, and what owns it."""
+        tokens = self.tokens
+        packed, byte, end, first, ids = build_remainders(
+            exits,
+            tokens.trie_end,
+            tokens.trie_first,
+            tokens.trie_depth,
+            tokens.trie_tokens,
+            tokens.offsets,
+            tokens.text,
+        )
+        header = trie_header(byte=byte, end=end, first=first, tokens=ids)
+        address = header.ctypes.data
+        return [(address, result, low, high, 0) for result, low, high in packed.tolist()], (
+            header,
+            byte,
+            end,
+            first,
+            ids,
+        )
 
     def _exits(self) -> Array:
         """The exits of the last walk, int32 [E, 3]."""

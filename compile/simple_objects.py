@@ -1,109 +1,174 @@
 """States of an object of which nothing but its keys so far decides what may follow (Members.only_choice).
 
-Nearly all objects are such. What matters of one is which named keys may still come, a set kept as an integer. A kernel
-lays all states behind a member at once, up to the values of the members that may follow (kernels/members.py); the state
-before each key's value is the same wherever the key comes.
+Nearly all objects are such. What matters of one is which named keys may still come: a *place*, a set of them kept as an
+integer. A kernel lays everything behind a place, and behind those that a text comes to which has every key
+(kernels/members.py); the state before each key's value is the same wherever the key comes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maskwright.compile.automaton import PUBLISHED, Private
+from maskwright.compile.automaton import Private
 from maskwright.compile.keys import KeyClass
 from maskwright.compile.members import Members
 from maskwright.kernels import layout as L
-from maskwright.kernels.members import lay_members
+from maskwright.kernels.members import lay_places
 
 if TYPE_CHECKING:
     from maskwright.compile.values import GrammarStates
 
 __all__ = ["SimpleObject"]
 
+_PLACES_AT_ONCE = 8
+
 
 class SimpleObject:
-    """Objects of `members`, which has one choice, under a text policy with runs of white space.
+    """Objects of `members`, which has one choice and at most MAX_KEYS named keys, where white space comes in runs.
+
+    Attributes:
+        opened: the state after `{`.
 
     Args:
         closing: the state that ends the object.
     """
 
     def __init__(self, states: GrammarStates, members: Members, closing: int) -> None:
-        assert members.only_choice is not None
-        self.states, self.members, self.closing = states, members, closing
-        self._offset = len(members.classes.others)
-        self._after: dict[int, int] = {}
-        self._blocks: dict[int, int] = {}
-        automaton = states.automaton
-        self._values = automaton.allocate(self._offset + len(members.names), _Values(self))
+        assert members.only_choice is not None and len(members.names) <= L.MAX_KEYS
+        self.states, self.members, self._closing = states, members, closing
+        self._codes = len(members.classes.others) + len(members.names)
+        self._plan, self._plan_address = np.zeros(0, np.int64), 0
+        self._places = np.zeros((0, 2), np.int64)
+        self._owner = _Places(self)
+        self.opened = states.automaton.allocate(1, self._owner)
 
-    def opened(self) -> int:
-        """The state after `{`."""
-        return self.states.automaton.allocate(1, _Places(self, [self.members.start.open], opened=True))
+    @staticmethod
+    def takes(members: Members) -> bool:
+        """Whether the objects of `members` are such."""
+        return members.only_choice is not None and len(members.names) <= L.MAX_KEYS
 
-    def lay(self, state: int, open_: int, opened: bool) -> None:
-        """Publish the state after a member, or after `{`, where the named keys `open_` may still come."""
+    def _make_plan(self) -> None:
+        """Make the plan (kernels/layout.py: PLAN_*), with the one place behind `{`."""
         states, members, automaton = self.states, self.members, self.states.automaton
-        tables = automaton.tables
-        closes = members.may_close(open_)
-        if closes:
-            automaton.require(b"}")
-        keys = list(members.next_keys(open_))
-        trie = block = 0
-        new: Sequence[int | KeyClass] = ()
-        if keys:
-            automaton.require(b'"')
-            others = [key for key in keys if not isinstance(key, int)]
-            trie = members.classes.start(states, [key for key in keys if isinstance(key, int)], others)
-            origin = -1 if members.forgetful else open_
-            block = self._blocks.get(origin, 0)
-            if not block:
-                block = self._blocks[origin] = automaton.allocate(self._offset + len(members.names), PUBLISHED)
-                new = list(members.next_keys()) if members.forgetful else keys
-        else:
-            assert closes, "an object that cannot go on was lowered"
-        after = self._states_after([members.open_after(open_, key) for key in new])
-        plan = [*states.lowering.member_maps, opened, self.closing if closes else 0, trie, block, len(new)]
-        for key, end in zip(new, after, strict=True):
-            code = self._offset + key if isinstance(key, int) else key.number
-            plan += code, self._values + code, end
-        count = len(new)
-        made = L.MEMBERS_STATES + 3 * count, L.MEMBERS_TRANSITIONS + 5 * count, L.MEMBERS_ACTIONS + 3 * count
-        tables.reserve(made[0], made[1], 0, made[2])
-        first = tables.state_count
-        held = np.array(plan, np.int32)
-        lay_members(tables.address, held.ctypes.data, state, first, tables.transition_count, tables.action_count)
-        tables.extend(first + made[0], tables.transition_count + made[1], tables.map_count, made[2])
-        automaton.own(first, PUBLISHED)
+        classes, keys, order = members.classes, len(members.names), members.order
+        self._words = words = classes.words(states)
+        otherwise, inside = classes.behind(states, members.open_classes)
+        blank, *maps = states.lowering.member_maps
+        spelled = words.spelled or ()
+        lists = (  # behind the header, one after the other
+            [number for _, number in spelled],
+            [order.before(key) for key in range(keys)],
+            [other.number for other in members.open_classes],
+        )
+        header = {
+            L.PLAN_WORDS: len(spelled),
+            L.PLAN_KEYS: keys,
+            L.PLAN_OPEN: members.open_keys,
+            L.PLAN_NEEDED: members.needed_keys,
+            L.PLAN_INSIDE: sum(1 << key for key in inside),
+            L.PLAN_CLASSES: len(classes.others),
+            L.PLAN_OTHER_COUNT: len(members.open_classes),
+            L.PLAN_OTHER_BEFORE: order.required,
+            L.PLAN_OTHERWISE: otherwise,
+            L.PLAN_ANY: L.ALONGSIDE if classes.free else 0,
+            L.PLAN_VALUES: automaton.allocate(self._codes, _Values(self)),
+            L.PLAN_CLOSING: self._closing,
+            L.PLAN_BLANK: blank,
+            L.PLAN_SHARED: members.forgetful,
+            **dict(enumerate(maps, L.PLAN_MAPS)),
+        }
+        if words.spelled is not None:
+            header.update(enumerate(words.addresses))
+        numbers = [header.get(field, 0) for field in range(L.PLAN_SIZE)]
+        self._plan = np.array([*numbers, *lists[0], *lists[1], *lists[2]], np.int64)
+        self._plan_address = at = self._plan.ctypes.data
+        at += 8 * L.PLAN_SIZE
+        for field, held in zip((L.PLAN_WORD_KEYS, L.PLAN_BEFORE, L.PLAN_OTHERS), lists, strict=True):
+            self._plan[field] = at
+            at += 8 * len(held)
+        self._make_room(10 * self._codes + 10)
+        self._places[0] = members.start.open | L.OPENED, self.opened
+        self._plan[L.PLAN_PLACE_COUNT] = 1
+        automaton.require(b'{}",:')
+        if automaton.tokens.characters is not None:
+            for text, number in spelled:
+                if members.open_keys >> number & 1:
+                    automaton.require(text)
+        if otherwise:
+            automaton.lower(otherwise)
 
-    def _states_after(self, places: Sequence[int]) -> list[int]:
-        """The state after a member, for each set of named keys that may come then."""
-        new = [open_ for open_ in dict.fromkeys(places) if open_ not in self._after]
-        if new:
-            first = self.states.automaton.allocate(len(new), _Places(self, new, opened=False))
-            self._after.update(zip(new, range(first, first + len(new)), strict=True))
-        return [self._after[open_] for open_ in places]
+    def _make_room(self, places: int) -> None:
+        """Have room for so many places."""
+        larger = np.zeros((places, 2), np.int64)
+        larger[: len(self._places)] = self._places
+        self._places = larger
+        self._plan[L.PLAN_PLACES] = larger.ctypes.data
+
+    def lay(self, state: int) -> None:
+        """Publish the state at a place."""
+        if not len(self._plan):
+            self._make_plan()
+        plan, automaton, tables = self._plan, self.states.automaton, self.states.automaton.tables
+        number = np.searchsorted(self._places[: plan[L.PLAN_PLACE_COUNT], 1], state)
+        place, can_spell = int(self._places[number, 0]), self._words.spelled is not None
+        keys = 0 if can_spell else self._spelled_keys(place)
+        while True:
+            self._reserve()
+            cursor = tables.cursor()
+            most = _PLACES_AT_ONCE if not keys else 1
+            need = lay_places(tables.address, cursor.ctypes.data, self._plan_address, place, keys, most)
+            if need == 0:
+                break
+            if need > 0:
+                automaton.lower(need)
+            else:
+                keys = self._spelled_keys(place)
+        first = tables.state_count
+        tables.extend(*cursor.tolist())
+        automaton.own(first, self._owner)
+
+    def _reserve(self) -> None:
+        """Make room for what lay_places writes."""
+        codes, text = self._codes, self._words.size
+        states, rows = text + 4 + 5 * codes, 2 * text + 7 + 7 * codes
+        tables, most = self.states.automaton.tables, _PLACES_AT_ONCE
+        tables.reserve(most * states, most * rows, most * 256 * codes, most * 3 * (codes + 1))
+        needed = int(self._plan[L.PLAN_PLACE_COUNT]) + most * codes
+        if needed > len(self._places):
+            self._make_room(2 * needed)
+
+    def _spelled_keys(self, place: int) -> int:
+        """The state after a key's opening quote, where the kernel cannot lay it: keys have several spellings, or count."""
+        numbers, others = list[int](), list[KeyClass]()
+        for key in self.members.next_keys(place & ~L.OPENED):
+            if isinstance(key, int):
+                numbers.append(key)
+            else:
+                others.append(key)
+        if not numbers and not others:
+            return 0
+        return self.members.classes.start(self.states, numbers, others)
 
     def value(self, code: int) -> int:
         """The state before the value of a key, by the key's code."""
         members, lowering = self.members, self.states.lowering
-        key = members.classes.others[code] if code < self._offset else code - self._offset
+        others = members.classes.others
+        key = others[code] if code < len(others) else code - len(others)
         return self.states.entry(members.goal(key), lowering.deeper(0))[0]
 
 
 class _Places(Private):
-    """Owner of states after `{` or after a member."""
+    """Owner of the states at places; those around them are published as they are made."""
 
-    __slots__ = ("object", "opened", "places")
+    __slots__ = ("object",)
 
-    def __init__(self, object_: SimpleObject, places: Sequence[int], opened: bool) -> None:
-        self.object, self.places, self.opened = object_, places, opened
+    def __init__(self, object_: SimpleObject) -> None:
+        self.object = object_
 
     def lower(self, index: int, state: int) -> None:
-        self.object.lay(state, self.places[index], self.opened)
+        self.object.lay(state)
 
 
 class _Values(Private):

@@ -112,15 +112,14 @@ class AutomatonTables:
         self.states[first * L.STATE_SIZE : self.state_count * L.STATE_SIZE] = -1
         return first
 
-    def extend(self, states: int, transitions: int, maps: int, actions: int = 0) -> None:
-        """Take over what a kernel has written behind the end.
+    def cursor(self) -> np.ndarray[Any, Any]:
+        """How many states, transitions, bytes of maps and actions are in use, int64 [4]; for a kernel that adds some."""
+        return np.array((self.state_count, self.transition_count, self.map_count, self.action_count), np.int64)
 
-        Args:
-            states, transitions, maps: the new numbers of states, of transitions, and of bytes of maps.
-            actions: how many more actions there are.
-        """
+    def extend(self, states: int, transitions: int, maps: int, actions: int) -> None:
+        """Take over what a kernel has written behind the end: the new numbers of each, as in `cursor`."""
         self.state_count, self.transition_count, self.map_count = states, transitions, maps
-        self.action_count += actions
+        self.action_count = actions
 
     def append_state(self, row: int, byte_map: int) -> int:
         """A new state, published at once: its number."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from maskwright.compile.automaton import ALONGSIDE, Automaton, Published
+from maskwright.compile.automaton import PUBLISHED, Automaton
 from maskwright.compile.spelling import Spelling
 from maskwright.kernels import layout as L
 from maskwright.kernels import words as kernel
@@ -24,15 +24,24 @@ class Words:
     Attributes:
         spelled: (text with its closing quote, number in `words`), sorted by text; None where the text policy allows
             several spellings of a word.
+        addresses: of what WORDS_* name (kernels/layout.py); the arrays belong to this object.
+        size: bytes of all of the texts.
     """
 
     def __init__(self, spelling: Spelling, words: Sequence[str]) -> None:
         texts = [spelling.unique(word) for word in words]
         self.spelled: list[tuple[bytes, int]] | None = None
-        if None not in texts:
-            self.spelled = sorted((text + b'"', number) for number, text in enumerate(texts) if text is not None)
-        self._joined: tuple[Array, Array] | None = None
-        """`_join` of all of them, for they are mostly laid out together."""
+        self.size = 0
+        if None in texts:
+            return
+        self.spelled = sorted((text + b'"', number) for number, text in enumerate(texts) if text is not None)
+        offsets = np.array([0, *accumulate([len(text) for text, _ in self.spelled])], np.int64)
+        joined = np.frombuffer(b"".join([text for text, _ in self.spelled]) or b"\0", np.uint8)
+        self.size = int(offsets[-1])
+        self._scratch = np.zeros((2, max(1, len(texts))), np.int32)  # numbers of chosen words, their results
+        self._held = joined, offsets
+        chosen = self._scratch.ctypes.data
+        self.addresses = joined.ctypes.data, offsets.ctypes.data, chosen, chosen + self._scratch.strides[0]
 
     def lay(
         self, automaton: Automaton, results: Mapping[int, int], otherwise: int = 0, any_other: bool = False
@@ -49,48 +58,28 @@ class Words:
         """
         if self.spelled is None:
             return None
-        laid = self.spelled if len(results) == len(self.spelled) else [w for w in self.spelled if w[1] in results]
-        codes = np.array([results[number] for _, number in laid], np.int32)
+        chosen = [place for place, (_, number) in enumerate(self.spelled) if number in results]
+        codes = [results[self.spelled[place][1]] for place in chosen]
         if automaton.tokens.characters is not None:
-            for text, number in laid:
-                if results[number] >= 0:
-                    automaton.require(text)
-        if laid is self.spelled:
-            data, offsets = self._joined = self._joined or _join(laid)
-        else:
-            data, offsets = _join(laid)
-        tables = automaton.tables
+            for place, code in zip(chosen, codes, strict=True):
+                if code >= 0:
+                    automaton.require(self.spelled[place][0])
+        self._scratch[:, : len(chosen)] = chosen, codes
+        header = np.array(self.addresses, np.int64)
         if otherwise:
             automaton.lower(otherwise)
+        tables, argument = automaton.tables, L.ALONGSIDE if any_other else 0
         while True:
-            tables.reserve(len(data) + 1, 2 * len(data) + 2 * len(laid), 256 * len(laid))
-            need, start, states, transitions, maps = kernel.lay_words(
-                data,
-                offsets,
-                codes,
-                tables.states,
-                tables.state_count,
-                tables.transitions,
-                tables.transition_count,
-                tables.maps,
-                tables.map_count,
-                otherwise,
-                L.ALONGSIDE if any_other else 0,
+            tables.reserve(self.size + 1, 2 * self.size + 2 * len(chosen), 256 * len(chosen))
+            cursor = tables.cursor()
+            need, start = kernel.lay_words(
+                tables.address, cursor.ctypes.data, header.ctypes.data, len(chosen), otherwise, argument
             )
             if need == 0:
                 break
             if need < 0:
                 return None
             automaton.lower(need)
-        tables.extend(states, transitions, maps)
-        automaton.own(int(start), ALONGSIDE if any_other else _LAID)
+        tables.extend(*cursor.tolist())
+        automaton.own(int(start), PUBLISHED)
         return int(start)
-
-
-def _join(laid: list[tuple[bytes, int]]) -> tuple[Array, Array]:
-    """The texts one after the other, uint8, and where each begins, int64 with the end behind them."""
-    offsets = np.array([0, *accumulate([len(text) for text, _ in laid])], np.int64)
-    return np.frombuffer(b"".join([text for text, _ in laid]), np.uint8), offsets
-
-
-_LAID = Published()

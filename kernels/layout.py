@@ -45,10 +45,19 @@ A segment, SEGMENT_SIZE int64, is remainders of tokens that end the frame with o
 header, result code, first node, end node, and 1 if tokens of the row's excluded ranges do not count (the segment is
 another row's, shared by this one).
 
-Plan of the states behind an object's member, int32 (kernels/members.py): PLAN_BLANK, the frame of white space; PLAN_CLOSING,
-the state that ends the object, or 0; PLAN_TRIE, the state after a key's opening quote, or 0; PLAN_BLOCK, the states after
-keys; PLAN_OPENED, 1 behind `{`; from PLAN_MAPS on the offsets of maps of byte classes, MAP_*, for each place without and
-with white space; PLAN_COUNT and, from PLAN_KEYS on, so many times: code of a key, state of its value, state after it.
+Words, int64: addresses of WORDS_TEXT (uint8, words with their terminators), WORDS_OFFSETS (int64, where each begins, and
+the end), and of int32 with room for all: WORDS_CHOSEN (numbers of words), WORDS_RESULTS (the result code of each chosen one,
+or -1: it is forbidden). CURSOR, int64 [4]: how many states, transitions, bytes of maps and actions are in use.
+
+Plan of an object, int64 (kernels/members.py): its words, and behind them how many (PLAN_WORDS), the address of their keys'
+numbers (PLAN_WORD_KEYS, int64), of the sets of keys that each key closes (PLAN_BEFORE, int64 [PLAN_KEYS]); sets of keys:
+PLAN_OPEN (that may have a value), PLAN_NEEDED, PLAN_INSIDE (to be forbidden where other keys may come); of other keys the
+number of their classes (PLAN_CLASSES), the codes of those that may come (PLAN_OTHERS, int64 [PLAN_OTHER_COUNT]), the keys
+that they close (PLAN_OTHER_BEFORE), the state that reads them (PLAN_OTHERWISE) and the ARG of tries over it (PLAN_ANY); the
+first state of the keys' values (PLAN_VALUES), the state that ends the object (PLAN_CLOSING), the frame of white space
+(PLAN_BLANK); from PLAN_MAPS on the maps of byte classes of each place, MAP_*, without and with white space; PLAN_PLACES, int64
+[PLAN_PLACE_COUNT, 2]: a place and its state, these ascending; PLAN_SHARED, 1 where all places have one block of states after
+keys, and the latest block (PLAN_BLOCK).
 
 Memo entry, MEMO_SIZE int64: key one (state << 16 | slack) or -1 when free, key two (stack node), row number, offset of
 its patch (a length, then token ids), the entry's continuation after a late end (state, register, node) or state 0.
@@ -183,18 +192,14 @@ ROW_DENSE, ROW_SPARSE = 1, 2
 SEGMENT_SIZE = 5
 SEGMENT_TRIE, SEGMENT_RESULT, SEGMENT_LOW, SEGMENT_HIGH, SEGMENT_SHARED = range(5)
 
-PLAN_BLANK, PLAN_MAPS, PLAN_OPENED, PLAN_CLOSING, PLAN_TRIE, PLAN_BLOCK, PLAN_COUNT, PLAN_KEYS = (
-    0,
-    1,
-    11,
-    12,
-    13,
-    14,
-    15,
-    16,
-)
+WORDS_TEXT, WORDS_OFFSETS, WORDS_CHOSEN, WORDS_RESULTS = range(4)
+PLAN_WORDS, PLAN_WORD_KEYS, PLAN_BEFORE, PLAN_KEYS, PLAN_OPEN, PLAN_NEEDED, PLAN_INSIDE = range(4, 11)
+PLAN_CLASSES, PLAN_OTHERS, PLAN_OTHER_COUNT, PLAN_OTHER_BEFORE, PLAN_OTHERWISE, PLAN_ANY = range(11, 17)
+PLAN_VALUES, PLAN_CLOSING, PLAN_BLANK, PLAN_PLACES, PLAN_PLACE_COUNT, PLAN_SHARED, PLAN_BLOCK = range(17, 24)
+PLAN_MAPS, PLAN_SIZE = 24, 34
 MAP_OPENED, MAP_MEMBER, MAP_COMMA, MAP_COLON, MAP_VALUE = range(0, 10, 2)
-MEMBERS_STATES, MEMBERS_TRANSITIONS, MEMBERS_ACTIONS = 3, 7, 3  # behind a member, but for those of its keys
+OPENED = 1 << 62  # in the set of a place: behind `{`
+MAX_KEYS = 60  # of an object with a plan
 
 MEMO_SIZE = 8
 MEMO_STATE, MEMO_TOP, MEMO_ROW, MEMO_PATCH, MEMO_NEXT_STATE, MEMO_NEXT_REGISTER, MEMO_NEXT_TOP = range(7)

@@ -15,7 +15,7 @@ from numba import njit
 
 from maskwright.kernels import layout as L
 
-# Callees: 8c02804ff147
+# Callees: e5ac4590c037
 
 __all__ = ["MAY_END", "MUST_END", "lay_literals"]
 

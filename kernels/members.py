@@ -1,6 +1,7 @@
 """Lays the states between the members of an object into the automaton's tables.
 
-The simple version: compile/objects.py, which makes them one by one for the objects that need more than this.
+Of an object's members so far counts which named keys may still come: a *place*, a set of them, bit n for number n. The
+simple version: compile/objects.py, which makes one state after the other, for the objects of which more counts.
 """
 
 from __future__ import annotations
@@ -8,30 +9,20 @@ from __future__ import annotations
 from numba import njit
 
 from maskwright.kernels import layout as L
-from maskwright.kernels.memory import load_i32, load_i64, store_i32
+from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
+from maskwright.kernels.words import lay_words, publish
 
-# Callees: 3139efe50291
+# Callees: cf212949f4a4
 
-__all__ = ["lay_members"]
-
-
-@njit(cache=True)
-def _publish(states, state, row, byte_map):
-    record = state * L.STATE_SIZE
-    store_i32(states, record + L.STATE_ROW, row)
-    store_i32(states, record + L.STATE_MAP, byte_map)
-    store_i32(states, record + L.STATE_FINAL, -1)
-    store_i32(states, record + L.STATE_OP, L.OP_NONE)
-    store_i32(states, record + L.STATE_ARG, 0)
-    store_i32(states, record + L.STATE_SAFE, 0)
-    store_i32(states, record + L.STATE_ELSE, 0)
-    store_i32(states, record + L.STATE_ALIAS, state)
+__all__ = ["lay_places"]
 
 
 @njit(cache=True)
-def _call(actions, number, target, block, kind):
+def _call(automaton, cursor, target, block, kind):
     """Write a call; its transition value."""
-    record = number * L.ACTION_SIZE
+    number = load_i64(cursor, 3)
+    store_i64(cursor, 3, number + 1)
+    actions, record = load_i64(automaton, L.AUTOMATON_ACTIONS), number * L.ACTION_SIZE
     store_i32(actions, record + L.ACTION_TARGET, target)
     store_i32(actions, record + L.ACTION_BLOCK, block)
     store_i32(actions, record + L.ACTION_KIND, kind)
@@ -40,56 +31,184 @@ def _call(actions, number, target, block, kind):
 
 
 @njit(cache=True)
-def lay_members(automaton, plan, state, first, row, action):
-    """Publish the state after a member (or after `{`), and those after the keys that may come next.
+def _allocate(automaton, cursor, count):
+    """Numbers for so many states that are not lowered; the first of them."""
+    first = load_i64(cursor, 0)
+    states = load_i64(automaton, L.AUTOMATON_STATES)
+    for field in range(first * L.STATE_SIZE, (first + count) * L.STATE_SIZE):
+        store_i32(states, field, -1)
+    store_i64(cursor, 0, first + count)
+    return first
+
+
+@njit(cache=True)
+def _state_at(automaton, cursor, plan, place):
+    """The state after a member at a place; a new one where there is none."""
+    places, count = load_i64(plan, L.PLAN_PLACES), load_i64(plan, L.PLAN_PLACE_COUNT)
+    for number in range(count - 1, -1, -1):
+        if load_i64(places, 2 * number) == place:
+            return load_i64(places, 2 * number + 1)
+    state = _allocate(automaton, cursor, 1)
+    store_i64(places, 2 * count, place)
+    store_i64(places, 2 * count + 1, state)
+    store_i64(plan, L.PLAN_PLACE_COUNT, count + 1)
+    return state
+
+
+@njit(cache=True)
+def _publish_pair(automaton, plan, which, state, behind, row):
+    """Publish a state, and the one behind its white space, with one row."""
+    states = load_i64(automaton, L.AUTOMATON_STATES)
+    publish(states, behind, row, load_i64(plan, L.PLAN_MAPS + which), -1, L.OP_NONE, 0, 0)
+    publish(states, state, row, load_i64(plan, L.PLAN_MAPS + which + 1), -1, L.OP_NONE, 0, 0)
+
+
+@njit(cache=True)
+def _lay_after_key(automaton, cursor, plan, state, code, after):
+    """Publish `state`, after the key of a code; `after` is the place behind its value."""
+    transitions, blank = load_i64(automaton, L.AUTOMATON_TRANSITIONS), load_i64(plan, L.PLAN_BLANK)
+    end = _state_at(automaton, cursor, plan, after)
+    first, row = _allocate(automaton, cursor, 3), load_i64(cursor, 1)
+    store_i64(cursor, 1, row + 5)
+    store_i32(transitions, row, 0)
+    store_i32(transitions, row + 1, first + 1)
+    store_i32(transitions, row + 2, _call(automaton, cursor, blank, first, L.CALL))
+    value = load_i64(plan, L.PLAN_VALUES) + code
+    store_i32(transitions, row + 3, _call(automaton, cursor, value, end, L.CALL_BEFORE))
+    store_i32(transitions, row + 4, _call(automaton, cursor, blank, first + 2, L.CALL))
+    _publish_pair(automaton, plan, L.MAP_VALUE, first + 1, first + 2, row + 3)
+    _publish_pair(automaton, plan, L.MAP_COLON, state, first, row)
+
+
+@njit(cache=True)
+def _allowed_keys(plan, open_):
+    """The named keys that may come next where those of `open_` may still come: all but those that close a needed one."""
+    before, missing = load_i64(plan, L.PLAN_BEFORE), load_i64(plan, L.PLAN_NEEDED) & open_
+    candidates, found = load_i64(plan, L.PLAN_OPEN) & open_, 0
+    for key in range(load_i64(plan, L.PLAN_KEYS)):
+        if (candidates >> key) & 1 == 1 and missing & load_i64(before, key) == 0:
+            found |= 1 << key
+    return found
+
+
+@njit(cache=True)
+def _lay_keys(automaton, cursor, plan, allowed, others):
+    """Lay the keys that may come next: (need, the state after their quote); see lay_words."""
+    chosen, results = load_i64(plan, L.WORDS_CHOSEN), load_i64(plan, L.WORDS_RESULTS)
+    inside = load_i64(plan, L.PLAN_INSIDE) if others else 0
+    otherwise = load_i64(plan, L.PLAN_OTHERWISE) if others else 0
+    count = 0
+    for word in range(load_i64(plan, L.PLAN_WORDS)):
+        key = load_i64(load_i64(plan, L.PLAN_WORD_KEYS), word)
+        if ((allowed | inside) >> key) & 1 == 1:
+            store_i32(chosen, count, word)
+            result = load_i64(plan, L.PLAN_CLASSES) + key if (allowed >> key) & 1 == 1 else -1
+            store_i32(results, count, result)
+            count += 1
+    if count == 0:
+        return 0, otherwise
+    return lay_words(automaton, cursor, plan, count, otherwise, load_i64(plan, L.PLAN_ANY))
+
+
+@njit(cache=True)
+def _lay_block(automaton, cursor, plan, open_, allowed, others):
+    """Lay the states after the keys that may come next; the first of the block."""
+    shared = load_i64(plan, L.PLAN_SHARED)
+    block = load_i64(plan, L.PLAN_BLOCK)
+    if shared == 1 and block != 0:
+        return block
+    keys, classes = load_i64(plan, L.PLAN_KEYS), load_i64(plan, L.PLAN_CLASSES)
+    block = _allocate(automaton, cursor, classes + keys)
+    store_i64(plan, L.PLAN_BLOCK, block)
+    if shared == 1:  # what follows a key does not depend on the keys before it
+        open_, allowed = (1 << keys) - 1, load_i64(plan, L.PLAN_OPEN)
+    before = load_i64(plan, L.PLAN_BEFORE)
+    for key in range(keys):
+        if (allowed >> key) & 1 == 1:
+            after = open_ & ~(load_i64(before, key) | 1 << key)
+            _lay_after_key(automaton, cursor, plan, block + classes + key, classes + key, after)
+    if others:
+        after = open_ & ~load_i64(plan, L.PLAN_OTHER_BEFORE)
+        for number in range(load_i64(plan, L.PLAN_OTHER_COUNT)):
+            code = load_i64(load_i64(plan, L.PLAN_OTHERS), number)
+            _lay_after_key(automaton, cursor, plan, block + code, code, after)
+    return block
+
+
+@njit(cache=True)
+def _lay_place(automaton, cursor, plan, place, keys):
+    """Publish the state at a place: (need, the next place, or -1 where no named key may come)."""
+    open_ = place & ~L.OPENED
+    allowed = _allowed_keys(plan, open_)
+    others = load_i64(plan, L.PLAN_OTHER_COUNT) > 0
+    others = others and load_i64(plan, L.PLAN_NEEDED) & open_ & load_i64(plan, L.PLAN_OTHER_BEFORE) == 0
+    state = _state_at(automaton, cursor, plan, place)
+    quote, after = 0, -1
+    if allowed != 0 or others:
+        if keys == 0:
+            need, keys = _lay_keys(automaton, cursor, plan, allowed, others)
+            if need != 0:
+                return need, -1
+        block = _lay_block(automaton, cursor, plan, open_, allowed, others)
+        quote = _call(automaton, cursor, keys, block, L.CALL)
+        if allowed != 0:
+            key = 0
+            while (allowed >> key) & 1 == 0:
+                key += 1
+            after = open_ & ~(load_i64(load_i64(plan, L.PLAN_BEFORE), key) | 1 << key)
+    transitions, blank = load_i64(automaton, L.AUTOMATON_TRANSITIONS), load_i64(plan, L.PLAN_BLANK)
+    first, row = _allocate(automaton, cursor, 3), load_i64(cursor, 1)
+    store_i64(cursor, 1, row + 7)
+    opened = place != open_
+    comma = first + 1 if quote != 0 and not opened else 0
+    closes = load_i64(plan, L.PLAN_NEEDED) & open_ == 0
+    store_i32(transitions, row, 0)
+    store_i32(transitions, row + 1, load_i64(plan, L.PLAN_CLOSING) if closes else 0)
+    store_i32(transitions, row + 2, quote if opened else comma)
+    store_i32(transitions, row + 3, _call(automaton, cursor, blank, first, L.CALL))
+    store_i32(transitions, row + 4, 0)
+    store_i32(transitions, row + 5, quote)
+    store_i32(transitions, row + 6, _call(automaton, cursor, blank, first + 2, L.CALL))
+    _publish_pair(automaton, plan, L.MAP_COMMA, first + 1, first + 2, row + 4)
+    _publish_pair(automaton, plan, L.MAP_OPENED if opened else L.MAP_MEMBER, state, first, row)
+    return 0, after
+
+
+@njit(cache=True)
+def lay_places(automaton, cursor, plan, place, keys, most):
+    """Publish the state at a place and, at most `most` of them, at those where a text comes to with every key in order.
 
     A state with white space before it is a pair with one row: in the first a white-space byte calls the frame of white
     space, which returns to the second.
 
-        state      `}` -> CLOSING, `,` -> comma       (after `{`: `"` as below instead of the comma)
-        comma      `"` -> call of KEYS, returning to BLOCK + result code
-        after key  `:` -> colon                       state BLOCK + code of each key
-        colon      any byte -> call of the key's value before it, returning to what follows the member
+        place      `}` -> CLOSING, `,` -> comma       (after `{`, with the bit OPENED: `"` as below instead of the comma)
+        comma      `"` -> call of the keys, returning to block + result code
+        after key  `:` -> colon                       state block + code of each key
+        colon      any byte -> call of the key's value before it, returning to the place behind it
 
     Args:
-        automaton: address of the automaton's header; the tables have room for MEMBERS_STATES + 3 * keys more states,
-            MEMBERS_TRANSITIONS + 5 * keys transitions and MEMBERS_ACTIONS + 3 * keys actions.
-        plan: address of int32 PLAN_* (kernels/layout.py).
-        state: the state to publish; the block has been allocated, too.
-        first, row, action: the first free numbers of states, transitions and actions.
+        automaton: the tables, with room for all that is laid (SimpleObject._reserve).
+        cursor: address of int64 [4]: how many states, transitions, bytes of maps and actions are in use; changed.
+        plan: address of int64 PLAN_* (kernels/layout.py), with room for more places.
+        keys: the state after the quote of a key where that has been laid, or 0.
+
+    Returns:
+        need > 0: a state that must be lowered first, -1: the keys cannot be laid by lay_words; then nothing was laid.
     """
-    states, transitions = load_i64(automaton, L.AUTOMATON_STATES), load_i64(automaton, L.AUTOMATON_TRANSITIONS)
-    actions = load_i64(automaton, L.AUTOMATON_ACTIONS)
-    blank, block = load_i32(plan, L.PLAN_BLANK), load_i32(plan, L.PLAN_BLOCK)
-    maps = plan + 4 * L.PLAN_MAPS
-    for number in range(load_i32(plan, L.PLAN_COUNT)):
-        key = plan + 4 * (L.PLAN_KEYS + 3 * number)
-        after_key = block + load_i32(key, 0)
-        store_i32(transitions, row, 0)
-        store_i32(transitions, row + 1, first + 1)
-        store_i32(transitions, row + 2, _call(actions, action, blank, first, L.CALL))
-        value = _call(actions, action + 1, load_i32(key, 1), load_i32(key, 2), L.CALL_BEFORE)
-        store_i32(transitions, row + 3, value)
-        store_i32(transitions, row + 4, _call(actions, action + 2, blank, first + 2, L.CALL))
-        _publish(states, first, row, load_i32(maps, L.MAP_COLON))
-        _publish(states, first + 1, row + 3, load_i32(maps, L.MAP_VALUE + 1))
-        _publish(states, first + 2, row + 3, load_i32(maps, L.MAP_VALUE))
-        _publish(states, after_key, row, load_i32(maps, L.MAP_COLON + 1))
-        first, row, action = first + 3, row + 5, action + 3
-    keys = load_i32(plan, L.PLAN_TRIE)
-    quote = _call(actions, action, keys, block, L.CALL) if keys != 0 else 0
-    opened = load_i32(plan, L.PLAN_OPENED)
-    comma = first + 1 if keys != 0 and opened == 0 else 0
-    store_i32(transitions, row, 0)
-    store_i32(transitions, row + 1, load_i32(plan, L.PLAN_CLOSING))
-    store_i32(transitions, row + 2, quote if opened != 0 else comma)
-    store_i32(transitions, row + 3, _call(actions, action + 1, blank, first, L.CALL))
-    if comma != 0:
-        store_i32(transitions, row + 4, 0)
-        store_i32(transitions, row + 5, quote)
-        store_i32(transitions, row + 6, _call(actions, action + 2, blank, comma + 1, L.CALL))
-        _publish(states, comma + 1, row + 4, load_i32(maps, L.MAP_COMMA))
-        _publish(states, comma, row + 4, load_i32(maps, L.MAP_COMMA + 1))
-    which = L.MAP_OPENED if opened != 0 else L.MAP_MEMBER
-    _publish(states, first, row, load_i32(maps, which))
-    _publish(states, state, row, load_i32(maps, which + 1))
+    laid = 0
+    while laid < most and place >= 0:
+        state = _state_at(automaton, cursor, plan, place)
+        if load_i32(load_i64(automaton, L.AUTOMATON_STATES), state * L.STATE_SIZE + L.STATE_ALIAS) >= 0:
+            break
+        states, row, maps, actions = load_i64(cursor, 0), load_i64(cursor, 1), load_i64(cursor, 2), load_i64(cursor, 3)
+        count = load_i64(plan, L.PLAN_PLACE_COUNT)
+        need, place = _lay_place(automaton, cursor, plan, place, keys)
+        if need != 0:
+            store_i64(cursor, 0, states)
+            store_i64(cursor, 1, row)
+            store_i64(cursor, 2, maps)
+            store_i64(cursor, 3, actions)
+            store_i64(plan, L.PLAN_PLACE_COUNT, count)
+            return need if laid == 0 else 0
+        laid += 1
+    return 0

@@ -15,7 +15,7 @@ from maskwright.kernels.memory import load_i32, load_i64, load_u8, load_u64, sto
 from maskwright.kernels.stacks import truncate
 from maskwright.kernels.steps import node_field, state_field, step, transition
 
-# Callees: 750643a62544
+# Callees: fc52bae4c064
 
 __all__ = ["NO_BUDGET", "add_range", "diverging", "row_ids", "row_words", "start_walk", "walk", "walk_row"]
 
@@ -263,9 +263,7 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
             continue
         # Behind the last byte of a token nothing has to be known of the state: it is live. Most states that a mask
         # meets for the first time are such, and few of them are ever entered.
-        if end == node + 1 and (
-            value > 0 or _some_moves(automaton, matcher, before, top, byte)
-        ):
+        if end == node + 1 and (value > 0 or _some_moves(automaton, matcher, before, top, byte)):
             if add_range(matcher, load_i32(firsts, node), load_i32(firsts, end)):
                 store_i64(matcher, L.MATCHER_WALK_NODE, node)
                 store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)

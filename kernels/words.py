@@ -11,142 +11,141 @@ import numpy as np
 from numba import njit
 
 from maskwright.kernels import layout as L
+from maskwright.kernels.memory import load_i32, load_i64, load_u8, store_i32, store_i64, store_u8
 
-# Callees: 8c02804ff147
+# Callees: 2e3c00284a53
 
-__all__ = ["lay_words"]
+__all__ = ["lay_words", "publish"]
 
 
 @njit(cache=True)
-def _lay(states, state, row, byte_map, final, op, argument, otherwise):
+def publish(states, state, row, byte_map, final, op, argument, otherwise):
+    """Write the record of a state without a safe set, its alias last."""
     record = state * L.STATE_SIZE
-    states[record + L.STATE_ROW] = row
-    states[record + L.STATE_MAP] = byte_map
-    states[record + L.STATE_FINAL] = final
-    states[record + L.STATE_OP] = op
-    states[record + L.STATE_ARG] = argument
-    states[record + L.STATE_SAFE] = 0
-    states[record + L.STATE_ELSE] = otherwise
-    states[record + L.STATE_ALIAS] = state
+    store_i32(states, record + L.STATE_ROW, row)
+    store_i32(states, record + L.STATE_MAP, byte_map)
+    store_i32(states, record + L.STATE_FINAL, final)
+    store_i32(states, record + L.STATE_OP, op)
+    store_i32(states, record + L.STATE_ARG, argument)
+    store_i32(states, record + L.STATE_SAFE, 0)
+    store_i32(states, record + L.STATE_ELSE, otherwise)
+    store_i32(states, record + L.STATE_ALIAS, state)
 
 
 @njit(cache=True)
-def lay_words(
-    text, offsets, results, states, state_count, transitions, transition_count, maps, map_count, otherwise, argument
-):
-    """Write the trie of the texts text[offsets[i]:offsets[i + 1]], sorted, distinct and prefix-free.
+def _follow(automaton, other, byte):
+    """The state of the other language after a byte, 0 where it has none; `other` is lowered and plain."""
+    states, maps = load_i64(automaton, L.AUTOMATON_STATES), load_i64(automaton, L.AUTOMATON_MAPS)
+    record = other * L.STATE_SIZE
+    byte_class = load_u8(maps, load_i32(states, record + L.STATE_MAP) + byte)
+    row = load_i32(states, record + L.STATE_ROW)
+    value = load_i32(load_i64(automaton, L.AUTOMATON_TRANSITIONS), row + byte_class)
+    return value if value > 0 else 0
+
+
+@njit(cache=True)
+def _word_byte(words, index, depth):
+    """Byte `depth` of word `index` of a list of words, in order."""
+    word = load_i32(load_i64(words, L.WORDS_CHOSEN), index)
+    return load_u8(load_i64(words, L.WORDS_TEXT), load_i64(load_i64(words, L.WORDS_OFFSETS), word) + depth)
+
+
+@njit(cache=True)
+def lay_words(automaton, cursor, words, count, otherwise, argument):
+    """Write the trie of the first `count` chosen words, which are sorted, distinct and prefix-free.
 
     Args:
-        text, offsets: uint8 and int64; a text's last byte is its terminator (a closing quote).
-        results: int32; the result code of each text, or -1: the text is forbidden (only where `otherwise` allows it).
-        states, transitions, maps: the tables, with room for len(text) + 1 states, 2 * len(text) + 2 * len(results)
-            transitions and 256 * len(results) bytes of maps; maps[256 * b] is the map of the single byte b.
-        state_count, transition_count, map_count: what is in use; new entries are appended.
-        otherwise: state of the other language on the empty prefix, lowered, or 0.
+        automaton: the tables, with room for as many more states as the words have bytes, and one; for twice as many
+            transitions and two a word; for 256 bytes of maps a word. maps[256 * b] is the map of the single byte b.
+        cursor: address of int64 CURSOR_*: what of them is in use; changed to what is then.
+        words: address of int64 WORDS_* (kernels/layout.py). A word's last byte is its terminator, a closing quote.
+        otherwise: state of the other language on the empty prefix, or 0.
         argument: STATE_ARG of the states (kernels/layout.py: ALONGSIDE).
 
     Returns:
-        (need, start, state_count, transition_count, map_count). need > 0 is a state of the other language that must be
-        lowered first, and -1 that the other language counts in the register, which a trie cannot follow; then nothing
-        counts as written.
+        (need, start). need > 0 is a state of the other language that must be lowered first, and -1 that the other
+        language counts in the register, which a trie cannot follow; then nothing counts as written.
     """
+    states, transitions = load_i64(automaton, L.AUTOMATON_STATES), load_i64(automaton, L.AUTOMATON_TRANSITIONS)
+    maps = load_i64(automaton, L.AUTOMATON_MAPS)
+    offsets, chosen = load_i64(words, L.WORDS_OFFSETS), load_i64(words, L.WORDS_CHOSEN)
+    results = load_i64(words, L.WORDS_RESULTS)
+    state_count, row, map_count = load_i64(cursor, 0), load_i64(cursor, 1), load_i64(cursor, 2)
     start = state_count
-    # One entry a pending trie node: the texts [low, high) that share `depth` bytes, its state, the other language's.
-    size = 2 * len(results) + 2
-    pending = np.empty((size, 5), np.int64)
-    pending[0, 0], pending[0, 1], pending[0, 2], pending[0, 3], pending[0, 4] = (
-        0,
-        len(results),
-        0,
-        state_count,
-        otherwise,
-    )
+    # One entry a pending trie node: the words [low, high) that share `depth` bytes, its state, the other language's.
+    pending = np.empty((2 * count + 2, 5), np.int64)
+    pending[0, 0], pending[0, 1], pending[0, 2], pending[0, 3], pending[0, 4] = 0, count, 0, state_count, otherwise
     state_count += 1
     used = 1
     while used > 0:
         used -= 1
-        low, high, depth, state, other = (
-            pending[used, 0],
-            pending[used, 1],
-            pending[used, 2],
-            pending[used, 3],
-            pending[used, 4],
-        )
+        low, high, depth = pending[used, 0], pending[used, 1], pending[used, 2]
+        state, other = pending[used, 3], pending[used, 4]
+        done = False
         while True:
-            first = text[offsets[low] + depth]
-            if first == text[offsets[high - 1] + depth]:
-                # One byte continues every text: a row of two, and the shared map of that byte.
-                next_other = 0
-                if other != 0:
-                    record = other * L.STATE_SIZE
-                    if states[record + L.STATE_ALIAS] < 0:
-                        return other, 0, 0, 0, 0
-                    other = states[record + L.STATE_ALIAS]
-                    record = other * L.STATE_SIZE
-                    if states[record + L.STATE_OP] != L.OP_NONE:
-                        return -1, 0, 0, 0, 0
-                    value = transitions[states[record + L.STATE_ROW] + maps[states[record + L.STATE_MAP] + first]]
-                    next_other = value if value > 0 else 0
-                row = transition_count
-                transition_count += 2
-                transitions[row] = 0
-                last = depth + 1 == offsets[low + 1] - offsets[low]
-                if last and results[low] < 0:
-                    transitions[row + 1] = L.REJECT
-                    _lay(states, state, row, 256 * np.int64(first), -1, L.OP_NONE, argument, other)
-                    break
-                transitions[row + 1] = state_count
-                _lay(states, state, row, 256 * np.int64(first), -1, L.OP_NONE, argument, other)
-                state = state_count
-                state_count += 1
-                if last:
-                    _lay(states, state, 0, 0, results[low], L.OP_POP, 0, 0)
-                    break
-                depth += 1
-                other = next_other
-                continue
-            # Several bytes: a map of its own.
             if other != 0:
-                record = other * L.STATE_SIZE
-                if states[record + L.STATE_ALIAS] < 0:
-                    return other, 0, 0, 0, 0
-                other = states[record + L.STATE_ALIAS]
-                if states[other * L.STATE_SIZE + L.STATE_OP] != L.OP_NONE:
-                    return -1, 0, 0, 0, 0
-            row, byte_map = transition_count, map_count
-            map_count += 256
-            for byte in range(256):
-                maps[byte_map + byte] = 0
-            transitions[row] = 0
-            children = 0
-            begin = low
-            while begin < high:
-                byte = text[offsets[begin] + depth]
-                stop = begin + 1
-                while stop < high and text[offsets[stop] + depth] == byte:
-                    stop += 1
-                children += 1
-                maps[byte_map + byte] = children
-                if depth + 1 == offsets[begin + 1] - offsets[begin]:
-                    if results[begin] < 0:
-                        transitions[row + children] = L.REJECT
-                    else:
-                        transitions[row + children] = state_count
-                        _lay(states, state_count, 0, 0, results[begin], L.OP_POP, 0, 0)
-                        state_count += 1
+                alias = load_i32(states, other * L.STATE_SIZE + L.STATE_ALIAS)
+                if alias < 0:
+                    return other, 0
+                other = alias
+                if load_i32(states, other * L.STATE_SIZE + L.STATE_OP) != L.OP_NONE:
+                    return -1, 0
+            byte = _word_byte(words, low, depth)
+            if byte != _word_byte(words, high - 1, depth):
+                break
+            # One byte continues every word: a row of two, and the shared map of that byte.
+            store_i32(transitions, row, 0)
+            publish(states, state, row, 256 * byte, -1, L.OP_NONE, argument, other)
+            row += 2
+            word, result = load_i32(chosen, low), load_i32(results, low)
+            if depth + 1 == load_i64(offsets, word + 1) - load_i64(offsets, word):
+                done = True
+                if result < 0:
+                    store_i32(transitions, row - 1, L.REJECT)
                 else:
-                    next_other = 0
-                    if other != 0:
-                        record = other * L.STATE_SIZE
-                        value = transitions[states[record + L.STATE_ROW] + maps[states[record + L.STATE_MAP] + byte]]
-                        next_other = value if value > 0 else 0
-                    transitions[row + children] = state_count
-                    pending[used, 0], pending[used, 1], pending[used, 2] = begin, stop, depth + 1
-                    pending[used, 3], pending[used, 4] = state_count, next_other
-                    used += 1
+                    store_i32(transitions, row - 1, state_count)
+                    publish(states, state_count, 0, 0, result, L.OP_POP, 0, 0)
                     state_count += 1
-                begin = stop
-            transition_count += children + 1
-            _lay(states, state, row, byte_map, -1, L.OP_NONE, argument, other)
-            break
-    return 0, start, state_count, transition_count, map_count
+                break
+            store_i32(transitions, row - 1, state_count)
+            state = state_count
+            state_count += 1
+            depth += 1
+            other = _follow(automaton, other, byte) if other != 0 else 0
+        if done:
+            continue
+        # Several bytes: a map of its own.
+        byte_map = map_count
+        map_count += 256
+        for byte in range(256):
+            store_u8(maps, byte_map + byte, 0)
+        store_i32(transitions, row, 0)
+        children, begin = 0, low
+        while begin < high:
+            byte = _word_byte(words, begin, depth)
+            stop = begin + 1
+            while stop < high and _word_byte(words, stop, depth) == byte:
+                stop += 1
+            children += 1
+            store_u8(maps, byte_map + byte, children)
+            word, result = load_i32(chosen, begin), load_i32(results, begin)
+            last = depth + 1 == load_i64(offsets, word + 1) - load_i64(offsets, word)
+            if last and result < 0:
+                store_i32(transitions, row + children, L.REJECT)
+            else:
+                store_i32(transitions, row + children, state_count)
+                if last:
+                    publish(states, state_count, 0, 0, result, L.OP_POP, 0, 0)
+                else:
+                    pending[used, 0], pending[used, 1], pending[used, 2] = begin, stop, depth + 1
+                    pending[used, 3] = state_count
+                    pending[used, 4] = _follow(automaton, other, byte) if other != 0 else 0
+                    used += 1
+                state_count += 1
+            begin = stop
+        publish(states, state, row, byte_map, -1, L.OP_NONE, argument, other)
+        row += children + 1
+    store_i64(cursor, 0, state_count)
+    store_i64(cursor, 1, row)
+    store_i64(cursor, 2, map_count)
+    return 0, start

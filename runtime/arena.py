@@ -45,11 +45,9 @@ class Arena(Workspace):
     def mend(self, compiled: CompiledGrammar, status: int) -> None:
         """Provide what a kernel asked for."""
         if status == L.NEED_LOWER:
-            compiled.lower(int(self.header[L.MATCHER_NEED]))
-            count = int(self.header[L.MATCHER_NEEDS_COUNT])
+            needs = self._arrays[L.MATCHER_NEEDS][: int(self.header[L.MATCHER_NEEDS_COUNT])].tolist()
             self.header[L.MATCHER_NEEDS_COUNT] = 0
-            for state in self._arrays[L.MATCHER_NEEDS][:count].tolist():
-                compiled.lower(state)
+            compiled.lower(int(self.header[L.MATCHER_NEED]), *needs)
         elif status == L.NEED_ROW:
             compiled.add_row(int(self.header[L.MATCHER_NEED]))
         elif status == L.NEED_CLOSURE:
