@@ -76,7 +76,7 @@ class JsonSchema(_Model):
     ] = "json"
     any_order: bool = False
     max_whitespace_cnt: Limit | None = None
-    excludes: list[Text] = []
+    excludes: list[Text] = Field(default_factory=list)
 
 
 class QwenXmlParameter(_Model):
@@ -86,7 +86,7 @@ class QwenXmlParameter(_Model):
 
 class AnyText(_Model):
     type: Literal["any_text"]
-    excludes: list[str] = []
+    excludes: list[str] = Field(default_factory=list)
     max_tokens: Limit | None = None
     max_chars: Limit | None = None
 
@@ -98,12 +98,12 @@ class Token(_Model):
 
 class ExcludeToken(_Model):
     type: Literal["exclude_token"]
-    exclude_tokens: list[TokenName] = []
+    exclude_tokens: list[TokenName] = Field(default_factory=list)
 
 
 class AnyTokens(_Model):
     type: Literal["any_tokens"]
-    exclude_tokens: list[TokenName] = []
+    exclude_tokens: list[TokenName] = Field(default_factory=list)
     max_tokens: Limit | None = None
 
 
@@ -128,6 +128,8 @@ class Or(_Model):
 
 
 def _kind(written: Any) -> str:
+    if type(written) is str:  # nearly always: this is asked of every tag
+        return "text"
     return "token" if isinstance(written, dict | Token) else "list" if isinstance(written, list) else "text"
 
 
@@ -156,14 +158,14 @@ class TriggeredTags(_Model):
     tags: Tags
     at_least_one: bool = False
     stop_after_first: bool = False
-    excludes: list[str] = []
+    excludes: list[str] = Field(default_factory=list)
 
 
 class TokenTriggeredTags(_Model):
     type: Literal["token_triggered_tags"]
     trigger_tokens: Annotated[list[TokenName], Field(min_length=1)]
     tags: Tags
-    exclude_tokens: list[TokenName] = []
+    exclude_tokens: list[TokenName] = Field(default_factory=list)
     at_least_one: bool = False
     stop_after_first: bool = False
 
@@ -202,14 +204,14 @@ class Dispatch(_Model):
     type: Literal["dispatch"]
     rules: Annotated[list[Annotated[tuple[Text, Format], Strict(False)]], Field(min_length=1)]
     loop: bool = True
-    excludes: list[str] = []
+    excludes: list[str] = Field(default_factory=list)
 
 
 class TokenDispatch(_Model):
     type: Literal["token_dispatch"]
     rules: Annotated[list[Annotated[tuple[TokenName, Format], Strict(False)]], Field(min_length=1)]
     loop: bool = True
-    exclude_tokens: list[TokenName] = []
+    exclude_tokens: list[TokenName] = Field(default_factory=list)
 
 
 Format = Annotated[
