@@ -1,6 +1,6 @@
 """A choice of many texts with something of their own behind each, as nodes that are looked at late (rules.Switch).
 
-    branches([(("<function=", "a>"), make_a), ...])
+    branches([(("<function=", "a>"), 0), (("<function=", "b>"), 1)], make)
 
 The texts are a sorted table, and a state of the reader is a slice of it, as of regular_nodes.Words.
 """
@@ -10,51 +10,44 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
 from maskwright.grammars import regular
 from maskwright.grammars.charset import CharSet
+from maskwright.grammars.pieces import Pieces, written
 from maskwright.grammars.regular import Regex
 from maskwright.grammars.rule_nodes import choice, sequence
-from maskwright.grammars.rules import Node, Reader, Special, Switch, Text
+from maskwright.grammars.rules import Node, Reader, Special, Switch
 
-__all__ = ["Pieces", "branches", "written"]
+__all__ = ["branches"]
 
-Pieces = tuple[str | Special, ...]  # no two texts in a row, no empty one
-Make = Callable[[], Node]
-
-
-def written(pieces: Pieces) -> Node:
-    """Texts and special tokens one after the other."""
-    return sequence(Text(regular.literal(piece)) if isinstance(piece, str) else piece for piece in pieces)
+Make = Callable[[int], Node]
 
 
-def branches(ways: Iterable[tuple[Pieces, Make]]) -> Node:
-    """Any of some pieces, each followed by a node that is made when a text has come to it.
+def branches(ways: Iterable[tuple[Pieces, int]], make: Make) -> Node:
+    """Any of some pieces, each with a number, of which `make` makes the node behind them when a text has come to it.
 
     The nodes are such as may follow a Switch. Where nothing comes before one it is made at once.
     """
-    texts: dict[str, list[tuple[Pieces, Make]]] = {}
-    specials: dict[Special, list[tuple[Pieces, Make]]] = {}
+    texts: dict[str, list[tuple[Pieces, int]]] = {}
+    specials: dict[Special, list[tuple[Pieces, int]]] = {}
     found: list[Node] = []
-    for pieces, make in ways:
-        first, rest = (pieces[0], pieces[1:]) if pieces else ("", ())
+    for pieces, number in ways:
+        first = pieces[0] if pieces else ""
         if isinstance(first, Special):
-            specials.setdefault(first, []).append((rest, make))
+            specials.setdefault(first, []).append((pieces[1:], number))
         elif first:
-            texts.setdefault(first, []).append((rest, make))
+            texts.setdefault(first, []).append((pieces[1:], number))
         else:
-            found.append(make())
-    found += [sequence([special, branches(after)]) for special, after in specials.items()]
+            found.append(make(number))
+    found += [sequence([special, branches(after, make)]) for special, after in specials.items()]
     if texts:
         table = tuple(sorted(texts))
-        behind = {number: partial(_behind, texts[text]) for number, text in enumerate(table)}
-        found.append(Switch(_Words(table, 0, len(table), 0), behind))
+
+        def behind(place: int) -> Node:
+            return choice(sequence([written(rest), make(number)]) for rest, number in texts[table[place]])
+
+        found.append(Switch(_Words(table, 0, len(table), 0), range(len(table)), behind))
     return choice(found)
-
-
-def _behind(ways: list[tuple[Pieces, Make]]) -> Node:
-    return choice(sequence([written(rest), make()]) for rest, make in ways)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from maskwright.grammars.rule_nodes import choice, loop, nodes, renamed, sequenc
 from maskwright.grammars.rules import Call, Json, Node, Rules, Text
 
 if TYPE_CHECKING:
-    from maskwright.grammars.structural_tags import Vocabulary
+    from maskwright.grammars.pieces import Vocabulary
 
 __all__ = ["Grammar"]
 

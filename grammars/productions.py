@@ -297,7 +297,7 @@ class Productions:
         def after(number: int) -> list[Alternative]:
             found = known.get(number)
             if found is None:
-                way = node.ways[number]()
+                way = node.behind(number)
                 way = way if self._prepare is None else self._prepare(way)
                 inside = Productions(Rules({owner: way}, owner), None, self._prepare)
                 found = known[number] = inside.root.alternatives

@@ -119,15 +119,19 @@ class Switch:
 
     Attributes:
         reader: before the text; as soon as texts are complete, what follows them must follow.
-        ways: by the number of a text, what makes the node that follows it.
+        numbers: of the texts.
+        behind: makes the node that follows a text, given its number.
     """
 
     reader: Reader
-    ways: Mapping[int, Callable[[], Node]]
+    numbers: Collection[int]
+    behind: Callable[[int], Node]
 
     def spelled(self) -> Node:
         """The same as a choice, all of it looked at."""
-        return Choice(tuple(Sequence((Text(self.reader.language(number)), way())) for number, way in self.ways.items()))
+        return Choice(
+            tuple(Sequence((Text(self.reader.language(number)), self.behind(number))) for number in self.numbers)
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,17 +12,31 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Strict, Tag, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Strict,
+    Tag,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from maskwright.grammars.errors import GrammarError, InvalidError, LimitExceeded
+from maskwright.grammars.plain_tags import Glances, PlainJson, PlainTag
 from maskwright.grammars.python_types import schema_from
 
 __all__ = [
+    "AnyTag",
     "AnyText",
     "AnyTokens",
     "ConstString",
+    "Content",
     "Dispatch",
     "EbnfGrammar",
     "ExcludeToken",
@@ -32,6 +46,7 @@ __all__ = [
     "Or",
     "Plus",
     "QwenXmlParameter",
+    "ReadTag",
     "RegexPattern",
     "Repeat",
     "SequenceOf",
@@ -142,14 +157,31 @@ End = Annotated[
 ]
 
 
+def _read_content(content: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    return info.context.content(content) or read(content)
+
+
+def _read_tag(tag: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+    return info.context.tag(tag) or read(tag)
+
+
+# What there may be many of is seen at a glance where it is plain, and is no model then.
+if TYPE_CHECKING:
+    Content: TypeAlias = "Format | PlainJson"
+    AnyTag: TypeAlias = "TagFormat | PlainTag"
+else:
+    Content = Annotated["Format", WrapValidator(_read_content)]
+    AnyTag = Annotated["TagFormat", WrapValidator(_read_tag)]
+
+
 class TagFormat(_Model):
     type: Literal["tag"] = "tag"
     begin: Begin
-    content: Format
+    content: Content
     end: End
 
 
-Tags = Annotated[list[TagFormat], Field(min_length=1)]
+Tags = Annotated[list[AnyTag], Field(min_length=1)]
 
 
 class TriggeredTags(_Model):
@@ -202,14 +234,14 @@ class Repeat(_Model):
 
 class Dispatch(_Model):
     type: Literal["dispatch"]
-    rules: Annotated[list[Annotated[tuple[Text, Format], Strict(False)]], Field(min_length=1)]
+    rules: Annotated[list[Annotated[tuple[Text, Content], Strict(False)]], Field(min_length=1)]
     loop: bool = True
     excludes: list[str] = Field(default_factory=list)
 
 
 class TokenDispatch(_Model):
     type: Literal["token_dispatch"]
-    rules: Annotated[list[Annotated[tuple[TokenName, Format], Strict(False)]], Field(min_length=1)]
+    rules: Annotated[list[Annotated[tuple[TokenName, Content], Strict(False)]], Field(min_length=1)]
     loop: bool = True
     exclude_tokens: list[TokenName] = Field(default_factory=list)
 
@@ -258,7 +290,7 @@ class _Structures(_Model):
     structures: Annotated[list[_Structure], Field(min_length=1)]
     triggers: Annotated[list[Text], Field(min_length=1)]
 
-    def as_format(self) -> TriggeredTags:
+    def as_format(self, glances: Glances) -> TriggeredTags:
         tags = []
         for number, structure in enumerate(self.structures):
             try:
@@ -268,7 +300,8 @@ class _Structures(_Model):
                 raise
             content = {"type": "json_schema", "json_schema": schema}
             tags.append({"begin": structure.begin, "content": content, "end": structure.end})
-        return TriggeredTags.model_validate({"type": "triggered_tags", "triggers": self.triggers, "tags": tags})
+        described = {"type": "triggered_tags", "triggers": self.triggers, "tags": tags}
+        return TriggeredTags.model_validate(described, context=glances)
 
 
 _RECURSIVE: tuple[type[BaseModel], ...] = (
@@ -290,8 +323,24 @@ for _model in _RECURSIVE:
     _model.model_rebuild()
 
 
-def read_structural_tag(description: Any) -> tuple[Format, bool]:
-    """The format that a description gives, and whether it is an older one, which lists `structures`.
+class ReadTag(NamedTuple):
+    """A structural tag as it was read.
+
+    Attributes:
+        format: what it describes.
+        older: whether the description is an older one, which lists `structures`.
+        glances: what was plain in it: the schemas of PlainJson, a copy.
+        lazy: whether these may wait; else they are the caller's own.
+    """
+
+    format: Format
+    older: bool
+    glances: Glances
+    lazy: bool
+
+
+def read_structural_tag(description: Any) -> ReadTag:
+    """The format that a description gives.
 
     Args:
         description: a dict or its JSON text.
@@ -299,15 +348,16 @@ def read_structural_tag(description: Any) -> tuple[Format, bool]:
     Raises:
         InvalidError: it is none; with the pointer of the first thing that is wrong.
     """
-    contents = _contents(description)
-    model = _Structures if "structures" in contents else _StructuralTag
+    contents, glances = _contents(description), Glances()
+    older = "structures" in contents
     try:
-        found = model.model_validate(contents)
+        found = (_Structures if older else _StructuralTag).model_validate(contents, context=glances)
     except ValidationError as error:
         raise _refused(contents, error) from error
     except RecursionError as error:
         raise LimitExceeded("nesting", 200, 200, what="structural tag", pointer="") from error
-    return (found.as_format(), True) if isinstance(found, _Structures) else (found.format, False)
+    format = found.as_format(glances) if isinstance(found, _Structures) else found.format
+    return ReadTag(format, older, glances, glances.copy())
 
 
 def _contents(description: Any) -> dict[str, Any]:

@@ -307,7 +307,9 @@ def draw(results: Results, path: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--forms", nargs="+", choices=list(FORMS), default=list(FORMS), metavar="FORM", help=str([*FORMS]))
+    parser.add_argument(
+        "--forms", nargs="+", choices=list(FORMS), default=list(FORMS), metavar="FORM", help=str([*FORMS])
+    )
     parser.add_argument("--counts", nargs="+", type=int, default=list(COUNTS), help="numbers of tools")
     parser.add_argument("--engines", nargs="+", choices=list(ENGINES), help="(default: all that are installed)")
     parser.add_argument("--runs", type=int, default=10, help="runs of which the best counts (10)")
