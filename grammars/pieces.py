@@ -23,6 +23,9 @@ __all__ = ["Beginnings", "Cutter", "Pieces", "Vocabulary", "rest", "written"]
 Pieces = tuple[str | Special, ...]  # no two texts in a row, no empty one
 
 
+_BEGINNING = 3  # characters of a name
+
+
 class Vocabulary(Protocol):
     """What is asked of a vocabulary (compile/vocabulary.py)."""
 
@@ -43,17 +46,31 @@ class Cutter:
     """
 
     def __init__(self, vocabulary: Vocabulary | None) -> None:
-        self._vocabulary, self._names = vocabulary, None
-        longest_first = sorted(filter(None, vocabulary.special_names if vocabulary else ()), key=len, reverse=True)
-        if longest_first:
-            self._names = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
+        self._vocabulary = vocabulary
+        self._names = {name for name in vocabulary.special_names if name} if vocabulary else set()
+        self._lengths = sorted(set(map(len, self._names)), reverse=True)
+        # What a name begins with: few patterns, since names have much in common, and few texts match one.
+        beginnings = sorted({name[:_BEGINNING] for name in self._names})
+        self._search = re.compile("|".join(map(re.escape, beginnings))).search if beginnings else _never
 
     def pieces(self, text: str) -> Pieces:
-        """A string cut at the names of special tokens."""
-        if self._names is None or self._names.search(text) is None:
+        """A string cut at the names of special tokens: the first of them, and of those the longest."""
+        match = self._search(text)
+        if match is None:
             return (text,) if text else ()
-        parts = self._names.split(text)
-        return tuple(Special(part) if at % 2 else part for at, part in enumerate(parts) if part)
+        found: list[str | Special] = []
+        begin = 0
+        while match is not None:
+            at = match.start()
+            name = next(
+                (text[at : at + length] for length in self._lengths if text[at : at + length] in self._names), ""
+            )
+            if name:
+                found += [text[begin:at], Special(name)]
+                begin = at + len(name)
+            match = self._search(text, begin if name else at + 1)
+        found.append(text[begin:])
+        return tuple(piece for piece in found if piece != "")
 
     def token(self, token: int | str, place: str) -> str | Special:
         """What a token stands for: itself if it is special, or its text."""
@@ -69,6 +86,10 @@ class Cutter:
         """The texts of the tokens that are not special; special tokens are never in free text."""
         pieces = (self.token(token, f"{place}/{number}") for number, token in enumerate(tokens))
         return [piece for piece in pieces if isinstance(piece, str)]
+
+
+def _never(text: str, at: int = 0) -> None:
+    """What a search finds where nothing is looked for."""
 
 
 def written(pieces: Pieces) -> Node:

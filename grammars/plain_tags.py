@@ -56,7 +56,7 @@ class Glances:
 
     def tag(self, tag: Any) -> PlainTag | None:
         """The tag, if it is plain. None: nobody knows."""
-        if type(tag) is not dict or len(tag) != 3 + ("type" in tag) or tag.get("type", "tag") != "tag":
+        if type(tag) is not dict or len(tag) != 3 and (len(tag) != 4 or tag.get("type") != "tag"):
             return None
         begin, end = tag.get("begin"), tag.get("end")
         if type(begin) is not str or type(end) is not str:
@@ -66,25 +66,30 @@ class Glances:
 
     def content(self, content: Any) -> PlainJson | None:
         """The format, if it is a plain `json_schema`. None: nobody knows."""
-        key = id(content)
-        if key in self._seen:
-            return self._seen[key]
-        found = self._seen[key] = self._content(content)
-        return found
+        try:
+            return self._seen[id(content)]
+        except KeyError:
+            found = self._seen[id(content)] = self._content(content)
+            return found
 
     def _content(self, content: Any) -> PlainJson | None:
         if type(content) is not dict or content.get("type") != "json_schema":
             return None
-        style, any_order = content.get("style", "json"), content.get("any_order", False)
-        spaces = content.get("max_whitespace_cnt")
-        known = 2 + ("style" in content) + ("any_order" in content) + ("max_whitespace_cnt" in content)
-        if (
-            len(content) != known
-            or style not in _STYLES
-            or type(any_order) is not bool
-            or (spaces is not None and not (type(spaces) is int and 0 <= spaces < _MAX_WHITESPACE))
-            or not is_plain_object(schema := content.get("json_schema"))
-        ):
+        style, any_order, spaces = "json", False, None
+        options = len(content) - 2
+        if options:
+            style, any_order = content.get("style", style), content.get("any_order", any_order)
+            spaces = content.get("max_whitespace_cnt")
+            options -= ("style" in content) + ("any_order" in content) + ("max_whitespace_cnt" in content)
+            if (
+                type(style) is not str
+                or style not in _STYLES
+                or (type(any_order) is not bool or any_order and style != "json")
+                or (spaces is not None and not (type(spaces) is int and 0 <= spaces < _MAX_WHITESPACE))
+            ):
+                return None
+        schema = content.get("json_schema")
+        if options or not is_plain_object(schema):
             return None
         self._schemas.append(schema)
         return PlainJson(len(self._schemas) - 1, style, any_order, spaces)

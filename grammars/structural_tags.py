@@ -63,6 +63,9 @@ class _Lowering:
         self._read, self._options = read, options
         self._tags = "structures" if read.older else "tags"
         self._cut = Cutter(vocabulary)
+        # Styles of plain contents that may wait: parameters as tags may be empty, and come in the order of the schema.
+        self._late_alone = {"json"} if read.lazy else set()
+        self._late = self._late_alone.union(STYLES if read.lazy and options.property_order == "schema" else ())
         self.bodies: dict[str, Node] = {}
         self._schemas: dict[tuple[int, SchemaOptions, str], Node] = {}
 
@@ -228,12 +231,13 @@ class _Lowering:
             parts.append(self.lower(tag.content, content, after))
         return sequence([written(begin), choice(parts)])
 
+    def _tag_may_wait(self, tag: formats.AnyTag) -> bool:
+        end = tag.end
+        return self._may_wait(tag.content, bool(end) and (not isinstance(end, list) or all(end)))
+
     def _may_wait(self, content: formats.Content, ends: bool) -> bool:
         """Whether a format can be lowered, and derives texts, when nobody has looked at it; `ends`: and more behind it."""
-        if not isinstance(content, PlainJson) or not self._read.lazy:
-            return False
-        in_order = not content.any_order and self._options.property_order == "schema"
-        return content.style == "json" or ends and in_order
+        return isinstance(content, PlainJson) and content.style in (self._late if ends else self._late_alone)
 
     def _any_tag(self, tags: Sequence[formats.AnyTag], ways: Iterable[Way], place: str) -> Node:
         """Any of some tags, without what follows them."""
@@ -249,10 +253,6 @@ class _Lowering:
             else:
                 found.append(make(number, begin))
         return choice([*found, branches(late, make)] if late else found)
-
-    def _tag_may_wait(self, tag: formats.AnyTag) -> bool:
-        ends = tag.end
-        return self._may_wait(tag.content, bool(ends) and (not isinstance(ends, list) or all(ends)))
 
     def _separated(self, format: formats.TagsWithSeparator, place: str, end: End) -> Node:
         begins = self._begins(format.tags, place)

@@ -127,7 +127,9 @@ def _tags(function: Mapping[str, Any], table: Mapping[str, Any]) -> list[dict[st
     schema = function.get("parameters")
     if schema is None or function.get("strict") is False:
         schema = dict(_ANY_ARGUMENTS)
-    content = {"type": "json_schema", "json_schema": schema, "style": table.get("arguments", "json")}
+    content = {"type": "json_schema", "json_schema": schema}
+    if "arguments" in table:
+        content["style"] = table["arguments"]
     return [
         {"begin": begin.replace("{name}", function["name"]), "content": content, "end": table["end"]}
         for begin in _several(table["begin"])
