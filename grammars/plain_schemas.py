@@ -27,13 +27,17 @@ def is_plain_object(schema: Any) -> bool:
 def _is_plain(schema: Any, depth: int) -> bool:
     if type(schema) is not dict or depth > _MAX_DEPTH:
         return False
-    rest = len(schema)
-    for keyword in ("description", "title"):
-        if keyword in schema:
-            if type(schema[keyword]) is not str:
-                return False
-            rest -= 1
-    kind = schema.get("type")
+    kind, rest = schema.get("type"), len(schema)
+    if rest == 1 and type(kind) is str:
+        return kind in _KINDS
+    if "description" in schema:
+        if type(schema["description"]) is not str:
+            return False
+        rest -= 1
+    if "title" in schema:
+        if type(schema["title"]) is not str:
+            return False
+        rest -= 1
     if type(kind) is not str:
         return not rest or _is_plain_without_type(schema, kind, depth)
     check = _KINDS.get(kind)

@@ -1,7 +1,7 @@
 """Tags of a structural tag whose looking at can wait: two strings around a plain schema, as nearly all calls of tools are.
 
-Of hundreds of tools a text calls a few. What is here is all that reading does for the others: a glance at the tag and at its
-schema, and a copy of the schemas, since the caller's may have changed when a text comes to them.
+Of hundreds of tools a text calls a few. What is here is all that reading does for the others: a glance at all tags of a list,
+and a copy of their schemas, since the caller's may have changed when a text comes to them.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from maskwright.grammars.xml_parameters import STYLES
 __all__ = ["Glances", "PlainJson", "PlainTag"]
 
 _STYLES = frozenset(("json", *STYLES))
+_FIELDS = frozenset(("type", "json_schema", "style", "any_order", "max_whitespace_cnt"))
 _MAX_WHITESPACE = 2**31
 
 
@@ -54,42 +55,41 @@ class Glances:
         self._seen: dict[int, PlainJson | None] = {}  # by identity: tools that are called in several ways are seen once
         self._copy: bytes | None = None
 
-    def tag(self, tag: Any) -> PlainTag | None:
-        """The tag, if it is plain. None: nobody knows."""
-        if type(tag) is not dict or len(tag) != 3 and (len(tag) != 4 or tag.get("type") != "tag"):
-            return None
-        begin, end = tag.get("begin"), tag.get("end")
-        if type(begin) is not str or type(end) is not str:
-            return None
-        content = self.content(tag.get("content"))
-        return None if content is None else PlainTag(begin, content, end)
+    def tags(self, tags: Any) -> Any:
+        """The same list with plain tags in the place of what describes them; whatever else it is, unchanged."""
+        return [self._tag(tag) for tag in tags] if type(tags) is list else tags
+
+    def _tag(self, tag: Any) -> Any:
+        if type(tag) is dict and (len(tag) == 3 or len(tag) == 4 and tag.get("type") == "tag"):
+            begin, end = tag.get("begin"), tag.get("end")
+            if type(begin) is str is type(end) and (content := self.content(tag.get("content"))) is not None:
+                return PlainTag(begin, content, end)
+        return tag
 
     def content(self, content: Any) -> PlainJson | None:
         """The format, if it is a plain `json_schema`. None: nobody knows."""
-        try:
-            return self._seen[id(content)]
-        except KeyError:
-            found = self._seen[id(content)] = self._content(content)
-            return found
+        key = id(content)
+        if key in self._seen:
+            return self._seen[key]
+        found = self._seen[key] = self._look(content)
+        return found
 
-    def _content(self, content: Any) -> PlainJson | None:
+    def _look(self, content: Any) -> PlainJson | None:
         if type(content) is not dict or content.get("type") != "json_schema":
             return None
         style, any_order, spaces = "json", False, None
-        options = len(content) - 2
-        if options:
-            style, any_order = content.get("style", style), content.get("any_order", any_order)
+        if len(content) > 2:
+            style, any_order = content.get("style", "json"), content.get("any_order", False)
             spaces = content.get("max_whitespace_cnt")
-            options -= ("style" in content) + ("any_order" in content) + ("max_whitespace_cnt" in content)
             if (
-                type(style) is not str
-                or style not in _STYLES
+                not content.keys() <= _FIELDS
+                or (type(style) is not str or style not in _STYLES)
                 or (type(any_order) is not bool or any_order and style != "json")
                 or (spaces is not None and not (type(spaces) is int and 0 <= spaces < _MAX_WHITESPACE))
             ):
                 return None
         schema = content.get("json_schema")
-        if options or not is_plain_object(schema):
+        if not is_plain_object(schema):
             return None
         self._schemas.append(schema)
         return PlainJson(len(self._schemas) - 1, style, any_order, spaces)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeAlias
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -161,8 +162,12 @@ def _read_content(content: Any, read: ValidatorFunctionWrapHandler, info: Valida
     return info.context.content(content) or read(content)
 
 
-def _read_tag(tag: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-    return info.context.tag(tag) or read(tag)
+def _read_tag(tag: Any, read: ValidatorFunctionWrapHandler) -> Any:
+    return tag if type(tag) is PlainTag else read(tag)
+
+
+def _glance_at_tags(tags: Any, info: ValidationInfo) -> Any:
+    return info.context.tags(tags)
 
 
 # What there may be many of is seen at a glance where it is plain, and is no model then.
@@ -181,7 +186,7 @@ class TagFormat(_Model):
     end: End
 
 
-Tags = Annotated[list[AnyTag], Field(min_length=1)]
+Tags = Annotated[list[AnyTag], Field(min_length=1), BeforeValidator(_glance_at_tags)]
 
 
 class TriggeredTags(_Model):
