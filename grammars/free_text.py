@@ -65,12 +65,7 @@ class FreeText:
 
     def first(self, stop: int) -> frozenset[int]:
         """The stops that are complete first when a stop is written: itself, unless it contains others."""
-        state = 0
-        for character in self.stops[stop]:
-            state = self.machine.after[state].get(character, 0)
-            if self.machine.complete[state]:
-                break
-        return self.machine.complete[state]
+        return self.machine.first[stop]
 
     @cached_property
     def overlaps(self) -> bool:
@@ -114,6 +109,7 @@ class _Machine:
     Attributes:
         after: by the state, the state after each character; 0 where there is none.
         complete: by the state, the stops that end there.
+        first: by the stop, the stops that are complete first when it is written.
         dead: by the state, whether what may not occur has occurred.
     """
 
@@ -123,27 +119,34 @@ class _Machine:
         children: list[dict[str, int]] = [{}]
         self.complete: list[frozenset[int]] = [frozenset()]
         self.dead = [False]
+        ends: list[int] = []  # by the text, the state behind it
         for number, text in enumerate((*stops, *avoided)):
             state = 0
             for character in text:
-                if character not in children[state]:
-                    children[state][character] = len(children)
+                following = children[state]
+                state = following.get(character, 0)
+                if not state:
+                    state = following[character] = len(children)
                     children.append({})
                     self.complete.append(frozenset())
                     self.dead.append(False)
-                state = children[state][character]
+            ends.append(state)
             if number < len(stops):
                 self.complete[state] |= {number}
             else:
                 self.dead[state] = True
         self.after: list[dict[str, int]] = [{}] * len(children)
-        queue = [(0, 0)]  # a state and the longest other one whose characters it ends with
-        for state, shorter in queue:
-            self.complete[state] |= self.complete[shorter] if state else frozenset()
+        first = [frozenset[int]()] * len(children)  # by the state, what is complete first on the way to it
+        queue = [(0, 0, 0)]  # a state, the one before it, and the longest other one whose characters it ends with
+        for state, before, shorter in queue:
+            if self.complete[shorter] and state:
+                self.complete[state] |= self.complete[shorter]
+            first[state] = first[before] or self.complete[state]
             self.dead[state] = self.dead[state] or self.dead[shorter]
             following = self.after[shorter] if state else {}
             self.after[state] = {**following, **children[state]}
-            queue += [(child, following.get(letter, 0)) for letter, child in children[state].items()]
+            queue += [(child, state, following.get(letter, 0)) for letter, child in children[state].items()]
+        self.first = [first[end] for end in ends[: len(stops)]]
         self._moves: dict[int, tuple[tuple[CharSet, int], ...]] = {}
         self._distances: dict[int, list[int | None]] = {}
 

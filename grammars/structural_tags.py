@@ -284,9 +284,12 @@ class _Lowering:
             excludes = [*avoided, *self._cut.texts(format.exclude_tokens, place + "/exclude_tokens")]
         tags, begins = format.tags, self._begins(format.tags, place)
         beginnings = Beginnings(triggers)
-        for number, begin in enumerate(begins):
-            if not beginnings.of(begin):
+        leading = [beginnings.of(begin) for begin in begins]
+        if not all(leading):
+            for number, begin in enumerate(begins):
                 whole = tags[number].begin
+                if leading[number]:
+                    continue
                 if not isinstance(whole, str) or not whole.startswith(strings):
                     raise InvalidError(
                         "the tag begins with none of the triggers, so nothing leads to it",
@@ -295,11 +298,12 @@ class _Lowering:
                     )
                 triggers.append(begin)  # the trigger ends inside the name of a special token
                 beginnings.add(begin)
+            leading = [beginnings.of(begin) for begin in begins]
         groups: dict[Pieces, list[Way]] = {
             trigger: [] for trigger in dict.fromkeys(triggers) if beginnings.of(trigger) == [trigger]
         }
         for number, begin in enumerate(begins):
-            for trigger in beginnings.of(begin):
+            for trigger in leading[number]:
                 if trigger in groups:
                     groups[trigger].append((rest(begin, trigger), number))
         name = "" if format.stop_after_first else self._fresh("free")
