@@ -15,9 +15,11 @@ never reached, and `until` is empty for it; of `xab` and `ab`, which end togethe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from maskwright.grammars import regular
 from maskwright.grammars.charset import ALL, CharSet
@@ -26,6 +28,8 @@ from maskwright.grammars.regular_nodes import Span
 from maskwright.grammars.rules import Reader
 
 __all__ = ["FreeText"]
+
+_BEGINNING = 3  # characters that tell most texts from one in which a stop begins
 
 
 class FreeText:
@@ -65,7 +69,7 @@ class FreeText:
 
     def first(self, stop: int) -> frozenset[int]:
         """The stops that are complete first when a stop is written: itself, unless it contains others."""
-        return self.machine.first[stop]
+        return self.machine.first(stop)
 
     @cached_property
     def overlaps(self) -> bool:
@@ -102,62 +106,90 @@ def _completes(avoided: str, stop: str) -> bool:
 
 
 class _Machine:
-    """The automaton of some strings.
+    """The automaton of some strings: a tree of their beginnings, whose other transitions are found when a state is entered.
 
     State 0 has read nothing of any of them. There are states for stops that are complete; what leads to them ends.
 
     Attributes:
-        after: by the state, the state after each character; 0 where there is none.
         complete: by the state, the stops that end there.
-        first: by the stop, the stops that are complete first when it is written.
         dead: by the state, whether what may not occur has occurred.
+    Both hold for states that `moves` has led to.
     """
 
     def __init__(self, stops: tuple[str, ...], avoided: tuple[str, ...]) -> None:
         self._identity = (stops, avoided)
         self._hash = hash(self._identity)
-        children: list[dict[str, int]] = [{}]
-        self.complete: list[frozenset[int]] = [frozenset()]
-        self.dead = [False]
+        self._children: list[dict[str, int]] = [{}]
         ends: list[int] = []  # by the text, the state behind it
-        for number, text in enumerate((*stops, *avoided)):
+        for text in (*stops, *avoided):
             state = 0
             for character in text:
-                following = children[state]
-                state = following.get(character, 0)
+                children = self._children[state]
+                state = children.get(character, 0)
                 if not state:
-                    state = following[character] = len(children)
-                    children.append({})
-                    self.complete.append(frozenset())
-                    self.dead.append(False)
+                    state = children[character] = len(self._children)
+                    self._children.append({})
             ends.append(state)
+        self.complete: list[frozenset[int]] = [frozenset()] * len(self._children)
+        self.dead = [False] * len(self._children)
+        for number, state in enumerate(ends):
             if number < len(stops):
                 self.complete[state] |= {number}
             else:
                 self.dead[state] = True
-        self.after: list[dict[str, int]] = [{}] * len(children)
-        first = [frozenset[int]()] * len(children)  # by the state, what is complete first on the way to it
-        queue = [(0, 0, 0)]  # a state, the one before it, and the longest other one whose characters it ends with
-        for state, before, shorter in queue:
-            if self.complete[shorter] and state:
-                self.complete[state] |= self.complete[shorter]
-            first[state] = first[before] or self.complete[state]
-            self.dead[state] = self.dead[state] or self.dead[shorter]
-            following = self.after[shorter] if state else {}
-            self.after[state] = {**following, **children[state]}
-            queue += [(child, state, following.get(letter, 0)) for letter, child in children[state].items()]
-        self.first = [first[end] for end in ends[: len(stops)]]
+        self._shorter = [0] * len(self._children)  # by the state, the longest other one whose characters it ends with
+        self._after: dict[int, dict[str, int]] = {}
         self._moves: dict[int, tuple[tuple[CharSet, int], ...]] = {}
         self._distances: dict[int, list[int | None]] = {}
+
+    def _enter(self, state: int) -> dict[str, int]:
+        """The state after each character, 0 where there is none. The state before it has been entered."""
+        entered, todo = self._after, []
+        while state not in entered:
+            todo.append(state)
+            if not state:
+                break
+            state = self._shorter[state]
+        following = entered.get(state, {})
+        for one in reversed(todo):
+            children = self._children[one]
+            for letter, child in children.items():
+                shorter = self._shorter[child] = following.get(letter, 0)
+                self.complete[child] |= self.complete[shorter]
+                self.dead[child] = self.dead[child] or self.dead[shorter]
+            following = entered[one] = {**following, **children} if following else children
+        return following
+
+    @cached_property
+    def _apart(self) -> bool:
+        """Whether certainly no stop begins inside another one, nor with another one."""
+        stops = sorted(self._identity[0])
+        if any(after.startswith(before) for before, after in pairwise(stops)):
+            return False
+        beginnings = sorted({re.escape(stop[:_BEGINNING]) for stop in stops})
+        begins = re.compile("|".join(beginnings)).search
+        return not any(begins(stop, 1) for stop in stops)
+
+    def first(self, stop: int) -> frozenset[int]:
+        """The stops that are complete first when a stop is written."""
+        if self._apart:
+            return frozenset((stop,))
+        state = 0
+        for character in self._identity[0][stop]:
+            state = self._enter(state)[character]
+            if self.complete[state]:
+                break
+        return self.complete[state]
 
     def moves(self, state: int) -> tuple[tuple[CharSet, int], ...]:
         """Sets of characters and the state after each; what may not occur is left out."""
         found = self._moves.get(state)
         if found is None:
             groups: dict[int, list[str]] = {}
-            for letter, target in self.after[state].items():
+            after = self._enter(state)
+            for letter, target in after.items():
                 groups.setdefault(target, []).append(letter)
-            elsewhere = (~CharSet.of(self.after[state]), 0)
+            elsewhere = (~CharSet.of(after), 0)
             named = [
                 (CharSet.of(letters), target)
                 for target, letters in groups.items()
@@ -177,8 +209,11 @@ class _Machine:
         return found[state]
 
     def _find_distances(self, stop: int) -> list[int | None]:
-        before: list[list[int]] = [[] for _ in self.after]
-        for state, following in enumerate(self.after):
+        before: list[list[int]] = [[] for _ in self._children]
+        queue = [0]
+        for state in queue:  # shorter ones first
+            following = self._enter(state)
+            queue += self._children[state].values()
             if not self.complete[state] and not self.dead[state]:
                 for target in {0, *following.values()}:
                     before[target].append(state)

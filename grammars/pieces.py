@@ -10,6 +10,7 @@ A model may write some of these strings as special tokens, which have no text in
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
@@ -98,34 +99,50 @@ def written(pieces: Pieces) -> Node:
 
 
 class Beginnings:
-    """Pieces, found by what begins with them: the last of them may be a part of a text."""
+    """Pieces, found by what begins with them: the last of them may be a part of a text.
+
+    Of sorted texts all that stand between one and what begins with it begin with it, too. So what a text begins with is
+    its predecessor, or what that begins with.
+    """
 
     def __init__(self, members: Iterable[Pieces]) -> None:
         self._whole: set[Pieces] = set()
-        self._lengths: dict[Pieces, list[int]] = {}  # of last texts, ascending, by the pieces before them
-        for member in members:
-            self.add(member)
-
-    def add(self, member: Pieces) -> None:
-        """One more."""
-        self._whole.add(member)
-        if isinstance(member[-1], str):
-            lengths = self._lengths.setdefault(member[:-1], [])
-            if len(member[-1]) not in lengths:
-                lengths.append(len(member[-1]))
-                lengths.sort()
+        self._texts: dict[Pieces, list[str]] = {}  # last texts, sorted, by the pieces before them
+        self._shorter: dict[Pieces, Pieces] = {}  # the longest other member that one begins with, in its last text
+        for member in dict.fromkeys(members):
+            self._whole.add(member)
+            if isinstance(last := member[-1], str):
+                self._texts.setdefault(member[:-1], []).append(last)
+        for before, texts in self._texts.items():
+            texts.sort()
+            open_ones: list[str] = []
+            for text in texts:
+                while open_ones and not text.startswith(open_ones[-1]):
+                    open_ones.pop()
+                if open_ones:
+                    self._shorter[(*before, text)] = (*before, open_ones[-1])
+                open_ones.append(text)
 
     def of(self, pieces: Pieces) -> list[Pieces]:
         """The members that some pieces begin with, shorter ones first."""
         found: list[Pieces] = []
         for at, piece in enumerate(pieces):
             before = pieces[:at]
-            if isinstance(piece, str):
-                lengths = self._lengths.get(before, ())
-                found += [(*before, piece[:length]) for length in lengths if length <= len(piece)]
-            else:
-                found.append((*before, piece))
-        return [way for way in found if way in self._whole]
+            if not isinstance(piece, str):
+                found += [(*before, piece)] if (*before, piece) in self._whole else []
+            elif texts := self._texts.get(before):
+                found += reversed(self._in_text(before, texts, piece))
+        return found
+
+    def _in_text(self, before: Pieces, texts: list[str], piece: str) -> list[Pieces]:
+        place = bisect_right(texts, piece)
+        member = (*before, texts[place - 1]) if place else None
+        found: list[Pieces] = []
+        while member is not None:
+            if piece.startswith(str(member[-1])):
+                found.append(member)
+            member = self._shorter.get(member)
+        return found
 
 
 def rest(pieces: Pieces, begin: Pieces) -> Pieces:

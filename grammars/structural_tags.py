@@ -297,7 +297,7 @@ class _Lowering:
                         hint="add a trigger that it begins with",
                     )
                 triggers.append(begin)  # the trigger ends inside the name of a special token
-                beginnings.add(begin)
+            beginnings = Beginnings(triggers)
             leading = [beginnings.of(begin) for begin in begins]
         groups: dict[Pieces, list[Way]] = {
             trigger: [] for trigger in dict.fromkeys(triggers) if beginnings.of(trigger) == [trigger]
