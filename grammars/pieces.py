@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from maskwright.grammars import regular
@@ -72,6 +72,12 @@ class Cutter:
             match = self._search(text, begin if name else at + 1)
         found.append(text[begin:])
         return tuple(piece for piece in found if piece != "")
+
+    def all_pieces(self, texts: Sequence[str]) -> list[Pieces]:
+        """The pieces of several strings. They are looked at together: few of them have special tokens in them."""
+        if self._search("\n".join(texts)) is None:
+            return [(text,) if text else () for text in texts]
+        return list(map(self.pieces, texts))
 
     def token(self, token: int | str, place: str) -> str | Special:
         """What a token stands for: itself if it is special, or its text."""

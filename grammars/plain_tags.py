@@ -88,7 +88,7 @@ class Glances:
                 or (spaces is not None and not (type(spaces) is int and 0 <= spaces < _MAX_WHITESPACE))
             ):
                 return None
-        schema = content.get("json_schema")
+        schema: Any = content.get("json_schema")
         if not is_plain_object(schema):
             return None
         self._schemas.append(schema)

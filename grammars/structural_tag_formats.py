@@ -158,7 +158,7 @@ End = Annotated[
 ]
 
 
-def _read_content(content: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+def _read_content(content: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo[Glances]) -> Any:
     return info.context.content(content) or read(content)
 
 
@@ -166,7 +166,7 @@ def _read_tag(tag: Any, read: ValidatorFunctionWrapHandler) -> Any:
     return tag if type(tag) is PlainTag else read(tag)
 
 
-def _glance_at_tags(tags: Any, info: ValidationInfo) -> Any:
+def _glance_at_tags(tags: Any, info: ValidationInfo[Glances]) -> Any:
     return info.context.tags(tags)
 
 

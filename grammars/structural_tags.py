@@ -26,7 +26,7 @@ from maskwright.grammars.free_text import FreeText
 from maskwright.grammars.grammar import Grammar
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.pieces import Beginnings, Cutter, Pieces, Vocabulary, rest, written
-from maskwright.grammars.plain_tags import PlainJson
+from maskwright.grammars.plain_tags import PlainJson, PlainTag
 from maskwright.grammars.rule_nodes import EMPTY_TEXT, choice, loop, renamed, sequence
 from maskwright.grammars.rules import Call, Json, Node, Rules, Text
 from maskwright.grammars.stops import NO_END, End, free_text, stop
@@ -151,7 +151,8 @@ class _Lowering:
         return sequence([Text(before), end.node])
 
     def _schema(self, format: PlainJson | formats.JsonSchema | formats.QwenXmlParameter, place: str) -> Node:
-        options, style, schema = self._options, "qwen_xml", None
+        options, style = self._options, "qwen_xml"
+        schema: Any
         if isinstance(format, PlainJson):
             schema = self._read.glances.schemas[format.number]
         else:
@@ -213,11 +214,11 @@ class _Lowering:
         return (self._cut.token(written.token, place + "/token"),)
 
     def _begins(self, tags: Sequence[formats.AnyTag], place: str) -> list[Pieces]:
-        cut = self._cut.pieces
-        return [
-            cut(tag.begin) if isinstance(tag.begin, str) else self._mark(tag.begin, f"{place}/{self._tags}/{at}/begin")
-            for at, tag in enumerate(tags)
-        ]
+        begins = [tag.begin for tag in tags]
+        texts = [begin for begin in begins if isinstance(begin, str)]
+        if len(texts) == len(begins):
+            return self._cut.all_pieces(texts)
+        return [self._mark(begin, f"{place}/{self._tags}/{number}/begin") for number, begin in enumerate(begins)]
 
     def _tag(self, begin: Pieces, tag: formats.AnyTag, place: str, after: End) -> Node:
         """A tag, of whose beginning `begin` is still to come, and what follows it."""
@@ -232,8 +233,9 @@ class _Lowering:
         return sequence([written(begin), choice(parts)])
 
     def _tag_may_wait(self, tag: formats.AnyTag) -> bool:
-        end = tag.end
-        return self._may_wait(tag.content, bool(end) and (not isinstance(end, list) or all(end)))
+        if type(tag) is PlainTag:  # most are
+            return tag.content.style in (self._late if tag.end else self._late_alone)
+        return self._may_wait(tag.content, bool(tag.end) and (not isinstance(tag.end, list) or all(tag.end)))
 
     def _may_wait(self, content: formats.Content, ends: bool) -> bool:
         """Whether a format can be lowered, and derives texts, when nobody has looked at it; `ends`: and more behind it."""
