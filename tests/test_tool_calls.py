@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -170,19 +169,9 @@ def many_tools(count: int) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("options", [{}, {"tool_choice": "required"}], ids=["auto", "required"])
-def test_hundreds_of_tools_cost_what_a_text_uses_of_them(options: dict[str, Any], compiler: mw.GrammarCompiler) -> None:
-    """128 tools: 6 ms on an idle core; XGrammar 0.2.8 takes 440 ms in the same run."""
-    tools = many_tools(128)
-    compiler.compile_tools(many_tools(2), "qwen")
-    times = []
-    for attempt in range(3):
-        tools[0]["function"]["name"] = f"first_{attempt}"  # nothing is cached
-        start = time.process_time()
-        compiled = compiler.compile_tools(tools, "qwen", **options)
-        mw.GrammarMatcher(compiled).allowed_token_ids()
-        times.append(time.process_time() - start)
-    assert min(times) < 0.05
-    matcher = mw.GrammarMatcher(compiled)
+def test_one_of_a_hundred_tools(options: dict[str, Any], compiler: mw.GrammarCompiler) -> None:
+    """What they cost is measured in benchmarks/tools.py, and counted in test_plain_tags.py."""
+    matcher = mw.GrammarMatcher(compiler.compile_tools(many_tools(128), "qwen", **options))
     assert matcher.accept_string('<tool_call>\n{"name": "tool_77", "arguments": {"query_77": "x", "limit": 78')
     assert not matcher.accept_string("0")
     assert matcher.accept_string("}}\n</tool_call>") and matcher.is_completed()
