@@ -10,6 +10,7 @@ and the rest. So the tree of bytes is made once, and laid into the automaton wit
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence as Sequence_
 from functools import cached_property
 from itertools import pairwise
@@ -92,13 +93,16 @@ class Plans:
 
     def __init__(self, spelling: Spelling | None, tokens: TokenTables) -> None:
         self.spelling = spelling
-        self._occurring = [bool(flag) for flag in tokens.occurring]
+        self._occurring = bytes(map(bool, tokens.occurring))
         self._usable = tokens.characters if tokens.splits_characters else None
         self.alphabet: CharSet | None = None
         if tokens.characters is not None:
             writable = [(byte, byte) for byte in range(0x80) if tokens.writable[byte]]
             self.alphabet = tokens.characters if spelling is None else spelling.finishable(tokens.characters, writable)
         self._plans: dict[tuple[CharSet, ...], Plan] = {}
+        # Whether characters beyond ASCII may be written with an escape; if not, no ASCII character begins with their bytes.
+        self._mixes = spelling is not None and (spelling.ensure_ascii or spelling.escapes == "any")
+        self._high: dict[tuple[CharSet, ...], tuple[list[tuple[int, int, int]], tuple[Node, ...]]] = {}
 
     def plan(self, partition: tuple[CharSet, ...]) -> Plan:
         """The plan of some disjoint sets of characters."""
@@ -106,15 +110,27 @@ class Plans:
         if found is None:
             if len(self._plans) >= _MAX_PLANS:
                 self._plans.clear()
+                self._high.clear()
             found = self._plans[partition] = self._make(partition)
         return found
 
     def _make(self, partition: Sequence_[CharSet]) -> Plan:
-        items = [(sequence, number) for number, members in enumerate(partition) for sequence in self._spell(members)]
         nodes: list[Node] = []
         numbers: dict[tuple[Item, ...], int | None] = {}
-        edges = self._edges(items, nodes, numbers)
+        edges: list[tuple[int, int, int]] = []
+        low = partition
+        if not self._mixes:  # what comes behind ASCII recurs more than the whole
+            low = tuple(members & _ASCII for members in partition)
+            high = tuple(members & _NON_ASCII for members in partition)
+            found = self._high.get(high)
+            if found is None:
+                found = self._high[high] = self._edges(self._items(high), nodes, numbers), tuple(nodes)
+            edges, nodes = found[0], list(found[1])
+        edges = self._edges(self._items(low), nodes, numbers) + edges
         return Plan(tuple(edges), tuple(nodes), tuple(self._safe(members) for members in partition))
+
+    def _items(self, partition: Sequence_[CharSet]) -> list[Item]:
+        return [(sequence, number) for number, members in enumerate(partition) for sequence in self._spell(members)]
 
     def _spell(self, members: CharSet) -> list[Sequence]:
         kept = members if self._usable is None else members & (self._usable | _ASCII)
@@ -127,7 +143,7 @@ class Plans:
         cuts = sorted({sequence[0][0] for sequence, _ in items} | {sequence[0][1] + 1 for sequence, _ in items})
         edges: list[tuple[int, int, int]] = []
         for low, stop in pairwise(cuts):
-            tails = tuple((rest[1:], number) for rest, number in items if rest[0][0] <= low <= rest[0][1])
+            tails = tuple([(rest[1:], number) for rest, number in items if rest[0][0] <= low <= rest[0][1]])
             if not tails:
                 continue
             target: int | None = tails[0][1]
@@ -137,14 +153,23 @@ class Plans:
                 target = numbers[tails]
             if target is None:
                 continue
-            for byte in range(low, stop):
-                if not self._occurring[byte]:
-                    continue
-                if edges and edges[-1][1] == byte - 1 and edges[-1][2] == target:
-                    edges[-1] = (edges[-1][0], byte, target)
+            for first, last in self._runs(low, stop):
+                if edges and edges[-1][1] == first - 1 and edges[-1][2] == target:
+                    edges[-1] = (edges[-1][0], last, target)
                 else:
-                    edges.append((byte, byte, target))
+                    edges.append((first, last, target))
         return edges
+
+    def _runs(self, low: int, stop: int) -> Iterator[tuple[int, int]]:
+        """The bytes of [low, stop) that occur in tokens, as ranges."""
+        while low < stop:
+            low = self._occurring.find(1, low, stop)
+            if low < 0:
+                return
+            end = self._occurring.find(0, low, stop)
+            end = stop if end < 0 else end
+            yield low, end - 1
+            low = end
 
     def _node(
         self, tails: tuple[Item, ...], nodes: list[Node], numbers: dict[tuple[Item, ...], int | None]
