@@ -52,7 +52,7 @@ class Members:
         names: the named keys, in the order of the schema; a set of them is an integer, too.
         classes: of the other keys.
         counts: what the counting shapes count; in the order of a tally.
-        start: the progress of an object without members.
+        all_keys: the set of the named ones.
         order: in which the named keys come.
     """
 
@@ -60,31 +60,60 @@ class Members:
         self.states, self.must, self.observed = states, must, observed
         shapes = dict.fromkeys(shape for formula in (must, *observed) for shape in boolean.leaves(formula))
         self.ordered = tuple(shapes)
-        self.numbers = {shape: number for number, shape in enumerate(shapes)}
         names: dict[str, None] = {}
         for shape in shapes:
-            names.update(dict.fromkeys(key for key, _ in shape.properties))
+            names.update(dict.fromkeys([key for key, _ in shape.properties]))
             names.update(dict.fromkeys(shape.required))
         self.names = tuple(names)
+        self.all_keys = (1 << len(names)) - 1
         self.classes = KeyClasses(self.ordered, self.names)
         self.counts = {shape: shape.counted for shape in shapes if shape.counted is not None}
-        self.start = Progress((1 << len(self.names)) - 1, 0, Standing(frozenset(shapes), (0,) * len(self.counts)))
         self._number_of = {key: number for number, key in enumerate(self.names)}
         self._bounded = any(shape.max_properties is not None or shape.min_properties for shape in shapes)
-        self._largest_bound = max((max(s.min_properties, s.max_properties or 0) for s in shapes), default=0)
-        self._choices = Choices(must, self.numbers)
-        self._required = [sum(1 << self._number_of[key] for key in shape.required) for shape in shapes]
-        self._requiring = self._those(lambda shape: bool(shape.required))
-        self._limiting = self._requiring | self._those(lambda shape: shape.max_properties is not None)
-        self._counting = self._those(lambda shape: shape.counted is not None)
-        watched = {shape for formula in observed for shape in boolean.leaves(formula)}
-        self._watched = self._those(watched.__contains__)
+        self._required = [sum([1 << self._number_of[key] for key in shape.required]) for shape in shapes]
         self._properties = [dict(shape.properties) for shape in shapes]
         in_order = states.lowering.options.property_order == "schema"
         self.order = KeyOrder(shapes if in_order else (), self._number_of)
         self._columns: dict[int | KeyClass, Column] = {}
         self._completable: dict[tuple[int, int, int, Tally], bool] = {}
         self._needs: dict[int, Needs] = {}
+
+    # Where one choice is all there is, these are never asked for.
+
+    @cached_property
+    def numbers(self) -> dict[ObjectShape, int]:
+        """The shapes' numbers."""
+        return {shape: number for number, shape in enumerate(self.ordered)}
+
+    @cached_property
+    def start(self) -> Progress:
+        """The progress of an object without members."""
+        return Progress(self.all_keys, 0, Standing(frozenset(self.ordered), (0,) * len(self.counts)))
+
+    @cached_property
+    def _largest_bound(self) -> int:
+        return max((max(s.min_properties, s.max_properties or 0) for s in self.ordered), default=0)
+
+    @cached_property
+    def _choices(self) -> Choices:
+        return Choices(self.must, self.numbers)
+
+    @cached_property
+    def _requiring(self) -> int:
+        return self._those(lambda shape: bool(shape.required))
+
+    @cached_property
+    def _limiting(self) -> int:
+        return self._requiring | self._those(lambda shape: shape.max_properties is not None)
+
+    @cached_property
+    def _counting(self) -> int:
+        return self._those(lambda shape: shape.counted is not None)
+
+    @cached_property
+    def _watched(self) -> int:
+        watched = {shape for formula in self.observed for shape in boolean.leaves(formula)}
+        return self._those(watched.__contains__)
 
     def _those(self, such: Callable[[ObjectShape], bool]) -> int:
         """The set of shapes that are such."""
@@ -96,15 +125,15 @@ class Members:
         """What the shapes ask of the value of a key."""
         found = self._columns.get(key)
         if found is None:
-            if isinstance(key, int):
-                name = self.names[key]
-                questions = [
-                    question_of(s, named, name) for s, named in zip(self.ordered, self._properties, strict=True)
-                ]
-            else:
-                questions = [key.questions[shape] for shape in self.ordered]
-            found = self._columns[key] = Column(questions, self._judge)
+            found = self._columns[key] = Column(self._questions(key), self._judge)
         return found
+
+    def _questions(self, key: int | KeyClass) -> list[Bool]:
+        """What each shape asks of the value of a key."""
+        if not isinstance(key, int):
+            return [key.questions[shape] for shape in self.ordered]
+        name = self.names[key]
+        return [question_of(s, named, name) for s, named in zip(self.ordered, self._properties, strict=True)]
 
     def _judge(self, expression: Bool) -> tuple[bool, bool]:
         """Whether some value satisfies an expression, and whether that is so for good (GrammarStates.satisfiable)."""
@@ -199,6 +228,8 @@ class Members:
 
     def possible(self) -> bool:
         """Whether any object satisfies the frame."""
+        if self.only_choice is not None:
+            return all(self._has_value(key) for key in bits(self.needed_keys))
         return next(self.choices(), None) is not None
 
     def choices(self) -> Iterator[int]:
@@ -362,20 +393,24 @@ class Members:
     @cached_property
     def needed_keys(self) -> int:
         """The keys that the only choice requires."""
-        assert self.only_choice is not None
-        return self.required(self.only_choice)
+        found = 0
+        for keys in self._required:
+            found |= keys
+        return found
 
     @cached_property
     def open_keys(self) -> int:
         """The keys that the only choice lets have a value."""
-        assert self.only_choice is not None
-        return sum(1 << key for key in range(len(self.names)) if self.column(key).possible(self.only_choice))
+        return sum([1 << key for key in range(len(self.names)) if self._has_value(key)])
 
     @cached_property
     def open_classes(self) -> list[KeyClass]:
         """Classes of other keys that the only choice lets have a value."""
-        assert self.only_choice is not None
-        return [other for other in self.classes.others if self.column(other).possible(self.only_choice)]
+        return [other for other in self.classes.others if self._has_value(other)]
+
+    def _has_value(self, key: int | KeyClass) -> bool:
+        """Whether the only choice lets a key have some value."""
+        return self.states.satisfiable(boolean.all_of(self._questions(key)))
 
     def next_keys(self, open_: int) -> Iterator[int | KeyClass]:
         """The keys and classes of keys that may come next, where the named keys `open_` may still come."""
@@ -392,10 +427,8 @@ class Members:
         return not self.needed_keys & open_
 
     def goal(self, key: int | KeyClass) -> Goal:
-        """What the value of a key must be."""
-        assert self.only_choice is not None
-        column = self.column(key)
-        return Goal(column.demand(column.asked(self.only_choice)))
+        """What the value of a key must be for the only choice."""
+        return Goal(boolean.all_of(self._questions(key)))
 
     # The end of a member, and of the object
 

@@ -89,7 +89,7 @@ class SimpleObject:
             self._plan[field] = at
             at += 8 * len(held)
         self._make_room(10 * self._codes + 10)
-        self._places[0] = members.start.open | L.OPENED, self.opened
+        self._places[0] = members.all_keys | L.OPENED, self.opened
         self._plan[L.PLAN_PLACE_COUNT] = 1
         automaton.require(b'{}",:')
         if automaton.tokens.characters is not None:
