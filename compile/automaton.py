@@ -15,8 +15,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from maskwright.compile.mask_rows import MaskRows
 from maskwright.compile.plans import NOT_SAFE, Plan, Plans, Safe
-from maskwright.compile.rows import Row, RowCache, RowWalker
+from maskwright.compile.rows import RowCache
 from maskwright.compile.spelling import Spelling
 from maskwright.compile.tables import AutomatonTables
 from maskwright.compile.token_tables import TokenTables
@@ -98,19 +99,19 @@ class Automaton:
 
     Attributes:
         tables: the flat tables; `address` is where their header lies.
+        rows: the mask rows of its states.
         policies: what grammars of one text policy share (compile/lowering.py), by policy.
         pair_maps: int32 [65536]; maps of states that two bytes lead out of (kernels/literals.py).
     """
 
     def __init__(self, tokens: TokenTables, rows: RowCache, max_states: int) -> None:
-        self.tokens, self.rows = tokens, rows
+        self.tokens = tokens
         self.tables = AutomatonTables(tokens, max_states)
         self.address = self.tables.address
         self.lock = threading.RLock()
         self.policies: dict[Hashable, Any] = {}
         self.pair_maps = np.zeros(1 << 16, np.int32)
-        self._walker = RowWalker(tokens)
-        self._rows_here: dict[int, Row] = {}
+        self.rows = MaskRows(self, rows)
         self._starts: list[int] = []
         self._owners: list[Owner] = []
         self._failures: dict[int, MaskwrightError] = {}
@@ -293,36 +294,18 @@ class Automaton:
                 "use a vocabulary with a token for every byte"
             )
 
-    def add_row(self, key: int) -> None:
-        """Compute the mask row of `key` (state << 16 | slack) that a kernel has missed."""
-        self._row(key >> 16, key & 0xFFFF)
+    def is_alongside(self, state: int) -> bool:
+        """Whether a state is of a trie of keys laid over every string: its row is that one's, but for a few places."""
+        _, _, _, op, argument, _, _, otherwise = self._record(state)
+        return otherwise > 0 and op == L.OP_NONE and argument == L.ALONGSIDE
 
     @property
     def size(self) -> AutomatonSize:
         """What is in the tables now."""
-        tables, rows = self.tables, self._rows_here.values()
+        tables = self.tables
         records = tables.states[: tables.state_count * L.STATE_SIZE].reshape(-1, L.STATE_SIZE)
         lowered = int((records[:, L.STATE_ALIAS] >= 0).sum())
-        return AutomatonSize(lowered, len(rows), tables.nbytes + sum(row.nbytes for row in rows))
-
-    def _row(self, state: int, slack: int) -> Row:
-        key = state << 16 | slack
-        row = self._rows_here.get(key)
-        if row is not None:
-            return row
-        share = self.share_key(state)
-        row = None if share is None else self.rows.get((share, slack))
-        if row is None:
-            _, _, _, op, argument, _, _, otherwise = self._record(state)
-            if otherwise > 0 and op == L.OP_NONE and argument == L.ALONGSIDE:
-                row = self._walker.differing(self.address, state, self._row(otherwise, slack))
-            else:
-                row = self._walker.compute(self.address, state, slack, self.lower)
-            if share is not None:
-                self.rows.put((share, slack), row)
-        self._rows_here[key] = row
-        self.tables.add_row(key, row.record)
-        return row
+        return AutomatonSize(lowered, len(self.rows), tables.nbytes + self.rows.nbytes)
 
     def first_bytes(self, state: int) -> list[int]:
         """The bytes that a lowered state, which stands for itself and has no ELSE, goes on with."""

@@ -17,6 +17,7 @@ from maskwright.compile.distinct import Distinct
 from maskwright.compile.endings import Endings
 from maskwright.compile.literals import Literals
 from maskwright.compile.lowering import Lowering
+from maskwright.compile.rows import Row
 from maskwright.compile.rules import RuleStates
 from maskwright.compile.token_tables import TokenTables
 from maskwright.compile.values import GrammarStates
@@ -169,8 +170,15 @@ class CompiledGrammar:
         automaton = self.automaton
         with automaton.lock:
             before = automaton.tables.state_count, automaton.tables.nbytes, perf_counter()
-            automaton.add_row(key)
+            automaton.rows.add(key)
             self._charge(*before)
+
+    def publish_row(self, key: int, row: Row, seconds: float) -> None:
+        """Publish a row that was computed outside, in so many seconds (automaton.rows.compute); the lock is held."""
+        automaton = self.automaton
+        before = automaton.tables.state_count, automaton.tables.nbytes, perf_counter() - seconds
+        automaton.rows.publish(key, row)
+        self._charge(*before)
 
     def lower_ahead(self, budget_ms: float) -> None:
         """Lower the states of rules nearest to the start, for at most so many milliseconds.

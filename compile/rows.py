@@ -7,6 +7,7 @@ of a string, numbers, white space) are shared by all grammars of a compiler.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -18,7 +19,7 @@ from maskwright.kernels import layout as L
 from maskwright.kernels import walks as kernels
 from maskwright.kernels.remainders import build_remainders
 
-__all__ = ["Row", "RowCache", "RowWalker"]
+__all__ = ["RemainderCache", "Row", "RowCache", "RowWalker"]
 
 Array = np.ndarray[Any, Any]
 Segment = tuple[int, int, int, int, int]  # address of a trie's header, result code, first node, end node, shared
@@ -99,18 +100,42 @@ class RowCache:
             self.evictions += 1
 
 
+class RemainderCache:
+    """Tries of remainders by the exits that they were made of; the oldest use is dropped first. For many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tries: dict[bytes, tuple[list[Segment], Any]] = {}
+
+    def get(self, key: bytes) -> tuple[list[Segment], Any] | None:
+        with self._lock:
+            found = self._tries.pop(key, None)
+            if found is not None:
+                self._tries[key] = found  # most recent last
+            return found
+
+    def put(self, key: bytes, made: tuple[list[Segment], Any]) -> None:
+        with self._lock:
+            self._tries[key] = made
+            if len(self._tries) > _MAX_REMAINDERS:
+                del self._tries[next(iter(self._tries))]
+
+
 class RowWalker(Workspace):
     """Scratch space for computing rows over one vocabulary; used by one thread at a time.
+
+    Its kernels run without the interpreter lock. Whoever computes rows holds the lock of the automaton, so that its tables
+    change only where `lower` changes them.
 
     The scratch is laid out as a matcher whose stack is a single bottom with block -1, so that a walk that ends the
     frame is told so instead of going on below.
     """
 
-    def __init__(self, tokens: TokenTables) -> None:
+    def __init__(self, tokens: TokenTables, remainders: RemainderCache) -> None:
         super().__init__(tokens.max_token, -1, ranges=4096, exits=1024)
         self.tokens = tokens
         self._ids = np.zeros(max(1, len(tokens.trie_tokens)), np.int32)
-        self._remainders: dict[bytes, tuple[list[Segment], Any]] = {}
+        self._remainders = remainders
 
     def compute(self, automaton: int, state: int, register: int, lower: Callable[[int], None]) -> Row:
         """The row of (state, register); `lower(state)` lowers a state that the walk reaches for the first time."""
@@ -144,14 +169,12 @@ class RowWalker(Workspace):
     def _segments(self, exits: Array) -> tuple[list[Segment], Any]:
         """The segments of many exits, and what owns their tries. Most strings leave by the same exits, so they are kept."""
         key = exits.tobytes()
-        found = self._remainders.pop(key, None)
+        found = self._remainders.get(key)
         if found is None:
             large, merged = self._large(exits)
             segments, held = self._gathered(merged) if len(merged) else ([], None)
             found = large + segments, held
-            if len(self._remainders) >= _MAX_REMAINDERS:
-                del self._remainders[next(iter(self._remainders))]
-        self._remainders[key] = found  # most recent last
+            self._remainders.put(key, found)
         return found
 
     def _large(self, exits: Array) -> tuple[list[Segment], Array]:
@@ -221,7 +244,8 @@ class RowWalker(Workspace):
             return other
         shared = [(trie, result, low, high, 1) for trie, result, low, high, _ in other.segments]
         first, end = tokens.trie_first, tokens.trie_end
-        excluded = np.array([(first[node], first[end[node]]) for node in exits[:, 0]], np.int32)
+        nodes = exits[:, 0]
+        excluded = np.stack((first[nodes], first[end[nodes]]), axis=1).astype(np.int32)
         data = other.data
         for node, result, _ in exits.tolist():
             if result >= 0:

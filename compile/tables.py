@@ -1,8 +1,9 @@
 """The automaton's tables: flat arrays that kernels read and that lowering extends (layouts: kernels/layout.py).
 
-Written by one thread at a time (the automaton's lock), read by kernels without one: a kernel holds the interpreter lock
-from its first load to its answer, so tables change only between kernels. A state's record is written last all the same,
-after its row, map and calls, so that a half-lowered state is never met.
+Written by one thread at a time (the automaton's lock), read by kernels: a kernel holds the interpreter lock from its
+first load to its answer, or whoever called it holds the automaton's lock (rows, batches), so tables change only between
+kernels. A state's record is written last all the same, after its row, map and calls, so that a half-lowered state is
+never met.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from maskwright.compiler import GrammarCompiler
     from maskwright.generation import agenerate, generate
     from maskwright.grammars.errors import (
+        BatchError,
         GrammarError,
         InvalidError,
         LimitExceeded,
@@ -41,11 +42,14 @@ if TYPE_CHECKING:
     from maskwright.kernels.bitmask import allocate_token_bitmask, apply_token_bitmask_inplace
     from maskwright.processor import MaskLogitsProcessor
     from maskwright.results import GenerationResult, StreamChunk
+    from maskwright.runtime.batch import BatchGrammarMatcher
     from maskwright.runtime.matcher import GrammarMatcher
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BatchError",
+    "BatchGrammarMatcher",
     "CompiledGrammar",
     "GenerationResult",
     "Grammar",
@@ -73,6 +77,7 @@ __all__ = [
 
 # Where each name lives: an immutable table, held equal to `__all__` and to the imports above by tests.
 _HOME = {
+    "BatchGrammarMatcher": "maskwright.runtime.batch",
     "CompiledGrammar": "maskwright.compile.grammar",
     "GenerationResult": "maskwright.results",
     "Grammar": "maskwright.grammars.grammar",

@@ -10,6 +10,7 @@ import numpy as np
 from maskwright.cli_output import print_json
 from maskwright.kernels.bitmask import allocate_token_bitmask, apply_token_bitmask_inplace
 from maskwright.rehearsal import rehearse
+from maskwright.runtime.batch import BatchGrammarMatcher
 
 __all__ = ["run", "warm_up"]
 
@@ -17,6 +18,7 @@ __all__ = ["run", "warm_up"]
 def warm_up() -> None:
     """Enter every kernel that matching and masking on a CPU uses; some seconds the first time on a machine."""
     rehearse()
+    BatchGrammarMatcher(1).close()
     bitmask = allocate_token_bitmask(1, 32, backend="numpy")
     apply_token_bitmask_inplace(np.zeros((1, 32), np.float32), bitmask)
 

@@ -8,6 +8,7 @@
     │   └── LimitExceeded          enforcing it needs more than a documented budget
     ├── TokenizerError         a vocabulary that cannot be read, or cannot write what the grammar requires
     ├── MatcherError           a matcher was used wrongly (token id out of range, accept after the end, ...)
+    ├── BatchError             some matchers of a batch could not go on: carries the error of each
     ├── ModelError             a language model cannot be loaded, or is of a kind that cannot be decoded here
     └── TruncatedError         too few tokens for a whole sentence: carries the text so far, and how many are needed
 
@@ -17,8 +18,10 @@ Each carries what a program needs as attributes and says in its message what a p
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 
 __all__ = [
+    "BatchError",
     "GrammarError",
     "InvalidError",
     "LimitExceeded",
@@ -177,6 +180,20 @@ class TokenizerError(MaskwrightError):
 
 class MatcherError(MaskwrightError):
     """A matcher was used wrongly; it is left as it was."""
+
+
+class BatchError(MaskwrightError):
+    """Some matchers of a batch could not go on; the others are not concerned.
+
+    Attributes:
+        failures: by number in the batch, the error of each matcher that could not: what it would have raised by itself.
+    """
+
+    def __init__(self, failures: Mapping[int, MaskwrightError], size: int) -> None:
+        self.failures = dict(failures)
+        number, error = next(iter(self.failures.items()))
+        also = f" ({len(self.failures)} of {size} matchers could not go on)" if len(self.failures) > 1 else ""
+        super().__init__(f"matcher {number} of the batch{also}: {error}")
 
 
 class ModelError(MaskwrightError):

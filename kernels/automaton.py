@@ -22,7 +22,17 @@ from maskwright.kernels.walks import NO_BUDGET, diverging, start_walk, walk
 
 # Callees: a9ae882c735b
 
-__all__ = ["accept_bytes", "accept_token", "allowed_bytes", "close_node", "completed", "fill", "forced_bytes"]
+__all__ = [
+    "accept_bytes",
+    "accept_token",
+    "allowed_bytes",
+    "close_node",
+    "completed",
+    "fill",
+    "forced_bytes",
+    "remembered",
+    "row_key",
+]
 
 _DIRECT_BUDGET = 2500  # trie nodes; a literal takes some 300
 _MANY_ENDS = 4  # of frames, after which their callers are not followed one by one
@@ -334,11 +344,15 @@ def _patch(automaton, matcher, row, top, alongside):
 
 
 @njit(cache=True)
-def _memo(automaton, matcher, state, register, top):
-    """The address of the memo entry of a configuration, made when missing: (status, address)."""
+def row_key(automaton, state, register):
+    """What names the row of a configuration: state << 16 | slack."""
     cap = load_i64(automaton, L.AUTOMATON_SLACK_CAP)
-    slack = register if register < cap else cap
-    key = state << 16 | slack
+    return state << 16 | (register if register < cap else cap)
+
+
+@njit(cache=True)
+def _find_memo(matcher, key, top):
+    """Whether the memo has an entry of (key, top), and the address of that entry or of where it belongs."""
     mask = load_i64(matcher, L.MATCHER_MEMO_MASK)
     memo = load_i64(matcher, L.MATCHER_MEMO)
     mixed = key * 0x9E3779B1 + top * 0x85EBCA77
@@ -347,11 +361,38 @@ def _memo(automaton, matcher, state, register, top):
         entry = memo + slot * L.MEMO_SIZE * 8
         found = load_i64(entry, L.MEMO_STATE)
         if found == key and load_i64(entry, L.MEMO_TOP) == top:
-            return L.OK, entry
+            return True, entry
         if found < 0:
-            break
+            return False, entry
         slot = (slot + 1) & mask
-    if 2 * load_i64(matcher, L.MATCHER_MEMO_COUNT) > mask:
+
+
+@njit(cache=True)
+def remembered(automaton, matcher):
+    """Whether fill() finds in the memo what it needs; what comes after a late end is in there then, mostly."""
+    state, register = load_i64(matcher, L.MATCHER_STATE), load_i64(matcher, L.MATCHER_REGISTER)
+    top = load_i64(matcher, L.MATCHER_TOP)
+    if state == L.DONE or state == L.ENDED:
+        return True
+    if state != L.SPLIT:
+        return _find_memo(matcher, row_key(automaton, state, register), top)[0]
+    while top != 0:
+        key = row_key(automaton, node_field(matcher, top, L.NODE_BLOCK), node_field(matcher, top, L.NODE_REGISTER))
+        if not _find_memo(matcher, key, node_field(matcher, top, L.NODE_PARENT))[0]:
+            return False
+        top = node_field(matcher, top, L.NODE_ALSO)
+    return True
+
+
+@njit(cache=True)
+def _memo(automaton, matcher, state, register, top):
+    """The address of the memo entry of a configuration, made when missing: (status, address)."""
+    key = row_key(automaton, state, register)
+    slack = key & 0xFFFF
+    found, entry = _find_memo(matcher, key, top)
+    if found:
+        return L.OK, entry
+    if 2 * load_i64(matcher, L.MATCHER_MEMO_COUNT) > load_i64(matcher, L.MATCHER_MEMO_MASK):
         return L.NEED_MEMO, 0
     if _short_of_nodes(automaton, matcher):
         return L.NEED_NODES, 0

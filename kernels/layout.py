@@ -1,10 +1,11 @@
 """Layouts of the headers and records that the automaton's kernels read and write: the one place that names an offset.
 
-Three headers, each an int64 array of addresses and counters:
+Four headers, each an int64 array of addresses and counters:
 
     automaton header   AUTOMATON_*   one a compiled grammar; written by compile/tables.py, read by kernels
     trie header        TRIE_*        one a vocabulary, one a set of remainders; read only
     matcher header     MATCHER_*     one a matcher (and one scratch a grammar); private, written by kernels
+    batch header       BATCH_*       one a call for many matchers (runtime/batch.py); read by all of its threads
 
 State record, STATE_SIZE int32 each, at AUTOMATON_STATES:
 
@@ -153,6 +154,22 @@ MATCHER_PERMANENT = 41  # nodes below this are permanent; 0 where the callers ar
 MATCHER_NEEDS = 42  # int32 [NEEDS]: further states to lower, which a walk has met and gone on without
 MATCHER_NEEDS_COUNT = 43
 MATCHER_SIZE = 44
+
+# batch header; B matchers
+BATCH_COUNT = 0  # B
+BATCH_MATCHERS = 1  # int64 [B, 2]: headers of automaton and matcher
+BATCH_OUT = 2  # address of row 0 of the bitmask
+BATCH_STRIDE = 3  # bytes from one row to the next
+BATCH_ROWS = 4  # int64 [B]: the row of each matcher
+BATCH_TOKENS = 5  # int64 [B]: the token of each matcher, or NO_TOKEN: it is left alone
+BATCH_TODO = 6  # int64 [B]: numbers of the matchers that are still to be served
+BATCH_TODO_COUNT = 7
+BATCH_NEXT = 8  # place in TODO that no thread has taken yet
+BATCH_STATUS = 9  # int64 [B]: what was answered for each matcher
+BATCH_WANTED = 10  # int64 [WANTED]: marks of configurations whose rows are worth computing; 0: none
+BATCH_SIZE = 11
+WANTED = 512
+NO_TOKEN = -1
 
 STATE_SIZE = 8
 STATE_ROW, STATE_MAP, STATE_FINAL, STATE_OP, STATE_ARG, STATE_ALIAS, STATE_SAFE, STATE_ELSE = range(8)

@@ -72,7 +72,7 @@ def _sorted(text, results, starts, stops):
     return order
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def build_remainders(exits, trie_end, trie_first, trie_depth, trie_tokens, offsets, text):
     """Gather the remainders behind `exits` into one trie with a segment for each result code.
 

@@ -3,6 +3,8 @@
 A walk takes the steps of all paths at once, depth first, taking back pushes as it climbs. It gathers ranges of ranks of
 tokens that are allowed, and the exits: where a token leaves the frame that the walk began in, over callers that are not
 known. Subtrees whose signature fits the safe set of a state are allowed unseen.
+
+What computes a row runs without the interpreter lock: its caller holds that of the automaton, so that the tables stay.
 """
 
 from __future__ import annotations
@@ -363,7 +365,7 @@ def start_walk(matcher, limit, state, register, top):
     store_i32(workspace, 4, load_i64(matcher, L.MATCHER_NODE_COUNT))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def walk_row(automaton, scratch, trie, nodes, state, register, resume):
     """Compute the row of (state, register) over an unknown stack: ranges and exits of `scratch`. OK or NEED_*.
 
@@ -388,7 +390,7 @@ def walk_row(automaton, scratch, trie, nodes, state, register, resume):
     return walk(automaton, scratch, trie, 1, nodes, 0, NO_BUDGET, 0)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def diverging(automaton, scratch, trie, state):
     """Where the row of a state with an ELSE differs from the row of that ELSE: exits of `scratch`.
 
@@ -430,7 +432,7 @@ def diverging(automaton, scratch, trie, state):
     return L.OK
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def row_ids(matcher, trie, out):
     """Write the token ids of the ranges to `out` (int32, large enough); returns how many."""
     ranges, tokens = load_i64(matcher, L.MATCHER_RANGES), load_i64(trie, L.TRIE_TOKENS)
@@ -442,7 +444,7 @@ def row_ids(matcher, trie, out):
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def row_words(matcher, trie, out, words, everything):
     """Write the mask words of the ranges to `out`; `everything`: the words of all tokens of the trie.
 

@@ -6,6 +6,7 @@ matcher has the missing state lowered, the missing row computed or its own arena
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,13 @@ from maskwright.kernels import automaton as kernels
 from maskwright.kernels import layout as L
 from maskwright.runtime.arena import Arena
 from maskwright.runtime.completion import StackCompletions
+from maskwright.runtime.targets import Target
 from maskwright.runtime.unique_items import UniqueItems
 
 __all__ = ["GrammarMatcher"]
 
 _MAX_SPARE_ARENAS = 8
+_PAIR = Struct("=2q")  # addresses of an automaton and of an arena, for runtime/batch.py
 
 
 class GrammarMatcher:
@@ -41,10 +44,10 @@ class GrammarMatcher:
         except IndexError:
             self._arena = Arena(compiled.tokens)
         self._address = self._arena.address
+        self._pair = _PAIR.pack(self._automaton, self._address)
         self._header = self._arena.header
         self._completions = StackCompletions()
-        self._target: Any = None
-        self._target_address = self._target_stride = self._target_rows = 0
+        self._target: Target | None = None
         self._arena.restart(compiled.root, compiled.root_register)
         self._unique = None if compiled.distinct is None else UniqueItems(compiled, self._arena)
 
@@ -145,6 +148,7 @@ class GrammarMatcher:
         twin.__dict__.update(self.__dict__)
         twin._arena, twin._completions = self._arena.copy(), self._completions.copy()
         twin._address, twin._header, twin._target = twin._arena.address, twin._arena.header, None
+        twin._pair = _PAIR.pack(twin._automaton, twin._address)
         if self._unique is not None:
             twin._unique = self._unique.copy(twin._arena)
         return twin
@@ -184,42 +188,25 @@ class GrammarMatcher:
         Returns:
             True: the mask forbids something and must be applied. (Padding beyond the vocabulary is 0.)
         """
-        if bitmask is not self._target:
-            self._aim(bitmask)
-        if not 0 <= index < self._target_rows:
-            raise MatcherError(f"row {index} is not one of the bitmask's {self._target_rows}")
-        address = self._target_address + index * self._target_stride
+        target = self._target
+        if target is None or bitmask is not target.bitmask:
+            target = self._target = Target.of(bitmask, self._words, self._vocab_size)
+        if not 0 <= index < target.rows:
+            raise MatcherError(f"row {index} is not one of the bitmask's {target.rows}")
+        self._fill(target.address + index * target.stride)
+        return True
+
+    def _fill(self, address: int) -> None:
+        """Write which tokens may come next to int32 [words] at an address."""
         while (status := kernels.fill(self._automaton, self._address, address)) != L.OK:
             self._mend(status)
         if self._unique is not None:
             self._unique.restrict(address)
-        return True
-
-    def _aim(self, bitmask: Any) -> None:
-        """Check a bitmask and remember where its rows lie; it is kept alive until the next one."""
-        shape, strides = tuple(bitmask.shape), None
-        if isinstance(bitmask, np.ndarray):
-            kind, address, strides = bitmask.dtype, bitmask.ctypes.data, bitmask.strides
-            good = kind == np.int32 and bitmask.flags.writeable
-        else:
-            good = str(bitmask.dtype) == "torch.int32" and bitmask.device.type == "cpu"
-            address, strides = bitmask.data_ptr(), tuple(4 * stride for stride in bitmask.stride())
-        if not good or len(shape) not in (1, 2) or shape[-1] != self._words or strides[-1] != 4:
-            raise MatcherError(
-                f"the bitmask must be int32 on the CPU with rows of {self._words} words, contiguous and writable; "
-                f"allocate_token_bitmask(batch, {self._vocab_size}) makes one"
-            )
-        self._target, self._target_address = bitmask, address
-        self._target_rows = shape[0] if len(shape) == 2 else 1
-        self._target_stride = strides[0] if len(shape) == 2 else 0
 
     def allowed_token_ids(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The ids of the tokens that may come next, ascending."""
         words = np.empty(self._words, np.int32)
-        while (status := kernels.fill(self._automaton, self._address, words.ctypes.data)) != L.OK:
-            self._mend(status)
-        if self._unique is not None:
-            self._unique.restrict(words.ctypes.data)
+        self._fill(words.ctypes.data)
         return np.flatnonzero(np.unpackbits(words.view(np.uint8), bitorder="little"))
 
     def allowed_bytes(self) -> bytes:

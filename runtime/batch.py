@@ -1,0 +1,394 @@
+"""BatchGrammarMatcher: the next masks of many matchers in one call, and their next tokens.
+
+    fill_warm     one kernel call: masks that matchers remember are copied (most of them, on most steps)
+    fill_cold     the others, without the interpreter lock, by as many threads as pay for their hand-off; each takes the
+                  next matcher from a common counter, so that a slow one holds up nobody
+    mend          what kernels asked for: rows are computed by all threads, states are lowered by this one; then the
+                  matchers that asked go round again
+
+Kernels that run without the interpreter lock need tables that stay as they are, so this thread holds the locks of the
+automata meanwhile. It does not wait for one: while another thread compiles, matchers are served one by one, as they are by
+themselves.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from operator import attrgetter
+from time import perf_counter
+from types import TracebackType
+from typing import Any, Literal
+
+from maskwright.compile.automaton import Automaton
+from maskwright.compile.grammar import CompiledGrammar
+from maskwright.compile.rows import Row
+from maskwright.grammars.errors import BatchError, MaskwrightError, MatcherError
+from maskwright.kernels import batches as kernels
+from maskwright.kernels import layout as L
+from maskwright.runtime.matcher import GrammarMatcher
+from maskwright.runtime.targets import Target
+
+__all__ = ["BatchGrammarMatcher"]
+
+_MOST_THREADS = 16  # of "auto"
+_COLD_A_THREAD = 4  # cold masks, 10 us or more each, that pay for waking another thread (10 to 85 us)
+
+_GRAMMAR = attrgetter("compiled")
+
+Failures = dict[int, MaskwrightError]
+
+
+class BatchGrammarMatcher:
+    """Serves many matchers, of any grammars over one vocabulary, in one call.
+
+    Each matcher is in a call once, and no other thread uses it meanwhile. Threads are started when there is work for them
+    and end with `close()`, at the end of a `with` block, or when the object is gone. Make one and keep it.
+
+    Args:
+        max_threads: threads that compute masks, the caller's among them; no more than the processors that this process
+            may use. "auto": as many as those, 16 at most.
+
+    Attributes:
+        max_threads: how many there are at most.
+    """
+
+    def __init__(self, max_threads: int | Literal["auto"] = "auto") -> None:
+        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        if max_threads == "auto":
+            self.max_threads = min(available, _MOST_THREADS)
+        elif isinstance(max_threads, int) and max_threads >= 1:
+            self.max_threads = min(available, max_threads)
+        else:
+            raise MatcherError(f'max_threads={max_threads!r}: pass a number of threads, 1 or more, or "auto"')
+        self._helpers: ThreadPoolExecutor | None = None
+        self._closed = False
+        self._target: Target | None = None
+        # The first call of a kernel in a process loads it: some milliseconds that no mask should wait for.
+        nothing = _Batch((), set())
+        nothing.start(())
+        for kernel in (kernels.fill_warm, kernels.fill_cold, kernels.find_ended, kernels.accept_tokens):
+            kernel(nothing.address)
+
+    def __enter__(self) -> BatchGrammarMatcher:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the threads; masks cannot be filled after that."""
+        self._closed = True
+        if self._helpers is not None:
+            self._helpers.shutdown()
+            self._helpers = None
+
+    def batch_fill_next_token_bitmask(
+        self, matchers: Sequence[GrammarMatcher], bitmask: Any, indices: Sequence[int] | None = None
+    ) -> None:
+        """Write which tokens may come next, for each matcher to a row of its own.
+
+        Args:
+            matchers: any number; none of them twice.
+            bitmask: int32 [B, ceil(V / 32)], as for `GrammarMatcher.fill_next_token_bitmask`.
+            indices: the row of each matcher; None: the first rows, in order. Other rows are left alone.
+
+        Raises:
+            MatcherError: matchers, bitmask and indices do not fit each other; nothing was written.
+            BatchError: the masks of some matchers could not be computed (a limit was reached, say). It has the error of each;
+                the rows of all others are filled.
+        """
+        if self._closed:
+            raise MatcherError("this BatchGrammarMatcher is closed; make another one")
+        if not matchers:
+            return
+        batch = self._batch(matchers, bitmask, indices)
+        failures: Failures = {}
+        alone = self._fill_together(batch, failures)
+        for number in alone:
+            with _noted(failures, number):
+                batch.matchers[number]._fill(batch.address_of(number))
+        if batch.has_unique:
+            served = {*alone, *failures}
+            for number, matcher in enumerate(batch.matchers):
+                if matcher._unique is not None and number not in served:
+                    with _noted(failures, number):
+                        matcher._unique.restrict(batch.address_of(number))
+        if failures:
+            raise BatchError(failures, len(batch.matchers))
+
+    @staticmethod
+    def batch_accept_token(matchers: Sequence[GrammarMatcher], tokens: Sequence[int]) -> list[bool]:
+        """Move each matcher over a token of its own.
+
+        Returns:
+            For each matcher whether its grammar allows the token; one that does not has not moved.
+
+        Raises:
+            MatcherError: a matcher is there twice, its text has ended, or its token is not in its vocabulary.
+            BatchError: some matchers could not go on. Either way none has moved.
+        """
+        grammars = _check(matchers)
+        _check_count(matchers, tokens, "tokens")
+        batch = _Batch(matchers, grammars, tokens=tokens)
+        _check_going(batch)
+        for number, (matcher, token) in enumerate(zip(matchers, tokens, strict=True)):
+            if not 0 <= token < matcher._vocab_size:
+                size = f"the vocabulary of {matcher._vocab_size:,} tokens"
+                raise MatcherError(f"matcher {number}: token id {token} is not in {size}")
+            if matcher._unique is not None:
+                batch.tokens[number] = L.NO_TOKEN
+        kernels.accept_tokens(batch.address)
+
+        def move(number: int) -> bool:
+            status = batch.statuses[number]
+            return status == L.OK if status <= L.REJECTED else matchers[number].accept_token(tokens[number])
+
+        return _move_all(matchers, move, steps=[1] * len(matchers))
+
+    @staticmethod
+    def batch_accept_string(matchers: Sequence[GrammarMatcher], strings: Sequence[str | bytes]) -> list[bool]:
+        """Move each matcher over a text of its own, one step of its history; see `batch_accept_token`."""
+        _check_count(matchers, strings, "strings")
+        _check_going(_Batch(matchers, _check(matchers)))
+
+        def move(number: int) -> bool:
+            return matchers[number].accept_string(strings[number])
+
+        return _move_all(matchers, move, steps=[int(len(text) > 0) for text in strings])
+
+    @staticmethod
+    def batch_rollback(matchers: Sequence[GrammarMatcher], num_tokens: int | Sequence[int] = 1) -> None:
+        """Take back the last steps of each matcher: as many for all, or a number for each.
+
+        Raises:
+            MatcherError: there are not so many; nothing was taken back.
+        """
+        counts = [num_tokens] * len(matchers) if isinstance(num_tokens, int) else num_tokens
+        _check(matchers)
+        _check_count(matchers, counts, "numbers of steps")
+        for number, (matcher, count) in enumerate(zip(matchers, counts, strict=True)):
+            if not 0 <= count <= matcher.step_count:
+                raise MatcherError(
+                    f"matcher {number}: cannot roll back {count} steps: {matcher.step_count} were accepted"
+                )
+        for matcher, count in zip(matchers, counts, strict=True):
+            matcher.rollback(count)
+
+    def _batch(self, matchers: Sequence[GrammarMatcher], bitmask: Any, indices: Sequence[int] | None) -> _Batch:
+        """The batch of a fill, its arguments checked."""
+        grammars = _check(matchers)
+        first = matchers[0].compiled.tokens
+        target = self._target
+        if target is None or target.bitmask is not bitmask or target.words != first.words:
+            target = self._target = Target.of(bitmask, first.words, first.vocab_size)
+        if any(grammar.tokens.words != first.words for grammar in grammars):
+            raise MatcherError("the matchers have vocabularies of different sizes: fill a bitmask for each")
+        rows = range(len(matchers)) if indices is None else indices
+        _check_count(matchers, rows, "indices")
+        if min(rows) < 0 or max(rows) >= target.rows:
+            wrong = next(row for row in rows if not 0 <= row < target.rows)
+            raise MatcherError(f"row {wrong} is not one of the bitmask's {target.rows}")
+        if indices is not None and len(set(rows)) < len(rows):
+            raise MatcherError("two matchers have the same row: indices must differ")
+        return _Batch(matchers, grammars, target=target, rows=rows)
+
+    def _fill_together(self, batch: _Batch, failures: Failures) -> Sequence[int]:
+        """Fill the rows of a batch; the numbers of those that must be filled one by one."""
+        todo: Sequence[int] = range(len(batch.matchers))
+        warm = True
+        while todo:
+            with _held(batch.automata) as held:
+                if not held:
+                    return todo
+                if warm:
+                    todo, warm = batch.todo[: kernels.fill_warm(batch.address)], False
+                if todo:
+                    batch.start(todo)
+                    self._share(lambda: kernels.fill_cold(batch.address), len(todo) // _COLD_A_THREAD)
+                    todo = [number for number in todo if batch.statuses[number] != L.OK]
+                    self._compute_rows(batch, todo, failures)
+            for number in todo:
+                if number not in failures and not batch.has_row(number):
+                    with _noted(failures, number):
+                        batch.matchers[number]._mend(batch.statuses[number])
+            todo = [number for number in todo if number not in failures]
+        return ()
+
+    def _compute_rows(self, batch: _Batch, todo: Sequence[int], failures: Failures) -> None:
+        """Compute rows that kernels have missed, where there are several: _mend() finds them there."""
+        if self.max_threads == 1:
+            return
+        wanted: dict[
+            Automaton, dict[int, int]
+        ] = {}  # keys of each automaton, with the matcher that asks for them first
+        for number in todo:
+            if batch.statuses[number] == L.NEED_ROW:
+                automaton, key = batch.row_of(number)
+                wanted.setdefault(automaton, {}).setdefault(key, number)
+        missing = [
+            (automaton, key, keys[key]) for automaton, keys in wanted.items() for key in automaton.rows.missing(keys)
+        ]
+        if len(missing) < 2:
+            return
+        waiting, computed = iter(missing), list[tuple[int, int, Row, float]]()
+
+        def work() -> None:
+            for automaton, key, number in waiting:
+                started = perf_counter()
+                row = automaton.rows.compute(key)
+                if row is not None:
+                    computed.append((number, key, row, perf_counter() - started))
+
+        self._share(work, len(missing))
+        for number, key, row, seconds in computed:
+            with _noted(failures, number):
+                batch.matchers[number].compiled.publish_row(key, row, seconds)
+
+    def _share(self, work: Callable[[], None], pieces: int) -> None:
+        """Run `work`, which takes pieces until there are none, in this thread and in others, as many as there are pieces."""
+        count = min(self.max_threads, pieces) - 1
+        if count <= 0:
+            work()
+            return
+        if self._helpers is None:
+            self._helpers = ThreadPoolExecutor(self.max_threads - 1, "maskwright-batch")
+        helping = [self._helpers.submit(work) for _ in range(count)]
+        try:
+            work()
+        finally:
+            helping = [helper for helper in helping if not helper.cancel()]  # some may not have begun, and need not
+            wait(helping)
+        for helper in helping:
+            helper.result()
+
+
+class _Batch:
+    """What the kernels of one call read and write (kernels/layout.py: BATCH_*); `address` is where its header lies."""
+
+    def __init__(
+        self,
+        matchers: Sequence[GrammarMatcher],
+        grammars: set[CompiledGrammar],
+        *,
+        target: Target | None = None,
+        rows: Sequence[int] = (),
+        tokens: Sequence[int] = (),
+    ) -> None:
+        count = len(matchers)
+        self.matchers, self.target = matchers, target
+        self.automata = {grammar.automaton for grammar in grammars}
+        self.has_unique = any(grammar.distinct is not None for grammar in grammars)
+        self.pairs = array("q", b"".join([matcher._pair for matcher in matchers]))
+        self.rows, self.tokens = array("q", rows), array("q", tokens)
+        self.todo, self.statuses = array("q", bytes(8 * count)), array("q", bytes(8 * count))
+        self._wanted = array("q")
+        self.header = array("q", bytes(8 * L.BATCH_SIZE))
+        self.address = self.header.buffer_info()[0]
+        self.header[L.BATCH_COUNT] = count
+        for slot, held in (
+            (L.BATCH_MATCHERS, self.pairs),
+            (L.BATCH_ROWS, self.rows),
+            (L.BATCH_TOKENS, self.tokens),
+            (L.BATCH_TODO, self.todo),
+            (L.BATCH_STATUS, self.statuses),
+        ):
+            self.header[slot] = held.buffer_info()[0]
+        if target is not None:
+            self.header[L.BATCH_OUT], self.header[L.BATCH_STRIDE] = target.address, target.stride
+
+    def address_of(self, number: int) -> int:
+        """Where the row of a matcher lies."""
+        return int(self.header[L.BATCH_OUT] + self.rows[number] * self.header[L.BATCH_STRIDE])
+
+    def row_of(self, number: int) -> tuple[Automaton, int]:
+        """The automaton of a matcher, and the key of the row that it needs."""
+        matcher = self.matchers[number]
+        return matcher.compiled.automaton, int(matcher._header[L.MATCHER_NEED])
+
+    def has_row(self, number: int) -> bool:
+        """Whether a matcher has asked for a row that is there now."""
+        if self.statuses[number] != L.NEED_ROW:
+            return False
+        automaton, key = self.row_of(number)
+        return key in automaton.rows
+
+    def start(self, todo: Sequence[int]) -> None:
+        """Have the matchers of `todo` served from the first on."""
+        self.todo[: len(todo)] = array("q", todo)
+        self._wanted = array("q", bytes(8 * L.WANTED))
+        self.header[L.BATCH_WANTED] = self._wanted.buffer_info()[0]
+        self.header[L.BATCH_TODO_COUNT], self.header[L.BATCH_NEXT] = len(todo), 0
+
+
+@contextmanager
+def _held(automata: set[Automaton]) -> Iterator[bool]:
+    """Hold the locks of all automata, where they are free: whether they are held."""
+    taken = list[Automaton]()
+    try:
+        for automaton in automata:
+            if not automaton.lock.acquire(blocking=False):
+                break
+            taken.append(automaton)
+        yield len(taken) == len(automata)
+    finally:
+        for automaton in taken:
+            automaton.lock.release()
+
+
+def _check(matchers: Sequence[GrammarMatcher]) -> set[CompiledGrammar]:
+    """The grammars of some matchers, which are such and all different."""
+    try:
+        grammars = set(map(_GRAMMAR, matchers))
+        distinct = len(set(matchers))
+    except (AttributeError, TypeError):
+        number = next(number for number, each in enumerate(matchers) if not isinstance(each, GrammarMatcher))
+        kind = type(matchers[number]).__name__
+        raise MatcherError(f"matcher {number} is of the type {kind}: pass objects of GrammarMatcher") from None
+    if distinct < len(matchers):
+        number = next(number for number, matcher in enumerate(matchers) if matcher in matchers[:number])
+        raise MatcherError(f"matcher {number} is in the batch twice: fork() makes another one of it")
+    return grammars
+
+
+def _check_count(matchers: Sequence[GrammarMatcher], others: Sequence[Any], what: str) -> None:
+    if len(matchers) != len(others):
+        raise MatcherError(f"there are {len(matchers)} matchers and {len(others)} {what}: one is needed for each")
+
+
+def _check_going(batch: _Batch) -> None:
+    """Refuse matchers whose text has ended."""
+    number = kernels.find_ended(batch.address)
+    if number >= 0:
+        raise MatcherError(
+            f"matcher {number}: the text has ended (an end-of-sequence token was accepted); reset() or rollback() first"
+        )
+
+
+@contextmanager
+def _noted(failures: Failures, number: int) -> Iterator[None]:
+    """What is raised here is the failure of one matcher."""
+    try:
+        yield
+    except MaskwrightError as error:
+        failures[number] = error
+
+
+def _move_all(matchers: Sequence[GrammarMatcher], move: Callable[[int], bool], steps: Sequence[int]) -> list[bool]:
+    """move(number) for all matchers, which are `steps` further then; when one fails, those that have moved go back."""
+    failures: Failures = {}
+    moved = [False] * len(matchers)
+    for number in range(len(matchers)):
+        with _noted(failures, number):
+            moved[number] = move(number)
+    if failures:
+        for number, matcher in enumerate(matchers):
+            if moved[number]:
+                matcher.rollback(steps[number])
+        raise BatchError(failures, len(matchers))
+    return moved
