@@ -99,6 +99,10 @@ class RowCache:
             self.nbytes -= self._rows.pop(oldest).nbytes
             self.evictions += 1
 
+    def clear(self) -> None:
+        self._rows.clear()
+        self.nbytes = 0
+
 
 class RemainderCache:
     """Tries of remainders by the exits that they were made of; the oldest use is dropped first. For many threads."""

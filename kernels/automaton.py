@@ -243,7 +243,7 @@ def _append(matcher, trie, offset, length, ranks, excluded, excluded_count):
 def _direct(automaton, matcher, state, register, top):
     """The whole mask of a configuration as a patch, by one short walk with the stack as it is: (status, offset).
 
-    NEED_ROW when the walk is not short: then a row is worth computing.
+    NEED_ROW when the walk is not short, or has more to say than there is room for: then a row is worth computing.
     """
     trie = load_i64(automaton, L.AUTOMATON_TRIE)
     limit = load_i32(load_i64(trie, L.TRIE_END), 0)
@@ -254,7 +254,7 @@ def _direct(automaton, matcher, state, register, top):
     status = walk(automaton, matcher, trie, 1, limit, 0, _DIRECT_BUDGET, 1)
     truncate(matcher, base)
     if status != L.OK:
-        return status, 0
+        return (L.NEED_ROW if status == L.NEED_RANGES else status), 0
     length = _append(matcher, trie, offset, 0, 0, 0, 0)
     eos, eos_count = load_i64(automaton, L.AUTOMATON_EOS), load_i64(automaton, L.AUTOMATON_EOS_COUNT)
     if length < 0 or length + eos_count >= load_i64(matcher, L.MATCHER_PATCH_CAP) - offset - 1:

@@ -16,7 +16,7 @@ from maskwright.kernels import layout as L
 from maskwright.kernels.automaton import accept_token, fill, remembered, row_key
 from maskwright.kernels.memory import fetch_add, load_i64, store_i64
 
-# Callees: a9068031e0c9
+# Callees: 313565a2f1ec
 
 __all__ = ["accept_tokens", "fill_cold", "fill_warm", "find_ended"]
 
@@ -75,6 +75,7 @@ def fill_cold(batch):
             if status == L.NEED_ROW and load_i64(matcher, L.MATCHER_NEED) == key:
                 store_i64(wanted, slot, mark)
         store_i64(statuses, number, status)
+        store_i64(load_i64(batch, L.BATCH_KEYS), number, load_i64(matcher, L.MATCHER_NEED))
 
 
 @njit(cache=True)

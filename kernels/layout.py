@@ -166,8 +166,9 @@ BATCH_TODO = 6  # int64 [B]: numbers of the matchers that are still to be served
 BATCH_TODO_COUNT = 7
 BATCH_NEXT = 8  # place in TODO that no thread has taken yet
 BATCH_STATUS = 9  # int64 [B]: what was answered for each matcher
-BATCH_WANTED = 10  # int64 [WANTED]: marks of configurations whose rows are worth computing; 0: none
-BATCH_SIZE = 11
+BATCH_KEYS = 10  # int64 [B]: where NEED_ROW was answered, the key of the row
+BATCH_WANTED = 11  # int64 [WANTED]: marks of configurations whose rows are worth computing; 0: none
+BATCH_SIZE = 12
 WANTED = 512
 NO_TOKEN = -1
 

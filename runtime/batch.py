@@ -187,7 +187,8 @@ class BatchGrammarMatcher:
         target = self._target
         if target is None or target.bitmask is not bitmask or target.words != first.words:
             target = self._target = Target.of(bitmask, first.words, first.vocab_size)
-        if any(grammar.tokens.words != first.words for grammar in grammars):
+        batch = _Batch(matchers, grammars)
+        if any(automaton.tokens.words != first.words for automaton in batch.automata):
             raise MatcherError("the matchers have vocabularies of different sizes: fill a bitmask for each")
         rows = range(len(matchers)) if indices is None else indices
         _check_count(matchers, rows, "indices")
@@ -196,7 +197,8 @@ class BatchGrammarMatcher:
             raise MatcherError(f"row {wrong} is not one of the bitmask's {target.rows}")
         if indices is not None and len(set(rows)) < len(rows):
             raise MatcherError("two matchers have the same row: indices must differ")
-        return _Batch(matchers, grammars, target=target, rows=rows)
+        batch.aim(target, rows)
+        return batch
 
     def _fill_together(self, batch: _Batch, failures: Failures) -> Sequence[int]:
         """Fill the rows of a batch; the numbers of those that must be filled one by one."""
@@ -275,32 +277,32 @@ class _Batch:
         self,
         matchers: Sequence[GrammarMatcher],
         grammars: set[CompiledGrammar],
-        *,
-        target: Target | None = None,
-        rows: Sequence[int] = (),
         tokens: Sequence[int] = (),
     ) -> None:
         count = len(matchers)
-        self.matchers, self.target = matchers, target
+        self.matchers = matchers
         self.automata = {grammar.automaton for grammar in grammars}
         self.has_unique = any(grammar.distinct is not None for grammar in grammars)
         self.pairs = array("q", b"".join([matcher._pair for matcher in matchers]))
-        self.rows, self.tokens = array("q", rows), array("q", tokens)
+        self.tokens = array("q", tokens)
         self.todo, self.statuses = array("q", bytes(8 * count)), array("q", bytes(8 * count))
-        self._wanted = array("q")
+        self.rows = self.keys = self._wanted = array("q")
         self.header = array("q", bytes(8 * L.BATCH_SIZE))
         self.address = self.header.buffer_info()[0]
         self.header[L.BATCH_COUNT] = count
         for slot, held in (
             (L.BATCH_MATCHERS, self.pairs),
-            (L.BATCH_ROWS, self.rows),
             (L.BATCH_TOKENS, self.tokens),
             (L.BATCH_TODO, self.todo),
             (L.BATCH_STATUS, self.statuses),
         ):
             self.header[slot] = held.buffer_info()[0]
-        if target is not None:
-            self.header[L.BATCH_OUT], self.header[L.BATCH_STRIDE] = target.address, target.stride
+
+    def aim(self, target: Target, rows: Sequence[int]) -> None:
+        """Have masks written to these rows of a bitmask."""
+        self.rows = array("q", rows)
+        self.header[L.BATCH_ROWS] = self.rows.buffer_info()[0]
+        self.header[L.BATCH_OUT], self.header[L.BATCH_STRIDE] = target.address, target.stride
 
     def address_of(self, number: int) -> int:
         """Where the row of a matcher lies."""
@@ -308,8 +310,7 @@ class _Batch:
 
     def row_of(self, number: int) -> tuple[Automaton, int]:
         """The automaton of a matcher, and the key of the row that it needs."""
-        matcher = self.matchers[number]
-        return matcher.compiled.automaton, int(matcher._header[L.MATCHER_NEED])
+        return self.matchers[number].compiled.automaton, self.keys[number]
 
     def has_row(self, number: int) -> bool:
         """Whether a matcher has asked for a row that is there now."""
@@ -321,8 +322,13 @@ class _Batch:
     def start(self, todo: Sequence[int]) -> None:
         """Have the matchers of `todo` served from the first on."""
         self.todo[: len(todo)] = array("q", todo)
+        if not self.keys:
+            self.keys = array("q", bytes(8 * len(self.matchers)))
         self._wanted = array("q", bytes(8 * L.WANTED))
-        self.header[L.BATCH_WANTED] = self._wanted.buffer_info()[0]
+        self.header[L.BATCH_KEYS], self.header[L.BATCH_WANTED] = (
+            self.keys.buffer_info()[0],
+            self._wanted.buffer_info()[0],
+        )
         self.header[L.BATCH_TODO_COUNT], self.header[L.BATCH_NEXT] = len(todo), 0
 
 
