@@ -26,6 +26,7 @@ import numpy.typing as npt
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.grammars.errors import MatcherError, TokenizerError
 from maskwright.kernels.bitmask import allocate_token_bitmask, apply_token_bitmask_inplace, bitmask_allowing
+from maskwright.runtime.batch import BatchGrammarMatcher
 from maskwright.runtime.matcher import GrammarMatcher
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class MaskLogitsProcessor:
         self._prompt: torch.Tensor | None = None  # [B, prompt length], of the generation at hand
         self._walks: list[_Walk] = []
         self._calls = 0
+        self._batch = BatchGrammarMatcher()
         self._bitmask = allocate_token_bitmask(0, self._vocab_size, backend="numpy")
 
     def reset(self) -> None:
@@ -117,18 +119,21 @@ class MaskLogitsProcessor:
 
         Raises:
             MatcherError: a row holds a token that its grammar does not allow there.
+            BatchError: the masks of some rows could not be computed; it has the error of each.
         """
         rows = self._generated(input_ids)
         if len(rows) % len(self._grammars):
             raise MatcherError(f"{len(rows)} rows do not divide among {len(self._grammars)} grammars")
         if len(self._bitmask) != len(rows):
             self._bitmask = allocate_token_bitmask(len(rows), self._vocab_size, backend="numpy")
+        going = dict[int, GrammarMatcher]()
         for row, (walk, finished) in enumerate(self._walks_to(rows)):
             if finished:
                 # transformers ignores these scores, but a row without any allowed token would make it fail.
                 self._bitmask[row] = self._eos_row
             else:
-                walk.matcher.fill_next_token_bitmask(self._bitmask, row)
+                going[row] = walk.matcher
+        self._batch.batch_fill_next_token_bitmask([*going.values()], self._bitmask, [*going])
         masked = scores.clone()
         apply_token_bitmask_inplace(masked, self._bitmask)
         return masked

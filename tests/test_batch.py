@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -398,6 +400,16 @@ def test_when_a_matcher_fails_none_has_moved(info: mw.TokenizerInfo) -> None:
     assert [matcher.step_count for matcher in batch] == [0, 0, 0]
     late.compiled.limits = Limits()
     assert mw.BatchGrammarMatcher.batch_accept_string(batch, ['"a', '{"a": [1', '"b']) == [True] * 3
+
+
+def test_the_page_of_servers(info: mw.TokenizerInfo, root: Path) -> None:
+    """docs/servers.md: its snippet runs, and accepts what it says."""
+    (snippet,) = re.findall(r"```python\n(.*?)```", (root / "docs" / "servers.md").read_text(), re.DOTALL)
+    compiled = mw.GrammarCompiler(info).compile_regex("a+")
+    letter, other = (info.tokens.index(text) for text in (b"a", b"b"))
+    names = {"maskwright": mw, "compiled": compiled, "info": info, "token_ids": [letter, letter, other]}
+    exec(snippet, names)
+    assert names["accepted"] == [True, True, False]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ no mask, of grammars compiled anew whose states are lowered already (a first pas
 mask rows are forgotten). *Warm*: the same masks once more. Microseconds a row of the whole call, by the clock, the least of
 the runs; engines take turns. On a machine that does other work besides, compare within a run, and expect less of threads.
 
-XGrammar fills with its BatchGrammarMatcher, llguidance with fill_next_token_bitmask_par of its LLExecutor. Neither keeps
-masks of a matcher, so that for them cold means matchers that are new.
+XGrammar fills with its BatchGrammarMatcher, llguidance with fill_next_token_bitmask_par of its LLExecutor. For them cold
+means matchers that are new: what they compute ahead, or keep with the grammar, they keep.
 """
 
 from __future__ import annotations
