@@ -15,7 +15,7 @@ from numba import njit
 
 from maskwright.kernels import layout as L
 
-# Callees: e5ac4590c037
+# Callees: 7d80d614e043
 
 __all__ = ["MAY_END", "MUST_END", "lay_literals"]
 

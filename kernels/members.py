@@ -12,7 +12,7 @@ from maskwright.kernels import layout as L
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 from maskwright.kernels.words import lay_words, publish
 
-# Callees: cf212949f4a4
+# Callees: fed5fdb0192d
 
 __all__ = ["lay_places"]
 

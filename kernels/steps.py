@@ -22,7 +22,7 @@ from maskwright.kernels import layout as L
 from maskwright.kernels.memory import load_i32, load_i64, load_u8, store_i32, store_i64
 from maskwright.kernels.stacks import intern_node, keep, truncate, unite
 
-# Callees: 14c98eb4e7d6
+# Callees: 5c6052ebd7dd
 
 __all__ = ["LATEST", "close", "complete", "enter", "leave", "node_field", "state_field", "step", "transition"]
 
