@@ -31,7 +31,8 @@ class Covers:
     """The fewest tokens that write a text (a special token's is its path), remembered for the texts asked last."""
 
     def __init__(self, info: TokenizerInfo) -> None:
-        self._trie, self._alone = info.matching_trie, info.single_byte_tokens
+        self._trie = info.matching_trie
+        self._lacking = bytes(byte for byte, alone in enumerate(info.single_byte_tokens) if not alone)
         self._found: dict[bytes, list[int] | None] = {}
         self._children: dict[int, dict[int, tuple[int, int]]] = {}  # of the trie's nodes visited so far
 
@@ -39,7 +40,7 @@ class Covers:
         """Whether at most `tokens` tokens write `text`."""
         if len(text) > tokens * self._trie.max_depth:
             return False
-        if len(text) <= tokens and all(self._alone[byte] for byte in text):
+        if len(text) <= tokens and len(text.translate(None, self._lacking)) == len(text):  # each byte is a token
             return True
         cover = self.cover(text)
         return cover is not None and len(cover) <= tokens

@@ -177,7 +177,7 @@ class Decoder:
             moved = [self.live[index] for index in ready]
             for row in moved:
                 row.fill_mask()
-            logits = self._masked(logits[ready], moved)
+            logits = self._masked(logits if len(ready) == len(logits) else logits[ready], moved)
             uniforms = np.array([row.random.random() for row in moved])
             tokens = choose(logits, self._sampling, uniforms)
             logprobs = log_probabilities(logits, tokens.clamp(min=0))
@@ -256,20 +256,21 @@ class Decoder:
             raise MatcherError(
                 f"the model gives the allowed tokens no finite logit (the largest is {logits.max().item()})"
             )
-        normaliser = float(logits[token]) - logprob
         for _ in range(_MAX_BANS):
             self._accept(row, token)
             if row.matcher.is_terminated():
                 return row.finish("budget" if row.steered else "stop")
             if row.budget.admit([token]):
-                return row.append(token, float(logits[token]) - normaliser, forced=False)
+                return row.append(token, logprob, forced=False)
             row.matcher.rollback()
             row.steered = True
             row.banned += 1
+            normaliser = float(logits[token]) - logprob
             logits[token] = -np.inf
             token = int(choose(logits[None], self._sampling, np.array([row.random.random()])))
             if token < 0:
                 break
+            logprob = float(logits[token]) - normaliser
         planned = row.budget.next_token()
         if planned is None:  # the text is complete, and whatever else could follow does not fit
             return row.finish("budget")

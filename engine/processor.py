@@ -12,12 +12,15 @@ is nearest to its own tokens and moves it there:
     [5, 9]          [5, 9, 7] as well   fork, accept 7                  two beams go on from one
 
 Whatever the search strategy does, the mask is the one that a fresh matcher would give after the row's tokens.
+
+Plain decoding, where every row is that of the call before and one more token, is seen at one look: then nothing is
+searched for. A step of a small model takes a few milliseconds, of which this must be a hundredth.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -25,7 +28,8 @@ import numpy.typing as npt
 
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.grammars.errors import MatcherError, TokenizerError
-from maskwright.kernels.bitmask import allocate_token_bitmask, apply_token_bitmask_inplace, bitmask_allowing
+from maskwright.kernels.bitmask import allocate_token_bitmask, bitmask_allowing
+from maskwright.masked_scores import MaskedScores
 from maskwright.runtime.batch import BatchGrammarMatcher
 from maskwright.runtime.matcher import GrammarMatcher
 
@@ -34,36 +38,53 @@ if TYPE_CHECKING:
 
 __all__ = ["MaskLogitsProcessor"]
 
-Tokens: TypeAlias = npt.NDArray[np.int32]
+Tokens: TypeAlias = npt.NDArray[np.int32]  # [n], or [B, n]
 
 _FORK_COST = 16  # a fork copies the matcher's memory: about as long as accepting this many tokens
 _NEW_GENERATION = "call reset() before a new generation, or use a new MaskLogitsProcessor"
 
 
-@dataclass(slots=True, eq=False)
 class _Walk:
-    """A matcher and where it stands."""
+    """A matcher and where it stands.
 
-    grammar: int  # which of the processor's grammars
-    matcher: GrammarMatcher
-    tokens: Tokens  # int32 [n], accepted since the start
-    served: int = -1  # the last call that used it
+    Attributes:
+        grammar: which of the processor's grammars.
+        served: the last search that used it.
+    """
+
+    def __init__(self, grammar: int, matcher: GrammarMatcher, tokens: Tokens) -> None:
+        self.grammar, self.matcher, self.served = grammar, matcher, -1
+        self._tokens, self._length = tokens.copy(), len(tokens)  # int32 [capacity], of which the first are in use
+
+    @property
+    def tokens(self) -> Tokens:
+        """int32 [n], accepted since the start."""
+        return self._tokens[: self._length]
 
     def common(self, tokens: Tokens) -> int:
         """How many tokens its own and these begin with in common."""
-        length = min(len(self.tokens), len(tokens))
-        differing = np.flatnonzero(self.tokens[:length] != tokens[:length])
+        length = min(self._length, len(tokens))
+        differing = np.flatnonzero(self._tokens[:length] != tokens[:length])
         return int(differing[0]) if differing.size else length
+
+    def advance(self, token: int) -> bool:
+        """Go on over one token; False, and nothing moved, where the grammar does not allow it."""
+        if not self.matcher.accept_token(token):
+            return False
+        if self._length == len(self._tokens):
+            self._tokens = np.concatenate([self._tokens, np.empty(max(64, self._length), np.int32)])
+        self._tokens[self._length] = token
+        self._length += 1
+        return True
 
     def move(self, tokens: Tokens) -> int | None:
         """Go to `tokens`; the position of the first that is not allowed, where the walk then stops, or None."""
         common = self.common(tokens)
-        self.matcher.rollback(len(self.tokens) - common)
-        for position in range(common, len(tokens)):
-            if self.matcher.is_terminated() or not self.matcher.accept_token(int(tokens[position])):
-                self.tokens = tokens[:position]
+        self.matcher.rollback(self._length - common)
+        self._length = common
+        for position, token in enumerate(tokens[common:].tolist(), common):
+            if not self.advance(token):
                 return position
-        self.tokens = tokens
         return None
 
 
@@ -99,19 +120,25 @@ class MaskLogitsProcessor:
         self._eos_ids = sorted({token for info in infos for token in info.eos_token_ids})
         self._eos_row = bitmask_allowing(self._eos_ids, self._vocab_size)
         self._fixed_prompt_length = prompt_length
-        self._prompt: torch.Tensor | None = None  # [B, prompt length], of the generation at hand
+        # Of the generation at hand: its prompt [B, prompt length], and how many columns that are.
+        self._prompt: torch.Tensor | None = None
+        self._prompt_length = 0
         self._walks: list[_Walk] = []
-        self._calls = 0
+        self._searches = 0
+        # The call before: the bytes of its input_ids, and for each row its walk and whether the row is finished.
+        self._seen: bytes | None = None
+        self._places: list[tuple[_Walk, bool]] = []
+        self._masked = MaskedScores()
         self._batch = BatchGrammarMatcher()
         self._bitmask = allocate_token_bitmask(0, self._vocab_size, backend="numpy")
 
     def reset(self) -> None:
         """Begin a new generation: forget the prompt and every walk."""
-        self._prompt = None
+        self._prompt = self._seen = None
         self._walks.clear()
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.Tensor:
-        """The scores with disallowed tokens at -inf, as a new tensor.
+        """The scores with disallowed tokens at -inf, as another tensor.
 
         Args:
             input_ids: [B, L], prompt and generated tokens.
@@ -119,26 +146,43 @@ class MaskLogitsProcessor:
 
         Raises:
             MatcherError: a row holds a token that its grammar does not allow there.
-            BatchError: the masks of some rows could not be computed; it has the error of each.
+            BatchError: of several rows some masks could not be computed; it has the error of each.
         """
-        rows = self._generated(input_ids)
-        if len(rows) % len(self._grammars):
-            raise MatcherError(f"{len(rows)} rows do not divide among {len(self._grammars)} grammars")
-        if len(self._bitmask) != len(rows):
-            self._bitmask = allocate_token_bitmask(len(rows), self._vocab_size, backend="numpy")
+        ids = input_ids.cpu().numpy()  # int64 [B, L]
+        continued = len(ids) == len(self._places) and ids[:, :-1].tobytes() == self._seen
+        self._seen = None  # which no call may go on from, should one of these rows be wrong
+        self._places = self._advanced(ids) if continued else self._found(self._generated(input_ids))
+        self._seen = ids.tobytes()
+        if len(self._bitmask) != len(self._places):
+            self._bitmask = allocate_token_bitmask(len(self._places), self._vocab_size, backend="numpy")
         going = dict[int, GrammarMatcher]()
-        for row, (walk, finished) in enumerate(self._walks_to(rows)):
+        for row, (walk, finished) in enumerate(self._places):
             if finished:
                 # transformers ignores these scores, but a row without any allowed token would make it fail.
                 self._bitmask[row] = self._eos_row
             else:
                 going[row] = walk.matcher
-        self._batch.batch_fill_next_token_bitmask([*going.values()], self._bitmask, [*going])
-        masked = scores.clone()
-        apply_token_bitmask_inplace(masked, self._bitmask)
-        return masked
+        if len(going) == 1:
+            ((row, matcher),) = going.items()
+            matcher.fill_next_token_bitmask(self._bitmask, row)
+        elif going:
+            self._batch.batch_fill_next_token_bitmask([*going.values()], self._bitmask, [*going])
+        return self._masked.of(scores, self._bitmask)
 
-    def _generated(self, input_ids: torch.LongTensor) -> npt.NDArray[np.int32]:
+    def _advanced(self, ids: npt.NDArray[np.int64]) -> list[tuple[_Walk, bool]]:
+        """What _found() gives, where the rows are those of the call before and one more token each."""
+        places = []
+        for row, ((walk, finished), token) in enumerate(zip(self._places, ids[:, -1].tolist(), strict=True)):
+            if finished:
+                self._until_end(row, ids[row, self._prompt_length :].astype(np.int32))
+            elif walk.advance(token):
+                finished = token in self._eos_ids
+            else:
+                raise _not_allowed(row, token, len(walk.tokens))
+            places.append((walk, finished))
+        return places
+
+    def _generated(self, input_ids: torch.LongTensor) -> Tokens:
         """int32 [B, generated]: what stands after the prompt in each row."""
         length = self._fixed_prompt_length
         if length is not None:
@@ -151,11 +195,14 @@ class MaskLogitsProcessor:
             # Comparing costs little beside a forward pass, and another prompt must never pass for generated text.
             if input_ids.shape[0] != self._prompt.shape[0] or not input_ids[:, :length].equal(self._prompt):
                 raise MatcherError(f"this is not the prompt that the generation began with: {_NEW_GENERATION}")
+        self._prompt_length = length
         return input_ids[:, length:].cpu().numpy().astype(np.int32)
 
-    def _walks_to(self, rows: npt.NDArray[np.int32]) -> list[tuple[_Walk, bool]]:
+    def _found(self, rows: Tokens) -> list[tuple[_Walk, bool]]:
         """For each row a walk of its own that stands at the row's tokens, and whether the row is finished."""
-        self._calls += 1
+        if len(rows) % len(self._grammars):
+            raise MatcherError(f"{len(rows)} rows do not divide among {len(self._grammars)} grammars")
+        self._searches += 1
         per_grammar = len(rows) // len(self._grammars)
         wanted = [(row // per_grammar, *self._until_end(row, tokens)) for row, tokens in enumerate(rows)]
         # Rows that a walk fits exactly choose first, so that no other row carries their walk away.
@@ -164,18 +211,15 @@ class MaskLogitsProcessor:
         for grammar, tokens, _ in wanted:
             walk = fitting.pop((grammar, tokens.tobytes()), None) or fitting.pop((grammar, tokens[:-1].tobytes()), None)
             if walk is not None:
-                walk.served = self._calls
+                walk.served = self._searches
             found.append(walk)
         walks = []
         for row, (grammar, tokens, finished) in enumerate(wanted):
             walk = found[row] or self._nearest(grammar, tokens)
-            walk.served = self._calls
+            walk.served = self._searches
             wrong = walk.move(tokens)
             if wrong is not None:
-                raise MatcherError(
-                    f"row {row} holds token {tokens[wrong]} at position {wrong} after the prompt, where the grammar "
-                    f"does not allow it. Put MaskLogitsProcessor last among the logits processors; {_NEW_GENERATION}"
-                )
+                raise _not_allowed(row, int(tokens[wrong]), wrong)
             walks.append((walk, finished))
         # Walks that served no row for a while belong to dropped beams.
         if len(self._walks) > 2 * len(rows) + 2:
@@ -197,14 +241,26 @@ class MaskLogitsProcessor:
         best, least = None, len(tokens) + 1  # of a new walk
         for walk in self._walks:
             if walk.grammar == grammar:
-                cost = len(tokens) - walk.common(tokens) + _FORK_COST * (walk.served == self._calls)
+                cost = len(tokens) - walk.common(tokens) + _FORK_COST * (walk.served == self._searches)
                 if cost < least:
                     best, least = walk, cost
         if best is None:
             best = _Walk(grammar, GrammarMatcher(self._grammars[grammar]), tokens[:0])
-        elif best.served == self._calls:
+        elif best.served == self._searches:
             best = _Walk(grammar, best.matcher.fork(), best.tokens)
         else:
             return best
         self._walks.append(best)
         return best
+
+
+# transformers asks for the signature of every processor at every step. Finding it out takes as long as a mask; kept
+# here it is found at once.
+MaskLogitsProcessor.__call__.__signature__ = inspect.signature(MaskLogitsProcessor.__call__)  # type: ignore[attr-defined]
+
+
+def _not_allowed(row: int, token: int, position: int) -> MatcherError:
+    return MatcherError(
+        f"row {row} holds token {token} at position {position} after the prompt, where the grammar "
+        f"does not allow it. Put MaskLogitsProcessor last among the logits processors; {_NEW_GENERATION}"
+    )

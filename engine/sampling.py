@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from maskwright.kernels.logits import log_sum_exp
+
 if TYPE_CHECKING:
     import torch
 
@@ -57,7 +59,15 @@ def generator_of(entropy: int, prompt: int, sample: int) -> np.random.Generator:
 
 def log_probabilities(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     """float32 [B]: natural logarithm of each row's probability of its token; logits [B, V], tokens int64 [B]."""
-    return logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(1)
+    import torch
+
+    chosen = logits.gather(1, tokens[:, None])[:, 0]
+    if not _in_cpu_memory(logits):
+        return chosen - logits.logsumexp(1)
+    rows = logits.numpy()
+    normalisers = np.empty(len(rows))
+    log_sum_exp(rows, rows.max(1), normalisers)
+    return chosen - torch.from_numpy(normalisers.astype(np.float32))
 
 
 def choose(logits: torch.Tensor, sampling: Sampling, uniforms: npt.NDArray[np.float64]) -> torch.Tensor:
@@ -73,9 +83,11 @@ def choose(logits: torch.Tensor, sampling: Sampling, uniforms: npt.NDArray[np.fl
     """
     import torch
 
-    best = logits.amax(1, keepdim=True)  # [B, 1]
+    # numpy's is ten times as fast.
+    likeliest = torch.from_numpy(logits.numpy().argmax(1)) if _in_cpu_memory(logits) else logits.argmax(1)
+    best = logits.gather(1, likeliest[:, None])  # [B, 1]
     if sampling.temperature == 0:
-        tokens = logits.argmax(1)
+        tokens = likeliest
     else:
         # Less the maximum first, so that a small temperature cannot overflow.
         weights = _filtered(torch.exp((logits - best) / sampling.temperature), sampling)
@@ -85,6 +97,13 @@ def choose(logits: torch.Tensor, sampling: Sampling, uniforms: npt.NDArray[np.fl
         targets = torch.from_numpy(uniforms).to(cumulative.device)[:, None] * cumulative[:, -1:]
         tokens = torch.searchsorted(cumulative, targets, right=True)[:, 0].to(logits.device)
     return torch.where(best[:, 0].isfinite(), tokens, -1)
+
+
+def _in_cpu_memory(logits: torch.Tensor) -> bool:
+    """Whether they are an array of float32 for numpy, too."""
+    import torch
+
+    return logits.device.type == "cpu" and logits.dtype == torch.float32 and not logits.requires_grad
 
 
 def _filtered(weights: torch.Tensor, sampling: Sampling) -> torch.Tensor:

@@ -8,7 +8,8 @@ import time
 import numpy as np
 
 from maskwright.cli_output import print_json
-from maskwright.kernels.bitmask import allocate_token_bitmask, apply_token_bitmask_inplace
+from maskwright.kernels.bitmask import allocate_token_bitmask, apply_token_bitmask_inplace, copy_masked
+from maskwright.kernels.logits import log_sum_exp
 from maskwright.rehearsal import rehearse
 from maskwright.runtime.batch import BatchGrammarMatcher
 
@@ -19,8 +20,10 @@ def warm_up() -> None:
     """Enter every kernel that matching and masking on a CPU uses; some seconds the first time on a machine."""
     rehearse()
     BatchGrammarMatcher(1).close()
-    bitmask = allocate_token_bitmask(1, 32, backend="numpy")
-    apply_token_bitmask_inplace(np.zeros((1, 32), np.float32), bitmask)
+    bitmask, logits = allocate_token_bitmask(1, 32, backend="numpy"), np.zeros((1, 32), np.float32)
+    apply_token_bitmask_inplace(logits, bitmask)
+    copy_masked(logits, bitmask, logits.copy())
+    log_sum_exp(logits, logits.max(1), np.empty(1))
 
 
 def run(options: argparse.Namespace) -> int:

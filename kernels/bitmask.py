@@ -21,7 +21,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["allocate_token_bitmask", "apply_token_bitmask_inplace", "bitmask_allowing", "bitmask_words"]
+__all__ = ["allocate_token_bitmask", "apply_token_bitmask_inplace", "bitmask_allowing", "bitmask_words", "copy_masked"]
 
 Array: TypeAlias = "npt.NDArray[Any] | torch.Tensor"
 
@@ -81,6 +81,23 @@ def apply_token_bitmask_inplace(logits: Array, bitmask: Array, indices: Sequence
         _apply_numpy(logits, _as_numpy(bitmask), _row_indices(indices))
     else:
         raise TypeError(f"logits must be a torch tensor or a numpy array, not {type(logits).__name__}")
+
+
+def copy_masked(
+    logits: npt.NDArray[np.float32], bitmask: npt.NDArray[np.int32], masked: npt.NDArray[np.float32]
+) -> None:
+    """Write the logits to `masked`, those of disallowed tokens as -inf; what is disallowed is not even read.
+
+    Args:
+        logits: float32 [B, V].
+        bitmask: int32 [B, W], as in apply_token_bitmask_inplace.
+        masked: float32 [B, V], written.
+
+    Raises:
+        ValueError: shapes that do not fit each other.
+    """
+    _check_shapes(logits.shape, bitmask.shape, None)
+    _copy_masked_rows(logits, bitmask, masked)
 
 
 def _is_tensor(value: object) -> bool:
@@ -171,6 +188,31 @@ def _mask_rows(logits: Any, bitmask: Any, rows: Any) -> None:
                         line[first + k] = _DISALLOWED
         for token in range(32 * words.shape[0], columns):
             line[token] = _DISALLOWED
+
+
+@numba.njit(cache=True, nogil=True)
+def _copy_masked_rows(logits: Any, bitmask: Any, masked: Any) -> None:
+    """logits and masked float32 [B, V], bitmask int32 [B, W <= ceil(V / 32)]; blocks of 32 columns as in _mask_rows."""
+    columns = logits.shape[1]
+    for row in range(logits.shape[0]):
+        line, words, out = logits[row], bitmask[row], masked[row]
+        for word in range(words.shape[0]):
+            bits = words[word]
+            first = 32 * word
+            if first + 32 > columns:
+                for k in range(columns - first):
+                    out[first + k] = line[first + k] if (bits >> k) & 1 else _DISALLOWED
+                continue
+            block = out[first : first + 32]
+            if bits == 0:
+                for k in range(32):
+                    block[k] = _DISALLOWED
+            else:
+                given = line[first : first + 32]
+                for k in range(32):
+                    block[k] = given[k] if (bits >> np.int32(k)) & np.int32(1) else _DISALLOWED
+        for token in range(32 * words.shape[0], columns):
+            out[token] = _DISALLOWED
 
 
 def _apply_torch(logits: Any, bitmask: Array, indices: Sequence[int] | Array | None) -> None:
