@@ -25,144 +25,25 @@ import argparse
 import gc
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from time import process_time_ns
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
+from engines import ENGINES, Engine, Maskwright, installed, is_lark
 from grammar_texts import GENERATORS, texts
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from transformers import PreTrainedTokenizerFast
 
-import maskwright as mw
 from maskwright.kernels import layout as L
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 HERE = Path(__file__).resolve().with_suffix("")  # the folder of the Lark grammars
 SHOWN = ("avg", "p50", "p99", "max")
-
-
-class Refused(Exception):
-    """An engine does not take a grammar, or a token of a text."""
-
-
-class Engine(Protocol):
-    """What is measured: every engine does the same work between the same calls."""
-
-    def prepare(self) -> None:
-        """A compiler that has seen no grammar; not timed."""
-
-    def compile(self, name: str, text: str) -> None:
-        """Compile a grammar; any exception is a refusal."""
-
-    def reset(self) -> None:
-        """Begin a new text."""
-
-    def fill(self) -> None:
-        """Compute the mask of the next token."""
-
-    def accept(self, token: int) -> bool:
-        """Move over a token; False when it is not allowed."""
-
-
-class Maskwright:
-    def __init__(self, tokenizer: Any) -> None:
-        self.info = mw.TokenizerInfo.from_huggingface(tokenizer, vocab_size=len(tokenizer))
-        self.mask = mw.allocate_token_bitmask(1, self.info.vocab_size)
-        self.matcher: Any = None
-
-    def prepare(self) -> None:
-        self.matcher = None
-        self.compiler = mw.GrammarCompiler(self.info, cache_enabled=False)
-
-    def compile(self, name: str, text: str) -> None:
-        self.grammar = (self.compiler.compile_lark if _is_lark(name) else self.compiler.compile_grammar)(text)
-
-    def reset(self) -> None:
-        self.matcher = mw.GrammarMatcher(self.grammar)
-
-    def fill(self) -> None:
-        self.matcher.fill_next_token_bitmask(self.mask)
-
-    def accept(self, token: int) -> bool:
-        return bool(self.matcher.accept_token(token))
-
-
-class Xgrammar:
-    def __init__(self, tokenizer: Any) -> None:
-        self.xgrammar = import_module("xgrammar")
-        self.info = self.xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=len(tokenizer))
-        self.mask = self.xgrammar.allocate_token_bitmask(1, self.info.vocab_size)
-
-    def prepare(self) -> None:
-        self.compiler = self.xgrammar.GrammarCompiler(self.info, max_threads=1, cache_enabled=False)
-
-    def compile(self, name: str, text: str) -> None:
-        self.grammar = self.compiler.compile_grammar(self._read(name, text))
-
-    def _read(self, name: str, text: str) -> Any:
-        if not _is_lark(name):
-            return self.xgrammar.Grammar.from_ebnf(text)
-        try:
-            return self.xgrammar.Grammar.from_lark(text)
-        except (RuntimeError, ValueError):
-            return self.xgrammar.Grammar.from_ebnf(str(mw.Grammar.from_lark(text)))
-
-    def reset(self) -> None:
-        self.matcher = self.xgrammar.GrammarMatcher(self.grammar)
-
-    def fill(self) -> None:
-        self.matcher.fill_next_token_bitmask(self.mask)
-
-    def accept(self, token: int) -> bool:
-        return bool(self.matcher.accept_token(token))
-
-
-class Llguidance:
-    def __init__(self, tokenizer: Any) -> None:
-        self.llguidance = import_module("llguidance")
-        numpy_side = import_module("llguidance.numpy")
-        self.fill_bitmask = numpy_side.fill_next_token_bitmask
-        self.info = import_module("llguidance.hf").from_tokenizer(tokenizer)
-        self.mask = numpy_side.allocate_token_bitmask(1, self.info.vocab_size)
-
-    def prepare(self) -> None:
-        self.template = None
-
-    def compile(self, name: str, text: str) -> None:
-        if not _is_lark(name):
-            text = import_module("llguidance.gbnf_to_lark").gbnf_to_lark(text)
-        matcher = self.llguidance.LLMatcher
-        self.template = matcher(self.info, matcher.grammar_from_lark(text))
-        if self.template.is_error():
-            raise Refused(self.template.get_error())
-
-    def reset(self) -> None:
-        self.matcher = self.template.deep_copy()
-
-    def fill(self) -> None:
-        self.fill_bitmask(self.matcher, self.mask, 0)
-
-    def accept(self, token: int) -> bool:
-        if not int(self.mask[0, token // 32]) >> (token % 32) & 1:
-            return False
-        return bool(self.matcher.consume_token(token))
-
-
-ENGINES: dict[str, Callable[[Any], Engine]] = {
-    "maskwright": Maskwright,
-    "xgrammar": Xgrammar,
-    "llguidance": Llguidance,
-}
-
-
-def _is_lark(name: str) -> bool:
-    return name.endswith(".lark")
 
 
 class Figures(NamedTuple):
@@ -301,7 +182,7 @@ def main() -> None:
 
     console = Console(stderr=True)
     names = args.names or list(GENERATORS)
-    chosen = args.engines or [name for name in ENGINES if find_spec(name)]
+    chosen = args.engines or installed()
     console.print("Loading the tokenizer and the kernels ...")
     tokenizer = PreTrainedTokenizerFast.from_pretrained(args.tokenizer)
     engines = {name: ENGINES[name](tokenizer) for name in chosen}
@@ -310,7 +191,7 @@ def main() -> None:
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("", total=len(names) * args.runs * len(engines))
         for name in names:
-            text = ((HERE if _is_lark(name) else args.data) / name).read_text("utf-8")
+            text = ((HERE if is_lark(name) else args.data) / name).read_text("utf-8")
             sentences = texts(name, lambda text: tokenizer.encode(text, add_special_tokens=False), args.tokens)
             found = results[name] = {}
             for number in range(args.runs):
