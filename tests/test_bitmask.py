@@ -15,6 +15,7 @@ from maskwright.kernels.bitmask import (
     apply_token_bitmask_inplace,
     bitmask_allowing,
     bitmask_words,
+    copy_masked,
 )
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install maskwright[hf]")
@@ -90,6 +91,16 @@ def test_every_backend_equals_the_oracle(seed: int, batch: int, vocab: int, data
         tensor = torch.from_numpy(logits).to(torch_dtype, copy=True)
         apply_token_bitmask_inplace(tensor, torch.from_numpy(bitmask), indices)
         np.testing.assert_array_equal(tensor.float().numpy(), expected)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2**32), st.integers(0, 3), st.integers(1, 100), st.data())
+def test_a_masked_copy_equals_the_oracle(seed: int, batch: int, vocab: int, data: st.DataObject) -> None:
+    logits, bitmask = case(seed, batch, vocab, data.draw(st.integers(0, bitmask_words(vocab))))
+    before, masked = logits.copy(), np.full_like(logits, np.nan)
+    copy_masked(logits, bitmask, masked)
+    np.testing.assert_array_equal(masked, oracle(logits, bitmask, list(range(batch))))
+    np.testing.assert_array_equal(logits, before)
 
 
 @pytest.mark.parametrize("dtype", TORCH_DTYPES)

@@ -19,7 +19,9 @@ from maskwright import (
     TokenizerError,
     TokenizerInfo,
     allocate_token_bitmask,
+    apply_token_bitmask_inplace,
 )
+from maskwright.masked_scores import MaskedScores
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -182,6 +184,73 @@ def test_plain_decoding_forks_nothing(compiled: CompiledGrammar, monkeypatch: py
             torch.tensor([[1, *row] for row in rows]), torch.zeros(3, compiled.tokenizer_info.vocab_size)
         )
         assert allowed(masked) == [mask_of(compiled, row) for row in rows]
+
+
+def test_plain_decoding_is_searched_for_once(compiled: CompiledGrammar) -> None:
+    paths = [some_path(compiled, seed) for seed in range(3)]
+    processor = MaskLogitsProcessor(compiled)
+    width, pad = compiled.tokenizer_info.vocab_size, 0
+    longest = max(map(len, paths))
+    for length in range(longest + 3):
+        rows = [(path + [pad] * longest)[:length] for path in paths]
+        masked = processor(torch.tensor([[1, *row] for row in rows]), torch.zeros(3, width))
+        for row, path, found in zip(rows, paths, allowed(masked), strict=True):
+            ended = length >= len(path)
+            assert found == (set(compiled.tokenizer_info.eos_token_ids) if ended else mask_of(compiled, row))
+    assert processor._searches == 1
+    with pytest.raises(MatcherError, match="goes on behind its end of sequence"):
+        processor(torch.tensor([[1, *row, pad + 1] for row in rows]), torch.zeros(3, width))
+
+
+def test_a_token_that_is_changed_later_is_seen_although_the_tensor_is_the_same(compiled: CompiledGrammar) -> None:
+    paths = [some_path(compiled, 3), some_path(compiled, 4)]
+    same = next(n for n, (one, two) in enumerate(zip(*paths, strict=False)) if one != two)  # where they part
+    processor = MaskLogitsProcessor(compiled)
+    width = compiled.tokenizer_info.vocab_size
+    buffer = torch.tensor([[1, *paths[0][: same + 2]]])
+    for length in range(same + 2):
+        processor(buffer[:, : length + 1], torch.zeros(1, width))
+    buffer[0, 1 : same + 2] = torch.tensor(paths[1][: same + 1])
+    buffer[0, same + 2] = paths[1][same + 1]
+    masked = processor(buffer, torch.zeros(1, width))
+    assert allowed(masked) == [mask_of(compiled, paths[1][: same + 2])]
+
+
+def test_after_a_wrong_row_every_other_is_where_it_was(compiled: CompiledGrammar) -> None:
+    path = some_path(compiled, 5)[:-1]
+    wrong = next(token for token in range(3, 500) if token not in mask_of(compiled, path[:1]))
+    processor = MaskLogitsProcessor(compiled)
+    scores = torch.zeros(2, compiled.tokenizer_info.vocab_size)
+    processor(torch.tensor([[1], [1]]), scores)
+    processor(torch.tensor([[1, path[0]], [1, path[0]]]), scores)
+    with pytest.raises(MatcherError, match=f"row 1 holds token {wrong} at position 1"):
+        processor(torch.tensor([[1, *path[:2]], [1, path[0], wrong]]), scores)
+    masked = processor(torch.tensor([[1, *path[:2]], [1, *path[:2]]]), scores)
+    assert allowed(masked) == [mask_of(compiled, path[:2])] * 2
+
+
+def test_masked_scores_that_somebody_holds_stay_as_they_are() -> None:
+    random, made = np.random.default_rng(0), MaskedScores()
+    held = []
+    for step in range(12):
+        scores = torch.from_numpy(random.standard_normal((2, 70)).astype(np.float32))
+        bitmask = random.integers(-(2**31), 2**31, (2, 3)).astype(np.int32)
+        expected = scores.clone()
+        apply_token_bitmask_inplace(expected, bitmask)
+        masked = made.of(scores, bitmask)
+        assert masked.equal(expected)
+        if step % 3 == 0:
+            held.append((masked[1:, 5:], expected[1:, 5:]))  # a view holds the whole
+    assert all(view.equal(expected) for view, expected in held)
+
+
+def test_masked_scores_use_memory_again_that_nobody_holds() -> None:
+    made, bitmask = MaskedScores(), np.full((2, 3), -1, np.int32)
+    found, places = None, set()
+    for _ in range(20):
+        found = made.of(torch.zeros(2, 70), bitmask)  # that of the step before is still held
+        places.add(found.data_ptr())
+    assert len(places) == 2
 
 
 def test_finished_rows_allow_only_the_end(compiled: CompiledGrammar) -> None:

@@ -67,6 +67,16 @@ def test_log_probabilities_are_normalised_over_what_is_allowed() -> None:
     assert log_probabilities(logits, torch.tensor([2])).tolist() == pytest.approx([np.log(0.5)])
 
 
+def test_log_probabilities_are_those_of_torch() -> None:
+    logits = torch.from_numpy(np.random.default_rng(0).normal(0, 8, (5, 1000)).astype(np.float32))
+    logits[torch.rand(5, 1000, generator=torch.Generator().manual_seed(0)) < 0.7] = -torch.inf
+    logits[4, 1:] = -torch.inf
+    logits[4, 0] = 3.0
+    tokens = choose(logits, Sampling(), np.zeros(5))
+    expected = torch.log_softmax(logits.double(), 1).gather(1, tokens[:, None])[:, 0]
+    assert log_probabilities(logits, tokens).tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+
+
 def test_generators_differ_by_seed_prompt_and_sample() -> None:
     places = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 1)]
     first = [generator_of(*place).random() for place in places]
