@@ -12,8 +12,10 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 KERNELS := .venv/.kernels-compiled
 BENCH := ../shared/bench
+# Each prints its tables, and writes them and its plots into build/benchmarks (tests/benchmarks/report.py).
+REPORTS ?= cold_start generate growth
 
-.PHONY: help setup demo test long-test lint format typecheck bench clean
+.PHONY: help setup demo test long-test lint format typecheck bench bench-reports clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -48,11 +50,22 @@ typecheck: $(INSTALLED)  ## mypy
 	@cd build/typing && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p maskwright \
 		| sed -E 's#^maskwright/((grammars|compile|runtime|kernels)/)#\1#; s#^maskwright/#engine/#'
 
-bench: $(KERNELS)  ## mask speed and schema coverage beside XGrammar and llguidance (needs ../shared)
+bench: $(KERNELS)  ## every benchmark beside XGrammar and llguidance, half an hour (ARGS: for the masks; needs ../shared)
 	@test -f $(BENCH)/maskbench.py || { echo "make bench: the measuring data is not here ($(BENCH))" >&2; exit 1; }
 	@echo "Installing the peers ..."
 	@$(BIN)/pip install --quiet -c constraints.txt xgrammar==0.2.8 llguidance==1.9.1
-	@$(BIN)/python $(BENCH)/maskbench.py --sample 300 $(ARGS)
+	@mkdir -p build/benchmarks
+	@echo "Masks of schemas (some five minutes) ..."
+	@$(BIN)/python $(BENCH)/maskbench.py --sample 300 $(ARGS) | tee build/benchmarks/masks.txt
+	@$(MAKE) bench-reports
+
+bench-reports: $(KERNELS)  ## the benchmarks in the repository alone; REPORTS="generate growth" chooses
+	@for name in $(REPORTS); do \
+		echo "$$name ..."; \
+		SECONDS=0; \
+		$(BIN)/python tests/benchmarks/$$name.py --markdown build/benchmarks/$$name.md --svg build/benchmarks; \
+		echo "$$name took $$SECONDS s"; \
+	done
 
 clean:  ## remove build outputs and caches (.venv stays)
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .venv/.kernels-compiled
