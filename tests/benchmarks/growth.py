@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 import report
-from engines import ENGINES, Engine, installed, of_tokens
+from engines import ENGINES, Engine, Refused, installed, of_tokens
 from grammar_texts import GENERATORS
 from transformers import PreTrainedTokenizerFast
 
@@ -123,7 +123,7 @@ def chunks(engine: Engine, tokens: Sequence[int], limit: float) -> list[float]:
         for token in part:
             engine.fill()
             if not engine.accept(token):
-                raise ValueError(f"token {token} is not allowed within tokens {start} to {start + CHUNK}")
+                raise Refused(f"does not allow one of tokens {start:,} to {start + CHUNK:,} of {len(tokens):,}")
         found.append((process_time_ns() - before) / 1e3 / CHUNK)
         if process_time() - begun > limit:
             break
@@ -142,6 +142,14 @@ def at(times: np.ndarray[Any, np.dtype[np.float64]], position: int) -> float | N
     first = -(-position // CHUNK)
     window = times[first : first + WINDOW // CHUNK]
     return float(window.mean()) if len(window) == WINDOW // CHUNK else None
+
+
+def answer(measure: Callable[[], Any]) -> float | str:
+    """What is measured, or why an engine has no such figure."""
+    try:
+        return float(measure())
+    except Refused as error:
+        return str(error)
 
 
 def shown(value: float | None) -> str:
@@ -219,7 +227,7 @@ class Bench:
                     began = process_time()
                     times = [compiled(engine, partial(_compile_schema, schema)) for _ in range(self.runs)]
                     compile_ms, first_ms = map(min, zip(*times, strict=True))
-                    mask = float(least(engine, tokens, self.runs, self.limit).mean())
+                    mask = answer(lambda e=engine, t=tokens: least(e, t, self.runs, self.limit).mean())  # type: ignore[misc]
                     rows.append([f"{size:,} {kind}", report.NAMES[name], compile_ms, first_ms, mask])
                     curves.setdefault((kind, name), []).append((size, first_ms))
                     if process_time() - began > self.limit:
@@ -250,7 +258,7 @@ class Bench:
                 began = process_time()
                 times = [compiled(engine, partial(_compile_schema, schema)) for _ in range(self.runs)]
                 inside = self.encode(letter(min(8_000, (size or 8_000) * 3 // 4)))
-                fill = min(_median_fill(engine, inside) for _ in range(self.runs))
+                fill = answer(lambda e=engine, t=inside: min(_median_fill(e, t) for _ in range(self.runs)))  # type: ignore[misc]
                 rows.append([label, report.NAMES[name], min(compile_ for compile_, _ in times), fill])
                 if process_time() - began > self.limit / 3:
                     slow.add(name)
@@ -269,8 +277,8 @@ class Bench:
                 engine.compile_schema({"const": 0})  # tries are made when first needed
                 prepared = (process_time() - began) * 1e3
                 first = min(compiled(engine, partial(_compile_schema, RECORDS))[1] for _ in range(self.runs))
-                times = least(engine, tokens, self.runs, self.limit)
-                rows.append([label, size, report.NAMES[name], prepared, first, float(times.mean())])
+                mask = answer(lambda e=engine, t=tokens: least(e, t, self.runs, self.limit).mean())  # type: ignore[misc]
+                rows.append([label, size, report.NAMES[name], prepared, first, mask])
         self.page.text("### Vocabulary size")
         columns = ["vocabulary", "tokens", "", "preparation, ms", "compile and first mask, ms", "a mask, us"]
         self.page.table(columns, rows)
@@ -302,12 +310,12 @@ def _median_fill(engine: Engine, tokens: Sequence[int]) -> float:
     """Microseconds of a fill alone, the median over a text from its fifth token on."""
     engine.reset()
     found = list[int]()
-    for token in tokens:
+    for number, token in enumerate(tokens):
         before = process_time_ns()
         engine.fill()
         found.append(process_time_ns() - before)
         if not engine.accept(token):
-            raise ValueError(f"token {token} is not allowed")
+            raise Refused(f"does not allow token {number:,} of {len(tokens):,}")
     return float(np.median(found[4:])) / 1e3
 
 
