@@ -193,7 +193,8 @@ class Bench:
                     compile_(engine)
                     times = least(engine, tokens, self.runs, self.limit)
                 except Exception as error:  # an engine may raise anything; the table says so
-                    rows.append([workload, report.NAMES[name], *["refused"] * len(POSITIONS), str(error)[:60]])
+                    reason = f"refused: {str(error).splitlines()[0][:60]}"
+                    rows.append([workload, report.NAMES[name], reason, *[""] * len(POSITIONS)])
                     continue
                 found = [at(times, position) for position in POSITIONS]
                 early, late = found[0], found[2]

@@ -87,7 +87,7 @@ class Report:
         matplotlib = import_module("matplotlib")
         # Text stays text: it can be searched and is small. A fixed salt and no date: the same figures, the same file.
         with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9}):
-            figure = import_module("matplotlib.figure").Figure(figsize=(6.4, 3.6), layout="constrained")
+            figure = import_module("matplotlib.figure").Figure(figsize=(7.6, 3.6), layout="constrained")
             axes = figure.add_subplot()
             draw(axes)
             axes.set(**settings)
@@ -95,7 +95,7 @@ class Report:
             axes.set_axisbelow(True)
             axes.spines[["top", "right"]].set_visible(False)
             if axes.get_legend_handles_labels()[1]:
-                axes.legend(frameon=False)
+                figure.legend(loc="outside right upper", frameon=False, fontsize=8)
             figure.savefig(self._svg / f"{name}.svg", metadata={"Date": None}, facecolor="white")
         self._parts.append(f"![{settings.get('title', name)}]({self._svg.name}/{name}.svg)")
 
