@@ -39,6 +39,8 @@ from engines import ENGINES, Engine, Refused, installed, of_tokens
 from grammar_texts import GENERATORS
 from transformers import PreTrainedTokenizerFast
 
+from maskwright.warmup import warm_up
+
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 GRAMMARS = Path(__file__).resolve().parent / "grammars"
 TOKENIZERS = SHARED / "data/tokenizers"
@@ -169,6 +171,7 @@ class Bench:
         self.tokenizer = PreTrainedTokenizerFast.from_pretrained(str(TOKENIZERS / "llama3"))
         self.engines = {name: ENGINES[name](self.tokenizer) for name in names}
         self.runs, self.limit, self.sizes, self.page = runs, limit, sizes, page
+        warm_up()  # loading the kernels belongs to no size
 
     def encode(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
