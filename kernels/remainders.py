@@ -6,16 +6,20 @@ instead of trying every token.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
 __all__ = ["build_remainders"]
 
+Array = np.ndarray[Any, Any]
 
-_KEY_BYTES = 6  # of an entry, in the lower bits of its key
+
+_KEY_BYTES = 5  # of an entry, in its key
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _precedes(text, starts, stops, left, right):
     """Whether what entry `left` has behind the bytes of its key sorts before that of `right`, or beside it."""
     a, b = starts[left] + _KEY_BYTES, starts[right] + _KEY_BYTES
@@ -27,80 +31,69 @@ def _precedes(text, starts, stops, left, right):
     return stops[left] - a <= stops[right] - b
 
 
-@njit(cache=True)
-def _keys(text, results, starts, stops):
-    """Integers in the order of the entries, as far as the result code and the first bytes tell them apart."""
-    keys = np.empty(len(results), np.int64)
-    for entry in range(len(results)):
-        key = results[entry]
-        for place in range(_KEY_BYTES):
-            position = starts[entry] + place
-            key = key << 8 | (text[position] if position < stops[entry] else 0)
-        keys[entry] = key
-    return keys
-
-
-@njit(cache=True)
-def _sorted(text, results, starts, stops):
-    """The order of the entries: a bottom-up merge sort, since the keys are slices of one text."""
-    count = len(results)
-    keys = _keys(text, results, starts, stops)
-    order, merged = np.arange(count), np.empty(count, np.int64)
-    width = 1
-    while width < count:
-        for low in range(0, count, 2 * width):
-            middle, high = min(low + width, count), min(low + 2 * width, count)
-            left, right = low, middle
-            for position in range(low, high):
-                take_left = right >= high
-                if left < middle and right < high:
-                    one, other = order[left], order[right]
-                    take_left = keys[one] <= keys[other]
-                    if keys[one] == keys[other]:
-                        length, against = stops[one] - starts[one], stops[other] - starts[other]
-                        take_left = length <= against
-                        if length > _KEY_BYTES and against > _KEY_BYTES:
-                            take_left = _precedes(text, starts, stops, one, other)
-                if take_left:
-                    merged[position] = order[left]
-                    left += 1
-                else:
-                    merged[position] = order[right]
-                    right += 1
-        order, merged = merged, order
-        width *= 2
-    return order
-
-
 @njit(cache=True, nogil=True)
-def build_remainders(exits, trie_end, trie_first, trie_depth, trie_tokens, offsets, text):
-    """Gather the remainders behind `exits` into one trie with a segment for each result code.
+def _entries(exits, trie_end, trie_first, trie_depth, trie_tokens, offsets, text):
+    """What is behind the exits, one entry for each token: (keys, results, tokens, where the remainder starts, and stops).
 
-    Args:
-        exits: int32 [E, 3]: trie node, result code, 1 if the node's byte is part of the remainder (kernels/layout.py).
-        trie_*: arrays of the vocabulary's trie (compile/trie.py).
-        offsets, text: int64 [V + 1] and uint8: the tokens' bytes.
-
-    Returns:
-        segments int32 [S, 3] (result code, first node, end node), and the trie: byte uint8 [N], end int32 [N],
-        first int32 [N + 1] (tokens that sort before the node's own), tokens int32 [T].
+    Keys are integers in the order of the entries: result code, first bytes, and how many bytes there are. Entries with
+    equal keys are equal, unless they have more bytes than that.
     """
     count = 0
     for number in range(len(exits)):
         node = exits[number, 0]
         count += trie_first[trie_end[node]] - trie_first[node + 1 - exits[number, 2]]
+    keys = np.empty(count, np.int64)
     results, tokens = np.empty(count, np.int32), np.empty(count, np.int32)
     starts, stops = np.empty(count, np.int64), np.empty(count, np.int64)
-    entry = size = 0
+    entry = 0
     for number in range(len(exits)):
         node, late = exits[number, 0], exits[number, 2]
         for rank in range(trie_first[node + 1 - late], trie_first[trie_end[node]]):
             token = trie_tokens[rank]
             results[entry], tokens[entry] = exits[number, 1], token
             starts[entry], stops[entry] = offsets[token] + trie_depth[node] - late, offsets[token + 1]
-            size += stops[entry] - starts[entry]
+            key = np.int64(exits[number, 1])
+            for position in range(starts[entry], starts[entry] + _KEY_BYTES):
+                key = key << 8 | (text[position] if position < stops[entry] else 0)
+            keys[entry] = key << 3 | min(stops[entry] - starts[entry], _KEY_BYTES + 1)
             entry += 1
-    order = _sorted(text, results, starts, stops)
+    return keys, results, tokens, starts, stops
+
+
+@njit(cache=True, nogil=True)
+def _settle_ties(order, keys, text, starts, stops):
+    """Sort the longer entries whose keys are equal: a bottom-up merge sort of each run of them, in place."""
+    merged = np.empty(len(order), np.int64)
+    first = 0
+    while first < len(order):
+        last = first + 1
+        while last < len(order) and keys[order[last]] == keys[order[first]]:
+            last += 1
+        width = 1 if keys[order[first]] & 7 > _KEY_BYTES else last - first
+        while width < last - first:
+            for low in range(first, last, 2 * width):
+                middle, high = min(low + width, last), min(low + 2 * width, last)
+                left, right = low, middle
+                for position in range(low, high):
+                    take_left = right >= high
+                    if left < middle and right < high:
+                        take_left = _precedes(text, starts, stops, order[left], order[right])
+                    if take_left:
+                        merged[position] = order[left]
+                        left += 1
+                    else:
+                        merged[position] = order[right]
+                        right += 1
+            order[first:last] = merged[first:last]
+            width *= 2
+        first = last
+
+
+@njit(cache=True, nogil=True)
+def _trie(order, text, results, tokens, starts, stops):
+    """The trie of the sorted entries: see build_remainders."""
+    count = len(order)
+    size = (stops - starts).sum()
     segments = np.empty((count, 3), np.int32)
     byte, end = np.empty(size, np.uint8), np.empty(size, np.int32)
     first, ids = np.empty(size + 1, np.int32), np.empty(count, np.int32)
@@ -134,3 +127,29 @@ def build_remainders(exits, trie_end, trie_first, trie_depth, trie_tokens, offse
         end[path[closing]] = nodes
     first[nodes] = count
     return segments[:segment_count].copy(), byte[:nodes].copy(), end[:nodes].copy(), first[: nodes + 1].copy(), ids
+
+
+def build_remainders(
+    exits: Array,
+    trie_end: Array,
+    trie_first: Array,
+    trie_depth: Array,
+    trie_tokens: Array,
+    offsets: Array,
+    text: Array,
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Gather the remainders behind `exits` into one trie with a segment for each result code.
+
+    Args:
+        exits: int32 [E, 3]: trie node, result code, 1 if the node's byte is part of the remainder (kernels/layout.py).
+        trie_*: arrays of the vocabulary's trie (compile/trie.py).
+        offsets, text: int64 [V + 1] and uint8: the tokens' bytes.
+
+    Returns:
+        segments int32 [S, 3] (result code, first node, end node), and the trie: byte uint8 [N], end int32 [N],
+        first int32 [N + 1] (tokens that sort before the node's own), tokens int32 [T].
+    """
+    keys, results, tokens, starts, stops = _entries(exits, trie_end, trie_first, trie_depth, trie_tokens, offsets, text)
+    order = np.argsort(keys)  # numpy sorts integers several at once
+    _settle_ties(order, keys, text, starts, stops)
+    return _trie(order, text, results, tokens, starts, stops)
