@@ -127,7 +127,7 @@ class Plans:
                 found = self._high[high] = self._edges(self._items(high), nodes, numbers), tuple(nodes)
             edges, nodes = found[0], list(found[1])
         edges = self._edges(self._items(low), nodes, numbers) + edges
-        return Plan(tuple(edges), tuple(nodes), tuple(self._safe(members) for members in partition))
+        return Plan(tuple(edges), tuple(nodes), tuple(self.safe(members) for members in partition))
 
     def _items(self, partition: Sequence_[CharSet]) -> list[Item]:
         return [(sequence, number) for number, members in enumerate(partition) for sequence in self._spell(members)]
@@ -185,7 +185,7 @@ class Plans:
         nodes.append(Node(bytes(classes), tuple(targets)))
         return ~(len(nodes) - 1)
 
-    def _safe(self, loop: CharSet) -> Safe:
+    def safe(self, loop: CharSet) -> Safe:
         """The safe set of a state to which the characters of `loop` lead back."""
         raw, unicode = loop, self._usable is None and not (_NON_ASCII & ~loop)
         if self.spelling is not None:

@@ -27,6 +27,7 @@ Segment = tuple[int, int, int, int, int]  # address of a trie's header, result c
 _FEW_EXITS = 6  # so many subtrees are walked as they are; more are merged into a trie of remainders
 _MANY_TOKENS = 64  # tokens of a subtree that is walked as it is, however many there are: merging it would cost more
 _MAX_REMAINDERS = 256  # tries of remainders that are kept to be used again
+_KNOWN_STEPS = 1 << 13  # of one walk (kernels/known.py)
 _SPARSE_LIMIT = 2048  # token ids; a dense row of 128k tokens costs as much memory as 4,008 of them
 
 
@@ -137,8 +138,11 @@ class RowWalker(Workspace):
 
     def __init__(self, tokens: TokenTables, remainders: RemainderCache) -> None:
         super().__init__(tokens.max_token, -1, ranges=4096, exits=1024)
+        self._place(L.MATCHER_STEPS, np.zeros(_KNOWN_STEPS * L.STEP_SIZE, np.int32))
+        self.header[L.MATCHER_STEPS_MASK] = _KNOWN_STEPS - 1
         self.tokens = tokens
         self._ids = np.zeros(max(1, len(tokens.trie_tokens)), np.int32)
+        self._nothing = np.zeros(tokens.words, np.int32)
         self._remainders = remainders
 
     def compute(self, automaton: int, state: int, register: int, lower: Callable[[int], None]) -> Row:
@@ -167,16 +171,22 @@ class RowWalker(Workspace):
             count = kernels.row_ids(address, trie, self._ids.ctypes.data)
             data = self._ids[:count].copy()
         exits = self._exits()
-        segments, held = (self._direct(exits), None) if len(exits) <= _FEW_EXITS else self._segments(exits)
+        if len(exits) <= _FEW_EXITS:
+            return Row(dense, data, self._direct(exits), exits)
+        # Where the frame both ends and goes on, most tokens are allowed already, whatever is below.
+        segments, held = self._segments(exits, data if dense and self.header[L.MATCHER_BOTH] else self._nothing)
         return Row(dense, data, segments, exits, held=held)
 
-    def _segments(self, exits: Array) -> tuple[list[Segment], Any]:
-        """The segments of many exits, and what owns their tries. Most strings leave by the same exits, so they are kept."""
-        key = exits.tobytes()
+    def _segments(self, exits: Array, known: Array) -> tuple[list[Segment], Any]:
+        """The segments of many exits without tokens that are known, and what owns their tries.
+
+        Most strings leave by the same exits, so they are kept.
+        """
+        key = exits.tobytes() + (b"" if known is self._nothing else known.tobytes())
         found = self._remainders.get(key)
         if found is None:
             large, merged = self._large(exits)
-            segments, held = self._gathered(merged) if len(merged) else ([], None)
+            segments, held = self._gathered(merged, known) if len(merged) else ([], None)
             found = large + segments, held
             self._remainders.put(key, found)
         return found
@@ -200,7 +210,7 @@ class RowWalker(Workspace):
         segments = [(address, result, low, high, 0) for result, low, high in packed]
         return segments, exits[~np.repeat(large, lasts - starts + 1)]
 
-    def _gathered(self, exits: Array) -> tuple[list[Segment], Any]:
+    def _gathered(self, exits: Array, known: Array) -> tuple[list[Segment], Any]:
         """Segments of a trie of remainders, and what owns it."""
         tokens = self.tokens
         packed, byte, end, first, ids = build_remainders(
@@ -211,16 +221,11 @@ class RowWalker(Workspace):
             tokens.trie_tokens,
             tokens.offsets,
             tokens.text,
+            known,
         )
         header = trie_header(byte=byte, end=end, first=first, tokens=ids)
-        address = header.ctypes.data
-        return [(address, result, low, high, 0) for result, low, high in packed.tolist()], (
-            header,
-            byte,
-            end,
-            first,
-            ids,
-        )
+        segments = [(header.ctypes.data, result, low, high, 0) for result, low, high in packed.tolist()]
+        return segments, (header, byte, end, first, ids)
 
     def _exits(self) -> Array:
         """The exits of the last walk, int32 [E, 3]."""

@@ -10,16 +10,20 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Mapping
+from itertools import pairwise
 
 from maskwright.compile.automaton import PUBLISHED, Automaton, Edge, Private
 from maskwright.compile.distinct import Distinct
 from maskwright.compile.embedded import ValueLoader, with_values
-from maskwright.compile.plans import NOT_SAFE
+from maskwright.compile.plans import NOT_SAFE, Safe
+from maskwright.grammars.charset import CharSet
 from maskwright.grammars.errors import TokenizerError, UnsupportedError
 from maskwright.grammars.frames import ByteSets, choose_frames
 from maskwright.grammars.left_recursion import reachable, without_left_recursion
-from maskwright.grammars.phrases import Phrase, Phrases
+from maskwright.grammars.phrases import Forms, Phrase, Phrases
 from maskwright.grammars.productions import Nonterminal, Productions
+from maskwright.grammars.regular import Regex
+from maskwright.grammars.regular_operators import has_part
 from maskwright.grammars.rules import SPECIAL_BYTE, Rules, Special
 from maskwright.kernels import layout as L
 
@@ -56,6 +60,8 @@ class RuleStates:
         self._states: dict[tuple[Nonterminal, Phrase], int] = {}
         self._entries: dict[Nonterminal, int] = {}
         self._chains: dict[tuple[Action, ...], int] = {}
+        self._chosen: dict[tuple[int, ...], tuple[list[int], set[int]]] = {}
+        self._covered: dict[Phrase, tuple[Safe, Phrase]] = {}
 
     def start(self) -> int:
         """The state that a text starts in."""
@@ -94,40 +100,49 @@ class RuleStates:
         forms = self.phrases.forms(phrase)
         plan = self._plans.plan(tuple(characters for characters, _ in forms.texts))
         targets = [self.state(frame, after) for _, after in forms.texts]
-        safe = NOT_SAFE
-        for number, target in enumerate(targets):
-            if target == state:
-                safe = plan.safe[number]
-        actions: dict[int, list[Action]] = {}
-        for low, high, target in self.automaton.lay_plan(plan, targets):
-            for byte in range(low, high + 1):
-                actions.setdefault(byte, []).append((target, 0, L.MOVE))
+        safe = self._safe(phrase, forms)
+        actions = list[tuple[int, Action]]()  # what can be done at some bytes, besides going on in the text
         for called, after in forms.calls.items():
             call = (self.entry(called), self.state(frame, after), L.CALL_BEFORE)
-            for byte in _bytes(self._sets.first[called]):
-                actions.setdefault(byte, []).append(call)
+            actions.append((self._sets.first[called], call))
         for value, after in forms.values.items():
-            entry = value.origin.entry()
-            self.automaton.lower(entry)
-            begun, _ = self.automaton.resolved(entry)
+            begin = value.origin.entry()
+            self.automaton.lower(begin)
+            begun, _ = self.automaton.resolved(begin)
             call = (begun, self.state(frame, after), L.CALL_BEFORE)
-            for byte in self.automaton.first_bytes(begun):
-                actions.setdefault(byte, []).append(call)
+            actions.append((sum(1 << byte for byte in self.automaton.first_bytes(begun)), call))
         special, ends = self._specials(frame, forms.specials)
-        if special:
-            actions[SPECIAL_BYTE] = [(self._trie_state(special), 0, L.MOVE)]
         final = ends or forms.final and not entry
-        if not actions and not final:
+        edges = self._edges(
+            self.automaton.lay_plan(plan, targets),
+            actions,
+            self._trie_state(special) if special else 0,
+            self._sets.follow[frame] if final else 0,
+        )
+        if not edges and not final:
             raise TokenizerError(
                 "the grammar requires a character that no token of the vocabulary can write; "
                 "use a vocabulary with a token for every byte"
             )
-        if final:
-            for byte in _bytes(self._sets.follow[frame]):
-                if byte in actions:
-                    actions[byte].append((0, 0, L.LEAVE))
-        op = L.OP_POP if final and not actions else L.OP_NONE
-        self.automaton.emit(state, self._edges(actions), final=0 if final else -1, op=op, safe=safe)
+        op = L.OP_POP if final and not edges else L.OP_NONE
+        self.automaton.emit(state, edges, final=0 if final else -1, op=op, safe=safe)
+
+    def _safe(self, phrase: Phrase, forms: Forms) -> Safe:
+        """Characters of which any number may follow a phrase.
+
+        They are those after which it can go on in every way that it can now: in `[a-z]* "in"`, "i" too. What goes on in
+        every way that another phrase does has the safe set of that one, whatever it has of its own.
+        """
+        loops = [characters for characters, after in forms.texts if _covers(after, phrase)]
+        safe, covered = self._plans.safe(CharSet.union(loops)) if loops else NOT_SAFE, phrase
+        before = self._covered.get(phrase)
+        if before is not None and _size(before[0]) > _size(safe):
+            safe, covered = before
+        if safe != NOT_SAFE:
+            for _, after in forms.texts:
+                if after != phrase and after not in self._covered and _covers(after, covered):
+                    self._covered[after] = safe, covered
+        return safe
 
     def _refuse_inner_ends(self) -> None:
         """An end token may stand where the stack is empty only: what it leaves open could never be closed."""
@@ -168,16 +183,57 @@ class RuleStates:
         self.automaton.emit(state, edges)
         return state
 
-    def _edges(self, actions: dict[int, list[Action]]) -> list[Edge]:
-        """Actions by byte as ranges of bytes with a transition value each."""
+    def _edges(self, texts: list[Edge], others: list[tuple[int, Action]], special: int, follow: int) -> list[Edge]:
+        """Ranges of bytes with a transition value each.
+
+        Args:
+            texts: where bytes lead in the texts of the phrase.
+            others: what else can be done at some bytes, given as bits.
+            special: the state after the first byte of a special token, with which nothing else begins; or 0.
+            follow: the bytes before which the frame may end.
+        """
+        targets = [0] * 256
+        for low, high, target in texts:
+            targets[low : high + 1] = [target] * (high - low + 1)
+        chosen, borders = self._choices((*(bits for bits, _ in others), follow))
+        cuts = {edge for low, high, _ in texts for edge in (low, high + 1)} | borders
+        if special:
+            targets[SPECIAL_BYTE] = special
+            cuts |= {SPECIAL_BYTE, SPECIAL_BYTE + 1}
+        values: dict[tuple[int, int], int] = {}
         edges: list[Edge] = []
-        for byte in sorted(actions):
-            value = self.value(actions[byte])
-            if edges and edges[-1][1] == byte - 1 and edges[-1][2] == value:
-                edges[-1] = (edges[-1][0], byte, value)
-            else:
-                edges.append((byte, byte, value))
+        for low, stop in pairwise(sorted(cuts)):
+            target, choice = targets[low], 0 if special and low == SPECIAL_BYTE else chosen[low]
+            value = values.get((target, choice))
+            if value is None:
+                value = values[target, choice] = self._value(target, choice, others)
+            if edges and edges[-1][1] == low - 1 and edges[-1][2] == value:
+                edges[-1] = (edges[-1][0], stop - 1, value)
+            elif value:
+                edges.append((low, stop - 1, value))
         return edges
+
+    def _value(self, target: int, choice: int, others: list[tuple[int, Action]]) -> int:
+        """The transition value of a byte that leads to `target`, if not 0, and to what is chosen of the others.
+
+        The bit behind theirs stands for the end of the frame, which is told where there is something else to do.
+        """
+        actions = [(target, 0, L.MOVE)] if target else []
+        actions += [action for number, (_, action) in enumerate(others) if choice >> number & 1]
+        if not actions:
+            return 0
+        if choice >> len(others):
+            actions.append((0, 0, L.LEAVE))
+        return self.value(actions)
+
+    def _choices(self, sets: tuple[int, ...]) -> tuple[list[int], set[int]]:
+        """For each byte, the sets of bytes that it is in, as bits; and where that changes. Few combinations recur."""
+        found = self._chosen.get(sets)
+        if found is None:
+            chosen = [sum((bits >> byte & 1) << number for number, bits in enumerate(sets)) for byte in range(256)]
+            borders = {byte for byte in range(1, 256) if chosen[byte] != chosen[byte - 1]} | {0, 256}
+            found = self._chosen[sets] = chosen, borders
+        return found
 
 
 class _Phrase(Private):
@@ -193,6 +249,18 @@ class _Phrase(Private):
         self.states.lower(state, self.frame, self.phrase, self.entry)
 
 
-def _bytes(bits: int) -> list[int]:
-    """The bytes of a set given as bits."""
-    return [byte for byte in range(256) if bits >> byte & 1]
+def _covers(phrase: Phrase, other: Phrase) -> bool:
+    """Whether it is plain to see that a phrase goes on in every way that another one does."""
+    missing = set(other).difference(phrase)
+    if not missing:
+        return True
+    begun = {chain.tail: chain.head for chain in phrase if isinstance(chain.head, Regex)}
+    for chain in missing:
+        language = begun.get(chain.tail)
+        if language is None or not isinstance(chain.head, Regex) or not has_part(language, chain.head):
+            return False
+    return True
+
+
+def _size(safe: Safe) -> int:
+    return safe[0].bit_count() + safe[1].bit_count() + safe[2].bit_count()

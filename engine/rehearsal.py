@@ -9,6 +9,7 @@ from __future__ import annotations
 import string
 import threading
 from itertools import product
+from math import inf
 from typing import Any
 
 from maskwright.compile.automaton import Automaton
@@ -62,8 +63,9 @@ def _follow_texts() -> None:
         TokenizerInfo([*every_byte, *_PAIRS, *_CLOSING, b""], eos_token_ids=[256 + len(_PAIRS + _CLOSING)])
     )
     policy, loaded = SchemaOptions(), load_schema(_SCHEMA)
+    unhurried = Limits(max_lowering_ms=inf)  # numba may compile for minutes where states are lowered
     automaton = Automaton(tokens, RowCache(1 << 20), 1 << 20)
-    grammar = CompiledGrammar.of_schema(automaton, policy, loaded.root, loaded.value_of, Limits())
+    grammar = CompiledGrammar.of_schema(automaton, policy, loaded.root, loaded.value_of, unhurried)
     matcher = GrammarMatcher(grammar)
     for byte in _TEXT.encode():
         matcher.allowed_token_ids()
@@ -73,8 +75,10 @@ def _follow_texts() -> None:
     matcher.accept_string(_TEXT)
     matcher.allowed_bytes()
     matcher.is_completed()
-    ambiguous = GrammarMatcher(CompiledGrammar.of_rules(automaton, _AMBIGUOUS, Limits()))
+    ambiguous = GrammarMatcher(CompiledGrammar.of_rules(automaton, _AMBIGUOUS, unhurried))
     for _ in range(8):
         ambiguous.accept_token(ord("a"))
         ambiguous.allowed_token_ids()
-    GrammarMatcher(CompiledGrammar.of_literals(automaton, Literals.of_words(["a", "ab"]), Limits())).allowed_token_ids()
+    GrammarMatcher(
+        CompiledGrammar.of_literals(automaton, Literals.of_words(["a", "ab"]), unhurried)
+    ).allowed_token_ids()

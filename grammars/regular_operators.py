@@ -45,6 +45,7 @@ __all__ = [
     "alternate",
     "complement",
     "concat",
+    "has_part",
     "intersect",
     "repeat",
 ]
@@ -137,6 +138,13 @@ class Alternate(_Commutative):
 
     def _spell(self) -> CharSet:
         return CharSet.union([part.letters for part in self.parts])
+
+
+def has_part(language: Regex, other: Regex) -> bool:
+    """Whether a language is plainly the union of another one and more: a glance, no decision."""
+    if language is other or not isinstance(language, Alternate):
+        return language is other
+    return language._members >= (other._members if isinstance(other, Alternate) else {other})
 
 
 class Intersect(_Commutative):

@@ -25,10 +25,11 @@ a frame ends with result code j, its caller goes on in state block + j. Where a 
 form a chain (`also`, 0 at the end) of calls, moves (MOVE: to state `target`) and ends of the frame before the byte (LEAVE).
 
 Safe set, SAFE_SIZE uint64: the ASCII bytes below 64, those below 128, and flags: SAFE_UNICODE when every well-formed
-non-ASCII character also leads back. From a state with a safe set every such character returns to the state itself (or
-counts one off the register on the way), so that a subtree of tokens made of them is allowed as a whole. Where the state
-counts, the flags also say what comes when the register is zero: with SAFE_ENDLESS a state that every safe character
-returns to, so that the count does not matter; with SAFE_LAST one that no safe character may follow.
+non-ASCII character also leads back. From a state with a safe set every such character returns to the state itself, or to
+one that can go on in every way that this one can (or it counts one off the register on the way), so that a subtree of
+tokens made of them is allowed as a whole. Where the state counts, the flags also say what comes when the register is
+zero: with SAFE_ENDLESS a state that every safe character returns to, so that the count does not matter; with SAFE_LAST one
+that no safe character may follow.
 
 Stack node, NODE_SIZE int32: return block, register, parent node, next node in the hash chain (NOT_LINKED: in none), next
 cell of the set that the node is the first of (0: none), workspace, closure (0: not known, NO_CLOSURE: it has none). Node
@@ -36,7 +37,8 @@ cell of the set that the node is the first of (0: none), workspace, closure (0: 
 ways on is the state SPLIT with a set whose blocks are states that have been entered.
 
 Fork item, FORK_SIZE int32: what it is (FORK_*), state, register, node. Union, UNION_SIZE int32: two sets, the lesser first
-(-1: none), and their union. A cell in the making, 3 int32: block, register, parent.
+(-1: none), and their union. A cell in the making, 3 int32: block, register, parent. A known step, STEP_SIZE int32:
+kernels/known.py.
 
 Row record, ROW_SIZE int64: kind (ROW_DENSE or ROW_SPARSE), address of the mask words or of the token ids, number of
 ids, address and number of its segments, address and number of its excluded ranges (int32 pairs of ranks, half open).
@@ -153,7 +155,11 @@ MATCHER_UNITING = (
 MATCHER_PERMANENT = 41  # nodes below this are permanent; 0 where the callers are not known
 MATCHER_NEEDS = 42  # int32 [NEEDS]: further states to lower, which a walk has met and gone on without
 MATCHER_NEEDS_COUNT = 43
-MATCHER_SIZE = 44
+MATCHER_STEPS = 44  # int32 [(STEPS_MASK + 1) * STEP_SIZE]: steps that this walk knows (kernels/known.py); 0: keeps none
+MATCHER_STEPS_MASK = 45
+MATCHER_STEPS_WALK = 46  # the number of the walk; steps of another one do not count
+MATCHER_BOTH = 47  # 1: at a node of this walk the frame has ended and gone on, too
+MATCHER_SIZE = 48
 
 # batch header; B matchers
 BATCH_COUNT = 0  # B
@@ -200,6 +206,19 @@ FORK_KIND, FORK_STATE, FORK_REGISTER, FORK_TOP = range(4)
 # Bits of KIND: the byte is behind it; the state has been entered; where its frame's callers go on is among the items.
 FORK_CONSUMED, FORK_ENTERED, FORK_CLOSED = 1, 2, 4
 UNION_SIZE, UNION_SLOTS = 3, 512
+STEP_SIZE = 10
+(
+    STEP_WALK,
+    STEP_BYTE,
+    STEP_BEFORE,
+    STEP_COUNT,
+    STEP_TOP,
+    STEP_STATUS,
+    STEP_STATE,
+    STEP_REGISTER,
+    STEP_NODE,
+    STEP_LEFT,
+) = range(10)
 UNITING_SIZE = 7
 MAX_LEFT = 64
 NEEDS = 64

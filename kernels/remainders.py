@@ -32,7 +32,7 @@ def _precedes(text, starts, stops, left, right):
 
 
 @njit(cache=True, nogil=True)
-def _entries(exits, trie_end, trie_first, trie_depth, trie_tokens, offsets, text):
+def _entries(exits, trie_end, trie_first, trie_depth, trie_tokens, offsets, text, known):
     """What is behind the exits, one entry for each token: (keys, results, tokens, where the remainder starts, and stops).
 
     Keys are integers in the order of the entries: result code, first bytes, and how many bytes there are. Entries with
@@ -50,6 +50,8 @@ def _entries(exits, trie_end, trie_first, trie_depth, trie_tokens, offsets, text
         node, late = exits[number, 0], exits[number, 2]
         for rank in range(trie_first[node + 1 - late], trie_first[trie_end[node]]):
             token = trie_tokens[rank]
+            if known[token >> 5] >> (token & 31) & 1:
+                continue
             results[entry], tokens[entry] = exits[number, 1], token
             starts[entry], stops[entry] = offsets[token] + trie_depth[node] - late, offsets[token + 1]
             key = np.int64(exits[number, 1])
@@ -57,7 +59,7 @@ def _entries(exits, trie_end, trie_first, trie_depth, trie_tokens, offsets, text
                 key = key << 8 | (text[position] if position < stops[entry] else 0)
             keys[entry] = key << 3 | min(stops[entry] - starts[entry], _KEY_BYTES + 1)
             entry += 1
-    return keys, results, tokens, starts, stops
+    return keys[:entry], results[:entry], tokens[:entry], starts[:entry], stops[:entry]
 
 
 @njit(cache=True, nogil=True)
@@ -137,6 +139,7 @@ def build_remainders(
     trie_tokens: Array,
     offsets: Array,
     text: Array,
+    known: Array,
 ) -> tuple[Array, Array, Array, Array, Array]:
     """Gather the remainders behind `exits` into one trie with a segment for each result code.
 
@@ -144,12 +147,15 @@ def build_remainders(
         exits: int32 [E, 3]: trie node, result code, 1 if the node's byte is part of the remainder (kernels/layout.py).
         trie_*: arrays of the vocabulary's trie (compile/trie.py).
         offsets, text: int64 [V + 1] and uint8: the tokens' bytes.
+        known: int32 [ceil(V / 32)], the mask of tokens that are left out.
 
     Returns:
         segments int32 [S, 3] (result code, first node, end node), and the trie: byte uint8 [N], end int32 [N],
         first int32 [N + 1] (tokens that sort before the node's own), tokens int32 [T].
     """
-    keys, results, tokens, starts, stops = _entries(exits, trie_end, trie_first, trie_depth, trie_tokens, offsets, text)
+    keys, results, tokens, starts, stops = _entries(
+        exits, trie_end, trie_first, trie_depth, trie_tokens, offsets, text, known
+    )
     order = np.argsort(keys)  # numpy sorts integers several at once
     _settle_ties(order, keys, text, starts, stops)
     return _trie(order, text, results, tokens, starts, stops)

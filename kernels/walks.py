@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from maskwright.kernels import layout as L
+from maskwright.kernels.known import find_step, forget_steps, keep_step, may_fork, preserve
 from maskwright.kernels.memory import load_i32, load_i64, load_u8, load_u64, store_i32, store_i64
 from maskwright.kernels.stacks import truncate
 from maskwright.kernels.steps import node_field, state_field, step, transition
@@ -177,6 +178,12 @@ def _some_moves(automaton, matcher, state, top, byte):
     return False
 
 
+@njit(cache=True, inline="always")
+def _goes_on(status, state):
+    """Whether a step has a way on, however the frame has ended beside it."""
+    return status == L.OK or (status == L.EXIT_SOME and state != 0)
+
+
 @njit(cache=True)
 def _note_need(matcher, state):
     """Remember a state to lower, and go on without it; False when there are too many."""
@@ -237,7 +244,7 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
     workspace = load_i64(matcher, L.MATCHER_WALK)
     bytes_, ends = load_i64(trie, L.TRIE_BYTE), load_i64(trie, L.TRIE_END)
     firsts = load_i64(trie, L.TRIE_FIRST)
-    signed = load_i64(trie, L.TRIE_SIG_LOW) != 0
+    signed, keeping = load_i64(trie, L.TRIE_SIG_LOW) != 0, load_i64(matcher, L.MATCHER_STEPS) != 0
     states, transitions = load_i64(automaton, L.AUTOMATON_STATES), load_i64(automaton, L.AUTOMATON_TRANSITIONS)
     maps = load_i64(automaton, L.AUTOMATON_MAPS)
     # Of the configuration before the byte, kept from one node to the next: where its transitions are, those of the caller
@@ -254,32 +261,47 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
         truncate(matcher, load_i32(workspace, record + 4))
         before = load_i32(workspace, record + 1)
         end, byte = load_i32(ends, node), load_u8(bytes_, node)
-        top = load_i32(workspace, record + 3)
-        if before != known or top != known_top:
-            known, known_top = before, top
+        count, below = load_i32(workspace, record + 2), load_i32(workspace, record + 3)
+        if before != known or below != known_top:
+            known, known_top = before, below
             row, classes = _place(states, before)
-            alone, caller_row, caller_classes = _only_ways(states, matcher, before, top)
+            alone, caller_row, caller_classes = _only_ways(states, matcher, before, below)
         value = load_i32(transitions, row + load_u8(maps, classes + byte)) if alone else 0
         if alone and value == 0 and load_i32(transitions, caller_row + load_u8(maps, caller_classes + byte)) == 0:
             node = end
             continue
+        status, state, register, top = -1, 0, 0, 0
+        keeps = keeping and value <= 0 and may_fork(automaton, before, below, byte)
+        if keeps:
+            below = preserve(matcher, depth, below)
+            if below < 0:
+                store_i64(matcher, L.MATCHER_WALK_NODE, node)
+                store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
+                return L.NEED_NODES
+            store_i32(workspace, record + 3, below)
+            status, state, register, top = find_step(matcher, before, count, below, byte)
         # Behind the last byte of a token nothing has to be known of the state: it is live. Most states that a mask
         # meets for the first time are such, and few of them are ever entered.
-        if end == node + 1 and (value > 0 or _some_moves(automaton, matcher, before, top, byte)):
+        if end == node + 1 and (
+            value > 0
+            or (_goes_on(status, state) if status >= 0 else _some_moves(automaton, matcher, before, below, byte))
+        ):
             if add_range(matcher, load_i32(firsts, node), load_i32(firsts, end)):
                 store_i64(matcher, L.MATCHER_WALK_NODE, node)
                 store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
                 return L.NEED_RANGES
             node = end
             continue
-        status, state, register, top = step(
-            automaton,
-            matcher,
-            before,
-            load_i32(workspace, record + 2),
-            top,
-            byte,
-        )
+        if status < 0:
+            status, state, register, top = step(automaton, matcher, before, count, below, byte)
+            if keeps:
+                if _goes_on(status, state):
+                    top = preserve(matcher, depth, top)
+                    if top < 0:
+                        store_i64(matcher, L.MATCHER_WALK_NODE, node)
+                        store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
+                        return L.NEED_NODES
+                keep_step(matcher, before, count, below, byte, status, state, register, top)
         if status == L.REJECTED:
             node = end
             continue
@@ -300,6 +322,7 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
             after = _some_after(matcher)
             if state != 0:
                 status = L.OK
+                store_i64(matcher, L.MATCHER_BOTH, 1)
             else:
                 if after and add_range(matcher, load_i32(firsts, node), load_i32(firsts, node + 1)):
                     store_i64(matcher, L.MATCHER_WALK_NODE, node)
@@ -384,8 +407,10 @@ def walk_row(automaton, scratch, trie, nodes, state, register, resume):
             0,
         )
     truncate(scratch, 1)
+    forget_steps(scratch)
     store_i64(scratch, L.MATCHER_RANGE_COUNT, 0)
     store_i64(scratch, L.MATCHER_EXIT_COUNT, 0)
+    store_i64(scratch, L.MATCHER_BOTH, 0)
     start_walk(scratch, nodes, state, register, 0)
     return walk(automaton, scratch, trie, 1, nodes, 0, NO_BUDGET, 0)
 

@@ -244,6 +244,35 @@ def test_values_inside_a_grammar_may_be_numbers() -> None:
         assert whole is None or matcher.is_completed() == whole
 
 
+def test_values_inside_a_grammar_may_be_left_out() -> None:
+    grammar = 'root ::= "a" (%json {"type": "boolean"})? | "b" root "c" (%json {"type": "boolean"})?'
+    compiled = mw.GrammarCompiler(_info()).compile_grammar(grammar)
+    for text in ("a", "atrue", "bac", "bactrue", "bbatruecfalsec"):
+        matcher = mw.GrammarMatcher(compiled)
+        assert matcher.accept_string(text), text
+        assert matcher.is_completed(), text
+
+
+def test_what_may_follow_a_name_is_seen_at_a_glance() -> None:
+    """After a name that a keyword may follow at once, a letter of the keyword leads elsewhere, and no less may follow."""
+    tokens = [*(bytes((byte,)) for byte in range(256)), b"aim", b"import", b"amp", b"im1", b"i.", b"importimport", b""]
+    info = mw.TokenizerInfo(tokens, eos_token_ids=[len(tokens) - 1])
+    compiled = mw.GrammarCompiler(info).compile_grammar('root ::= ([a-z]+ "import")+ [0-9]')
+    matcher = mw.GrammarMatcher(compiled)
+    for text, allowed in [
+        ("", {b"aim", b"import", b"amp", b"importimport"}),
+        ("a", {b"aim", b"import", b"amp", b"importimport"}),
+        ("aimpor", {b"aim", b"import", b"amp", b"importimport"}),
+        ("aimport", {b"aim", b"import", b"amp", b"importimport"}),
+    ]:
+        matcher.reset()
+        assert matcher.accept_string(text)
+        found = {tokens[token] for token in matcher.allowed_token_ids().tolist() if len(tokens[token]) > 1}
+        assert found == allowed, text
+    states = compiled.describe_states()
+    assert "'i' -> " in states and states.count("has a safe set") > 5
+
+
 _UNIQUE = {"type": "array", "items": {"enum": ["a", "b"]}, "uniqueItems": True}
 
 
