@@ -318,6 +318,16 @@ class Automaton:
         """Whether a state is lowered, or may be lowered before a text comes to it."""
         return self.tables.is_lowered(state) or getattr(self._find(state)[0], "certain", False)
 
+    def lacks_row(self, state: int) -> bool:
+        """Whether a text may well come to a stop in a state, which is lowered, and the mask row there is not computed."""
+        start = state * L.STATE_SIZE
+        return (
+            getattr(self._find(state)[0], "certain", False)
+            and int(self.tables.states[start + L.STATE_ALIAS]) == state
+            and int(self.tables.states[start + L.STATE_OP]) == L.OP_NONE
+            and state << 16 not in self._rows_here
+        )
+
     def following(self, state: int) -> set[int]:
         """The states that a lowered state leads to, those of calls and behind them too."""
         tables = self.tables

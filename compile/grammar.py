@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any
 
 import numpy as np
@@ -181,21 +181,30 @@ class CompiledGrammar:
         self._charge(*before)
 
     def lower_ahead(self, budget_ms: float) -> None:
-        """Lower the states of rules nearest to the start, for at most so many milliseconds.
+        """Lower the states of rules nearest to the start, then compute their mask rows, for at most so many milliseconds.
 
-        What masks will ask for is then there when they ask. A state that cannot be lowered is left for them to say so.
+        They are milliseconds of this thread's processor time. What masks will ask for is then there when they ask. A state
+        that cannot be lowered is left for them to say so.
         """
-        stop = perf_counter() + 1e-3 * budget_ms
-        seen, queue = {self.root}, deque([self.root])
-        while queue and perf_counter() < stop:
+        stop = thread_time() + 1e-3 * budget_ms
+        seen, queue = {self.root: None}, deque([self.root])
+        while queue and thread_time() < stop:
             state = queue.popleft()
             try:
                 self.lower(state)
             except MaskwrightError:
                 continue
-            following = self.automaton.following(state) - seen
-            seen |= following
+            following = sorted(self.automaton.following(state) - seen.keys())
+            seen.update(dict.fromkeys(following))
             queue += filter(self.automaton.is_certain, following)
+        for state in filter(self.automaton.tables.is_lowered, seen):
+            if thread_time() >= stop:
+                break
+            try:
+                if self.automaton.lacks_row(state):
+                    self.add_row(state << 16)
+            except MaskwrightError:
+                continue
 
     @contextmanager
     def endings(self) -> Iterator[Endings]:

@@ -41,8 +41,8 @@ class GrammarCompiler:
         max_row_bytes: memory for mask rows that outlive the automaton they were computed for.
         max_states, max_table_bytes, max_lowering_ms: what one grammar may use (maskwright.compile.grammar.Limits).
         max_automaton_bytes: size past which new grammars start a new automaton; the old one goes with its grammars.
-        ahead_ms: milliseconds that compile_grammar and compile_lark spend at most on states that masks have not asked for
-            yet; what they do not get to is lowered on demand, as schemas are.
+        ahead_ms: milliseconds of processor time that compile_grammar and compile_lark spend at most on states, and then on
+            mask rows, that nobody has asked for yet; what they do not get to is done on demand, as it is for schemas.
     """
 
     def __init__(
