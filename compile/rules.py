@@ -230,8 +230,23 @@ class RuleStates:
         """For each byte, the sets of bytes that it is in, as bits; and where that changes. Few combinations recur."""
         found = self._chosen.get(sets)
         if found is None:
-            chosen = [sum((bits >> byte & 1) << number for number, bits in enumerate(sets)) for byte in range(256)]
-            borders = {byte for byte in range(1, 256) if chosen[byte] != chosen[byte - 1]} | {0, 256}
+            numbers: dict[int, int] = {}  # calls often begin with the same bytes
+            for number, bits in enumerate(sets):
+                numbers[bits] = numbers.get(bits, 0) | 1 << number
+            classes = {0: (1 << 256) - 1}  # by the sets that their bytes are in
+            for bits, mask in numbers.items():
+                outside = {known: rest for known, members in classes.items() if (rest := members & ~bits)}
+                inside = {known | mask: part for known, members in classes.items() if (part := members & bits)}
+                classes = outside | inside
+            chosen, borders = [0] * 256, {0, 256}
+            for mask, members in classes.items():
+                flags = f"{members:0256b}"[::-1]
+                start = flags.find("1")
+                while start >= 0:
+                    stop = flags.find("0", start) if "0" in flags[start:] else 256
+                    chosen[start:stop] = [mask] * (stop - start)
+                    borders |= {start, stop}
+                    start = flags.find("1", stop)
             found = self._chosen[sets] = chosen, borders
         return found
 
