@@ -325,7 +325,7 @@ class Automaton:
             getattr(self._find(state)[0], "certain", False)
             and int(self.tables.states[start + L.STATE_ALIAS]) == state
             and int(self.tables.states[start + L.STATE_OP]) == L.OP_NONE
-            and state << 16 not in self._rows_here
+            and state << 16 not in self.rows
         )
 
     def following(self, state: int) -> set[int]:

@@ -15,7 +15,7 @@ from numba import njit
 
 from maskwright.kernels import layout as L
 
-# Callees: 7d80d614e043
+# Callees: f0e718fc51c0
 
 __all__ = ["MAY_END", "MUST_END", "lay_literals"]
 
