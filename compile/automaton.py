@@ -17,7 +17,7 @@ import numpy as np
 
 from maskwright.compile.mask_rows import MaskRows
 from maskwright.compile.plans import NOT_SAFE, Plan, Plans, Safe
-from maskwright.compile.rows import RowCache
+from maskwright.compile.rows import Row, RowCache
 from maskwright.compile.spelling import Spelling
 from maskwright.compile.tables import AutomatonTables
 from maskwright.compile.token_tables import TokenTables
@@ -60,6 +60,10 @@ class Published(Private):
     def lower(self, index: int, state: int) -> None:
         raise AssertionError(f"state {state} is published by whoever allocated it")
 
+
+# What the Python objects behind an allocation of states take, as measured over the schemas of MaskBench: its owner, the
+# place in its grammar, what was found out about it. An estimate, for the bounds of caches.
+_OWNER_BYTES = 1024
 
 PUBLISHED = Published()
 
@@ -123,6 +127,26 @@ class Automaton:
         assert reserved == (0, L.DONE, L.ENDED, L.SPLIT)
         for state in reserved:
             self.emit(state, ())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tables and, estimated, of the Python objects behind them; rows are counted by themselves."""
+        return self.tables.nbytes + _OWNER_BYTES * len(self._owners)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of the mask rows that were computed here, those that other automata share among them."""
+        return self.rows.computed_bytes
+
+    @property
+    def rows_held(self) -> tuple[Row, ...]:
+        """The mask rows that states of this automaton use."""
+        return self.rows.held
+
+    @property
+    def is_filling(self) -> bool:
+        """Whether half of the states that it may have are there, so that new grammars should begin another."""
+        return self.tables.state_count > self.tables.max_states // 2
 
     def allocate(self, count: int, owner: Owner) -> int:
         """Numbers for `count` states that `owner` lowers when they are reached; the first of them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,16 +21,21 @@ from maskwright.compile.rules import RuleStates
 from maskwright.compile.token_tables import TokenTables
 from maskwright.compile.values import GrammarStates
 from maskwright.compile.vocabulary import TokenizerInfo
+from maskwright.compile.warming import Ahead, CertainStates, Warming
 from maskwright.grammars import regular
 from maskwright.grammars.boolean import Bool
-from maskwright.grammars.errors import GrammarError, LimitExceeded, MaskwrightError, UnsatisfiableError
+from maskwright.grammars.errors import GrammarError, LimitExceeded, UnsatisfiableError
 from maskwright.grammars.ir import Value
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.regular import Regex, Words
 from maskwright.grammars.rules import Rules
 from maskwright.kernels import layout as L
 
-__all__ = ["CompiledGrammar", "Limits"]
+__all__ = ["SOURCE_BYTES", "CompiledGrammar", "Limits"]
+
+# What a grammar keeps in Python objects beside its automaton's, as measured over the schemas of MaskBench. An estimate, for
+# the bounds of caches: more is added for what a grammar is made of (engine/compiler.py).
+SOURCE_BYTES = 24 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,7 @@ class CompiledGrammar:
         distinct: by the state after `[`, the arrays whose items must differ (compile/distinct.py), those lowered so far; None
             where there are none in the schema.
         state_count, table_bytes, lowering_ms: what it has used of them.
+        source_bytes: what is kept of its source (schemas, rules), estimated; see SOURCE_BYTES.
     """
 
     def __init__(
@@ -73,8 +78,9 @@ class CompiledGrammar:
         limits: Limits,
         warnings: Sequence[str] = (),
         python_type: Any = None,
+        source_bytes: int = SOURCE_BYTES,
     ) -> None:
-        self.automaton = automaton
+        self.automaton, self.source_bytes = automaton, source_bytes
         self.root, self.root_register = automaton.resolved(root)
         self.distinct: Mapping[int, Distinct] | None = None
         self.limits = limits
@@ -83,9 +89,12 @@ class CompiledGrammar:
         self.tokens: TokenTables = automaton.tokens
         self.tokenizer_info: TokenizerInfo = automaton.tokens.info
         self.warnings, self.python_type = list(warnings), python_type
-        self._endings, self._endings_lock = Endings(automaton), threading.Lock()
+        self._endings: Endings | None = None
+        self._endings_lock = threading.Lock()
         self.spare_arenas: list[Any] = []
         """Arenas of matchers that are gone, warm with memos: for the next matchers of this grammar (runtime/arena.py)."""
+        self.explore: Callable[[CompiledGrammar], Ahead] = CertainStates
+        """What `warm` does; the compiler sets runtime/exploration.py."""
 
     @classmethod
     def of_schema(
@@ -98,6 +107,7 @@ class CompiledGrammar:
         warnings: Sequence[str] = (),
         python_type: Any = None,
         unique: bool = False,
+        source_bytes: int = SOURCE_BYTES,
     ) -> CompiledGrammar:
         """The JSON texts of the values that `root` admits.
 
@@ -105,12 +115,13 @@ class CompiledGrammar:
             root: an expression over Schema leaves (grammars/ir.py).
             value_of: the values that such an expression admits, memoised.
             unique: whether the items of some arrays must differ.
+            source_bytes: see the class.
         """
         with automaton.lock:
             states = GrammarStates(Lowering.of(automaton, options), value_of)
             start = states.start(root)
             automaton.lower(start)
-            grammar = cls(automaton, start, limits, warnings, python_type)
+            grammar = cls(automaton, start, limits, warnings, python_type, source_bytes)
             grammar.distinct = states.distinct if unique else None
             return grammar
 
@@ -152,6 +163,16 @@ class CompiledGrammar:
             return grammar
 
     @property
+    def spare_bytes(self) -> int:
+        """Bytes of the spare arenas."""
+        return sum(arena.nbytes for arena in self.spare_arenas)
+
+    def drop_spare_arenas(self) -> int:
+        """Forget the spare arenas: the next matchers begin cold. The bytes that they took."""
+        size, self.spare_arenas = self.spare_bytes, []
+        return size
+
+    @property
     def states(self) -> np.ndarray[Any, np.dtype[np.int32]]:
         """The states' records (kernels/layout.py), int32."""
         return self.automaton.tables.states
@@ -186,30 +207,35 @@ class CompiledGrammar:
         They are milliseconds of this thread's processor time. What masks will ask for is then there when they ask. A state
         that cannot be lowered is left for them to say so.
         """
-        stop = thread_time() + 1e-3 * budget_ms
-        seen, queue = {self.root: None}, deque([self.root])
-        while queue and thread_time() < stop:
-            state = queue.popleft()
-            try:
-                self.lower(state)
-            except MaskwrightError:
-                continue
-            following = sorted(self.automaton.following(state) - seen.keys())
-            seen.update(dict.fromkeys(following))
-            queue += filter(self.automaton.is_certain, following)
-        for state in filter(self.automaton.tables.is_lowered, seen):
-            if thread_time() >= stop:
-                break
-            try:
-                if self.automaton.lacks_row(state):
-                    self.add_row(state << 16)
-            except MaskwrightError:
-                continue
+        stop, ahead = thread_time() + 1e-3 * budget_ms, CertainStates(self)
+        while not ahead.complete and thread_time() < stop:
+            ahead.step(self)
+
+    def warm(self, *, background: bool = False, budget_ms: float = 200.0, max_bytes: int = 16 << 20) -> Warming:
+        """Go through the places that texts come to, nearest first, so that masks find there what they need.
+
+        Args:
+            background: do it in a thread, which rests as long as it works. It ends with the grammar.
+            budget_ms: milliseconds of work.
+            max_bytes: what the work may add to the automaton.
+
+        Returns:
+            A handle: `cancel()`, `done()`, and `result(timeout)`, which says what was done.
+        """
+        warming = Warming(self, self.explore(self), budget_ms, max_bytes)
+        if background:
+            threading.Thread(target=warming.run, args=(True,), name="maskwright-warm").start()
+        else:
+            warming.run(rests=False)
+            warming.result()
+        return warming
 
     @contextmanager
     def endings(self) -> Iterator[Endings]:
         """The shortest ends of this grammar's frames (compile/endings.py), for one thread at a time."""
         with self._endings_lock:
+            if self._endings is None:
+                self._endings = Endings(self.automaton)
             try:
                 self._endings.begin(self.lower)
                 yield self._endings

@@ -26,8 +26,11 @@ the language. They are: added tokens marked special, what transformers lists in 
 
 from __future__ import annotations
 
+import hashlib
 import json
+import marshal
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,19 +39,27 @@ from tokenizers import Tokenizer
 from maskwright.compile.tokenfiles import Vocabulary, byte_piece, end_tokens_among, read_sentencepiece, read_tekken
 from maskwright.grammars.errors import TokenizerError
 
-__all__ = ["read_huggingface"]
+__all__ = ["Recognised", "recognise"]
 
 _BY_HAND = "pass the bytes of each token to TokenizerInfo yourself"
 
 
-def read_huggingface(tokenizer: Any) -> Vocabulary:
-    """The vocabulary of a transformers tokenizer (fast, slow or mistral-common's) or of a `tokenizers.Tokenizer`.
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """A tokenizer that can be read: `key` tells it from all others (None where that is not known before); `read` reads it."""
+
+    key: str | None
+    read: Callable[[], Vocabulary]
+
+
+def recognise(tokenizer: Any) -> Recognised:
+    """How to read a transformers tokenizer (fast, slow or mistral-common's) or a `tokenizers.Tokenizer`.
 
     Raises:
         TokenizerError: it is none of them, or its decoder does something to tokens that is not known here.
     """
     if isinstance(tokenizer, Tokenizer):
-        return _read_fast(tokenizer, {})
+        return _recognise_fast(tokenizer, {}, None)
     if not hasattr(tokenizer, "all_special_ids"):
         raise TokenizerError(
             f"{type(tokenizer).__name__} is no tokenizer of transformers or tokenizers; "
@@ -57,17 +68,21 @@ def read_huggingface(tokenizer: Any) -> Vocabulary:
     special = dict(zip(tokenizer.all_special_ids, map(str, tokenizer.all_special_tokens), strict=True))
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if isinstance(backend, Tokenizer):
-        found = _read_fast(backend, special)
-    elif hasattr(tokenizer, "tokenizer") and hasattr(tokenizer.tokenizer, "instruct_tokenizer"):
-        found = _read_mistral_common(tokenizer.tokenizer.instruct_tokenizer.tokenizer)
-    else:
-        found = _read_slow(tokenizer, special)
-    if tokenizer.eos_token_id is not None:
-        found.eos_token_ids.add(tokenizer.eos_token_id)
+        return _recognise_fast(backend, special, tokenizer.eos_token_id)
+    if hasattr(tokenizer, "tokenizer") and hasattr(tokenizer.tokenizer, "instruct_tokenizer"):
+        inner = tokenizer.tokenizer.instruct_tokenizer.tokenizer
+        return Recognised(None, lambda: _ending(_read_mistral_common(inner), tokenizer.eos_token_id))
+    return Recognised(None, lambda: _ending(_read_slow(tokenizer, special), tokenizer.eos_token_id))
+
+
+def _ending(found: Vocabulary, eos_token_id: int | None) -> Vocabulary:
+    """A vocabulary in which that token ends a text, too."""
+    if eos_token_id is not None:
+        found.eos_token_ids.add(eos_token_id)
     return found
 
 
-def _read_fast(tokenizer: Tokenizer, special: dict[int, str]) -> Vocabulary:
+def _recognise_fast(tokenizer: Tokenizer, special: dict[int, str], eos_token_id: int | None) -> Recognised:
     """`special` ({id: text}) are tokens that are special though the tokenizer itself may not know it."""
     added = tokenizer.get_added_tokens_decoder()
     special = special | {token_id: token.content for token_id, token in added.items() if token.special}
@@ -77,8 +92,17 @@ def _read_fast(tokenizer: Tokenizer, special: dict[int, str]) -> Vocabulary:
     texts = list(map(tokenizer.id_to_token, range(size)))
     if None in texts:  # unused ids, so that the highest may be beyond the number of tokens
         texts = _by_id(tokenizer.get_vocab(with_added_tokens=True), {i: token.content for i, token in added.items()})
-    special |= {token_id: text for token_id, text in enumerate(texts) if text is not None and text == unknown}
-    return _written(texts, special, _decoder_writer(tokenizer))
+    program, suffix = _decoder_program(tokenizer), getattr(tokenizer.model, "end_of_word_suffix", None)
+    writer = _decoder_writer(program, suffix)
+    settings = json.dumps([program, suffix, unknown, eos_token_id, sorted(special.items())])
+    # Marshal's version 0 writes each text with its length, and equal lists alike.
+    digest = hashlib.sha256(b"tokenizers 1\0" + settings.encode() + b"\0" + marshal.dumps(texts, 0))
+
+    def read() -> Vocabulary:
+        unknowns = {token_id: text for token_id, text in enumerate(texts) if text is not None and text == unknown}
+        return _ending(_written(texts, special | unknowns, writer), eos_token_id)
+
+    return Recognised(digest.hexdigest(), read)
 
 
 def _read_slow(tokenizer: Any, special: dict[int, str]) -> Vocabulary:
@@ -151,15 +175,21 @@ _Piece = str | bytes
 _Step = Callable[[list[_Piece]], list[_Piece]]
 
 
-def _decoder_writer(tokenizer: Tokenizer) -> Callable[[list[str]], list[bytes]]:
-    """The decoder as one function from all the tokens' strings to their bytes."""
+def _decoder_program(tokenizer: Tokenizer) -> dict[str, Any] | None:
+    """The tokenizer's decoder as its tokenizer.json has it."""
     if tokenizer.decoder is None:
-        return lambda texts: [b" " + text.encode() for text in texts]
+        return None
     try:
-        program = json.loads(tokenizer.decoder.__getstate__())
+        program: dict[str, Any] = json.loads(tokenizer.decoder.__getstate__())
     except Exception as error:  # a decoder written in Python cannot be serialized; tokenizers raises a bare Exception
         raise TokenizerError(f"the tokenizer's decoder cannot be read ({error}); {_BY_HAND}") from error
-    suffix = getattr(tokenizer.model, "end_of_word_suffix", None)
+    return program
+
+
+def _decoder_writer(program: dict[str, Any] | None, suffix: str | None) -> Callable[[list[str]], list[bytes]]:
+    """The decoder as one function from all the tokens' strings to their bytes."""
+    if program is None:
+        return lambda texts: [b" " + text.encode() for text in texts]
     steps = _steps(program)
 
     def write(texts: list[str]) -> list[bytes]:

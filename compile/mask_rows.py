@@ -35,6 +35,7 @@ class MaskRows:
     def __init__(self, automaton: Automaton, shared: RowCache) -> None:
         self._automaton, self._shared = automaton, shared
         self._rows: dict[int, Row] = {}
+        self.computed_bytes = 0  # of rows that were computed here
         self._remainders = RemainderCache()
         self._walkers = [RowWalker(automaton.tokens, self._remainders)]  # those that no thread uses
 
@@ -43,6 +44,11 @@ class MaskRows:
 
     def __contains__(self, key: int) -> bool:
         return key in self._rows
+
+    @property
+    def held(self) -> tuple[Row, ...]:
+        """The rows."""
+        return tuple(self._rows.values())
 
     @property
     def nbytes(self) -> int:
@@ -56,6 +62,7 @@ class MaskRows:
             found = None if content is None else self._shared.get(content)
             if found is None:
                 found = self._computed(key, self._automaton.lower)
+                self.computed_bytes += found.nbytes
                 if content is not None:
                     self._shared.put(content, found)
             self._publish(key, found)
@@ -85,6 +92,7 @@ class MaskRows:
 
     def publish(self, key: int, row: Row) -> None:
         """Add what compute() has computed."""
+        self.computed_bytes += row.nbytes
         content = self._content(key)
         if content is not None:
             self._shared.put(content, row)

@@ -72,37 +72,48 @@ class Row:
 class RowCache:
     """Rows by content, shared by the grammars of one compiler; bounded in bytes, oldest use evicted first.
 
-    A row lives on as long as a grammar uses it. Attributes: nbytes, max_bytes, hits, misses, evictions.
+    A row lives on as long as a grammar uses it. Any thread may use the cache, which several automata share.
+    Attributes: nbytes, max_bytes, hits, misses, evictions.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes, self.nbytes = max_bytes, 0
         self.hits = self.misses = self.evictions = 0
         self._rows: dict[Hashable, Row] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def kept(self) -> tuple[Row, ...]:
+        """The rows, those used longest ago first."""
+        return tuple(self._rows.values())
 
     def get(self, key: Hashable) -> Row | None:
-        row = self._rows.pop(key, None)
-        if row is None:
-            self.misses += 1
-            return None
-        self._rows[key] = row  # most recent last
-        self.hits += 1
-        return row
+        with self._lock:
+            row = self._rows.pop(key, None)
+            if row is None:
+                self.misses += 1
+                return None
+            self._rows[key] = row  # most recent last
+            self.hits += 1
+            return row
 
     def put(self, key: Hashable, row: Row) -> None:
-        replaced = self._rows.pop(key, None)
-        if replaced is not None:
-            self.nbytes -= replaced.nbytes
-        self._rows[key] = row
-        self.nbytes += row.nbytes
-        while self.nbytes > self.max_bytes and len(self._rows) > 1:
-            oldest = next(iter(self._rows))
-            self.nbytes -= self._rows.pop(oldest).nbytes
-            self.evictions += 1
+        with self._lock:
+            replaced = self._rows.pop(key, None)
+            if replaced is not None:
+                self.nbytes -= replaced.nbytes
+            self._rows[key] = row
+            self.nbytes += row.nbytes
+            while self.nbytes > self.max_bytes and len(self._rows) > 1:
+                oldest = next(iter(self._rows))
+                self.nbytes -= self._rows.pop(oldest).nbytes
+                self.evictions += 1
 
     def clear(self) -> None:
-        self._rows.clear()
-        self.nbytes = 0
+        """Forget the rows; the counters go on."""
+        with self._lock:
+            self._rows.clear()
+            self.nbytes = 0
 
 
 class RemainderCache:

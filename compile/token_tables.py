@@ -93,7 +93,7 @@ class TokenTables:
         is_text = np.ones(self.vocab_size, bool)
         is_text[list(info.special_token_ids)] = False
         self.occurring = np.zeros(256, bool)
-        self.occurring[np.unique(self.text[np.repeat(is_text, np.diff(self.offsets))])] = True
+        self.occurring[self.text[np.repeat(is_text, np.diff(self.offsets))]] = True
         self.characters: CharSet | None = None
         self.splits_characters = False
         if not self.writable.all():

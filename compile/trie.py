@@ -25,7 +25,7 @@ contains them all accepts the whole subtree as one range of ranks (design.md, Ma
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,6 +128,20 @@ class TokenTrie:
         _freeze(low, high, flags, chars)
         return cls(data, offset, byte, end, depth, first_rank, order, low, high, flags, chars, max_depth)
 
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> TokenTrie:
+        """A trie from its own arrays, by name, which are known to be unchanged since: they are not checked again."""
+        trie = object.__new__(cls)
+        for name in _DTYPES:
+            object.__setattr__(trie, name, arrays[name])
+        object.__setattr__(trie, "max_depth", int(trie.depth.max()))
+        return trie
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """The arrays by name."""
+        return {name: getattr(self, name) for name in _DTYPES}
+
     @property
     def node_count(self) -> int:
         """N, the root included."""
@@ -141,7 +155,7 @@ class TokenTrie:
     @property
     def nbytes(self) -> int:
         """Bytes that the arrays hold."""
-        return sum(getattr(self, name).nbytes for name in _DTYPES)
+        return sum(array.nbytes for array in self.arrays.values())
 
     def children(self, node: int) -> list[int]:
         """The node's children, in increasing order of their bytes."""

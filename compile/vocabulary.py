@@ -9,17 +9,19 @@ computed over is in compile/trie.py.
 
 from __future__ import annotations
 
-import hashlib
 import operator
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from maskwright.compile.disk_cache import DiskCache
+from maskwright.compile.flat_vocabulary import FlatVocabulary
 from maskwright.compile.tokenfiles import Vocabulary, read_sentencepiece, read_tekken, read_tiktoken
 from maskwright.compile.trie import TokenTrie
 from maskwright.grammars.errors import TokenizerError
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["TokenizerInfo"]
 
 _TOKEN_TYPES = {bytes, type(None)}
+_WORTH_KEEPING = 1 << 13  # tokens; the trie of fewer is made in a millisecond
 
 
 class TokenizerInfo:
@@ -53,7 +56,6 @@ class TokenizerInfo:
     """
 
     vocab_size: int
-    tokens: tuple[bytes | None, ...]
     eos_token_ids: tuple[int, ...]
     special_token_ids: frozenset[int]
     empty_token_ids: tuple[int, ...]
@@ -65,6 +67,7 @@ class TokenizerInfo:
         eos_token_ids: Iterable[int] = (),
         special_token_ids: Iterable[int] = (),
         vocab_size: int | None = None,
+        disk_cache: bool = True,
     ) -> None:
         """A vocabulary from the bytes of its tokens.
 
@@ -73,6 +76,7 @@ class TokenizerInfo:
             eos_token_ids: ids that end a text; they are special.
             special_token_ids: further ids whose text is not in the language.
             vocab_size: the number of logits, where it is larger than len(tokens).
+            disk_cache: whether what is expensive to find out is kept on disk for the next process (compile/disk_cache.py).
 
         Raises:
             TokenizerError: an entry is not bytes, an id is out of range, `vocab_size` is too small, or no token is left
@@ -84,22 +88,51 @@ class TokenizerInfo:
                 f"token {token_id} is {type(wrong).__name__} ({wrong!r:.40}) where bytes or None is wanted; "
                 + ("encode it" if isinstance(wrong, str) else "convert it with bytes(...)")
             )
-        size = len(tokens) if vocab_size is None else operator.index(vocab_size)
-        if size < len(tokens):
-            raise TokenizerError(
-                f"vocab_size={size} is smaller than the {len(tokens)} tokens; leave it out, or cut the list of tokens"
-            )
-        self.vocab_size = size
+        size = self._sized(len(tokens), vocab_size)
         self.tokens = (*tokens, *[None] * (size - len(tokens)))
         self.eos_token_ids = tuple(sorted(self._checked(eos_token_ids, "eos_token_ids")))
         self.special_token_ids = self._checked(special_token_ids, "special_token_ids").union(self.eos_token_ids)
-        self.empty_token_ids = tuple(
-            token_id for token_id, token in enumerate(tokens) if token == b"" and token_id not in self.special_token_ids
-        )
-        if not any(token for token_id, token in enumerate(tokens) if token_id not in self.special_token_ids):
+        self._finish(FlatVocabulary.of(tokens, self.special_token_ids, self.eos_token_ids), disk_cache)
+
+    @classmethod
+    def _of_flat(
+        cls, flat: FlatVocabulary, vocab_size: int | None, eos_token_ids: Iterable[int] | None, disk_cache: bool
+    ) -> TokenizerInfo:
+        """A vocabulary whose tokens are made into bytes objects when they are asked for."""
+        info = object.__new__(cls)
+        info._sized(len(flat), vocab_size)
+        ends = flat.eos.tolist() if eos_token_ids is None else eos_token_ids
+        info.eos_token_ids = tuple(sorted(info._checked(ends, "eos_token_ids")))
+        info.special_token_ids = frozenset(flat.special.tolist()).union(info.eos_token_ids)
+        special, eos = np.array(sorted(info.special_token_ids), np.int64), np.array(info.eos_token_ids, np.int64)
+        info._finish(replace(flat, special=special, eos=eos), disk_cache)
+        return info
+
+    def _sized(self, count: int, vocab_size: int | None) -> int:
+        """Sets the number of ids, for so many tokens."""
+        size = count if vocab_size is None else operator.index(vocab_size)
+        if size < count:
+            raise TokenizerError(
+                f"vocab_size={size} is smaller than the {count} tokens; leave it out, or cut the list of tokens"
+            )
+        self.vocab_size = size
+        return size
+
+    def _finish(self, flat: FlatVocabulary, disk_cache: bool) -> None:
+        """What follows from the arrays, whose special ids are the vocabulary's."""
+        lengths = flat.written()
+        self.empty_token_ids = tuple(np.flatnonzero(lengths == 0).tolist())
+        if not (lengths > 0).any():
             raise TokenizerError("the vocabulary has no token that writes text; pass the bytes of at least one")
+        self._flat = flat
+        self._disk = DiskCache.default() if disk_cache and len(flat) >= _WORTH_KEEPING else DiskCache(None)
         self._lock = threading.Lock()
         self._trie: TokenTrie | None = None
+
+    @cached_property
+    def tokens(self) -> tuple[bytes | None, ...]:
+        """The bytes of each id; see the class."""
+        return (*self._flat.tokens(), *[None] * (self.vocab_size - len(self._flat)))
 
     def _checked(self, token_ids: Iterable[int], name: str) -> frozenset[int]:
         found = frozenset(map(operator.index, token_ids))
@@ -120,6 +153,7 @@ class TokenizerInfo:
         vocab_size: int | None = None,
         *,
         eos_token_ids: Iterable[int] | None = None,
+        disk_cache: bool = True,
     ) -> TokenizerInfo:
         """The vocabulary of a tokenizer of transformers or tokenizers; compile/huggingface.py says how it is read.
 
@@ -129,14 +163,23 @@ class TokenizerInfo:
             vocab_size: the model's number of logits, where it is padded beyond the tokenizer's ids.
             eos_token_ids: the ids that end a text, instead of those found: the tokenizer's `eos_token_id`, and special
                 tokens that are known to end a message (compile/tokenfiles.py, END_TOKENS).
+            disk_cache: whether what is found is kept on disk for the next process (compile/disk_cache.py).
 
         Raises:
             TokenizerError: the tokenizer is of another kind, or as for the constructor.
         """
         # Imported here because `tokenizers` takes longer to import than everything above.
-        from maskwright.compile.huggingface import read_huggingface
+        from maskwright.compile.huggingface import recognise
 
-        return cls._from(read_huggingface(tokenizer), vocab_size, eos_token_ids)
+        disk, found = DiskCache.default() if disk_cache else DiskCache(None), recognise(tokenizer)
+        if found.key is None:
+            return cls._from(found.read(), vocab_size, eos_token_ids)
+        flat = FlatVocabulary.load(disk, found.key)
+        if flat is None:
+            flat = FlatVocabulary.of_vocabulary(found.read())
+            if len(flat) >= _WORTH_KEEPING:
+                flat.store(disk, found.key)
+        return cls._of_flat(flat, vocab_size, eos_token_ids, disk_cache)
 
     @classmethod
     def from_tekken(
@@ -207,7 +250,15 @@ class TokenizerInfo:
 
     @cached_property
     def matching_trie(self) -> TokenTrie:
-        """The trie of the paths (see `path_of`) that tokens take through an automaton."""
+        """The trie of the paths (see `path_of`) that tokens take through an automaton; kept on disk."""
+        stored = self._disk.load("trie", self.fingerprint)
+        if stored is not None:
+            return TokenTrie.from_arrays(stored.arrays)
+        trie = self._matching_trie()
+        self._disk.store("trie", self.fingerprint, trie.arrays, {})
+        return trie
+
+    def _matching_trie(self) -> TokenTrie:
         texts = self._texts()
         ends = set(self.eos_token_ids)
         special = [token_id for token_id in self.special_token_ids if token_id not in ends]
@@ -279,14 +330,7 @@ class TokenizerInfo:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, of all that masks depend on: the bytes of every id, which are special, which end."""
-        texts = self._texts()
-        lengths = np.fromiter((-1 if text is None else len(text) for text in texts), np.int64, self.vocab_size)
-        digest = hashlib.sha256(b"maskwright vocabulary 1\0")
-        for ids in (lengths, self.eos_token_ids, sorted(self.special_token_ids)):
-            numbers = np.asarray(ids, "<i8")
-            digest.update(numbers.size.to_bytes(8, "little") + numbers.tobytes())
-        digest.update(b"".join(filter(None, texts)))
-        return digest.hexdigest()
+        return self._flat.fingerprint(self.vocab_size)
 
     @cached_property
     def single_byte_tokens(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
@@ -295,7 +339,7 @@ class TokenizerInfo:
         Where all that a grammar needs are among them, the vocabulary can write every sentence of it.
         """
         alone = np.zeros(256, np.bool_)
-        alone[[text[0] for text in self._texts() if text is not None and len(text) == 1]] = True
+        alone[self._flat.data[self._flat.offset[np.flatnonzero(self._flat.written() == 1)]]] = True
         alone.setflags(write=False)
         return alone
 

@@ -23,7 +23,7 @@ _FIRST_CELLS = 256
 
 
 class Workspace:
-    """Growable arrays behind a header. `header`: int64 [MATCHER_SIZE] at `address`.
+    """Growable arrays behind a header. `header`: int64 [MATCHER_SIZE] at `address`; `nbytes`: bytes of the arrays.
 
     Args:
         max_token: bytes of the vocabulary's longest token.
@@ -35,6 +35,7 @@ class Workspace:
         self.header = np.zeros(L.MATCHER_SIZE, np.int64)
         self.address = self.header.ctypes.data
         self._arrays: dict[int, np.ndarray[Any, Any]] = {}
+        self.nbytes = 0
         nodes = np.zeros((2 * max_token + 16 + _FIRST_NODES) * L.NODE_SIZE, np.int32)
         nodes[L.NODE_BLOCK] = bottom
         self._place(L.MATCHER_NODES, nodes)
@@ -55,6 +56,8 @@ class Workspace:
         self.header[L.MATCHER_EXIT_CAP] = exits
 
     def _place(self, slot: int, array: np.ndarray[Any, Any]) -> None:
+        replaced = self._arrays.get(slot)
+        self.nbytes += array.nbytes - (0 if replaced is None else replaced.nbytes)
         self._arrays[slot] = array
         self.header[slot] = array.ctypes.data
 
@@ -126,8 +129,3 @@ class Workspace:
             heads[bucket] = node
         self._place(L.MATCHER_HASH, heads)
         self.header[L.MATCHER_HASH_MASK] = size - 1
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held."""
-        return sum(array.nbytes for array in self._arrays.values())

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from maskwright.compile.automaton import Automaton
-from maskwright.compile.grammar import CompiledGrammar, Limits
+from maskwright.compile.grammar import SOURCE_BYTES, CompiledGrammar, Limits
 from maskwright.compile.literals import CHUNKS, Chunks, Literals
-from maskwright.compile.rows import RowCache
 from maskwright.compile.token_tables import TokenTables
 from maskwright.compile.vocabulary import TokenizerInfo
+from maskwright.grammar_cache import CacheInfo, GrammarCache
 from maskwright.grammars import regex
 from maskwright.grammars.errors import InvalidError, TokenizerError
 from maskwright.grammars.function_signatures import is_function
@@ -25,10 +25,17 @@ from maskwright.grammars.rules import Rules
 from maskwright.grammars.structural_tags import structural_tag
 from maskwright.grammars.tool_calls import Reasoning, describe_tools
 from maskwright.rehearsal import rehearse
+from maskwright.runtime.exploration import Exploration
 
-__all__ = ["GrammarCompiler"]
+__all__ = ["KINDS", "GrammarCompiler"]
+
+KINDS = (
+    "json_schema", "regex", "choices", "substring", "function", "builtin_json", "grammar", "lark", "structural_tag", "tools",
+)  # fmt: skip
 
 _MAX_STATES = 1 << 24  # of one automaton, which many grammars share
+_EAGER_MS = 1000.0
+_SUBSCHEMA_BYTES = 2 << 10  # of Python objects, beside SOURCE_BYTES; measured likewise
 
 
 class GrammarCompiler:
@@ -37,12 +44,13 @@ class GrammarCompiler:
     Args:
         tokenizer_info: the vocabulary.
         cache_enabled: whether equal grammars are compiled once.
-        max_grammars: compiled grammars kept by the cache, least recently used dropped first.
-        max_row_bytes: memory for mask rows that outlive the automaton they were computed for.
+        max_cache_bytes: memory for compiled grammars, their automata and mask rows, and spare arenas of their matchers:
+            what was used longest ago is dropped first (maskwright.grammar_cache).
         max_states, max_table_bytes, max_lowering_ms: what one grammar may use (maskwright.compile.grammar.Limits).
-        max_automaton_bytes: size past which new grammars start a new automaton; the old one goes with its grammars.
         ahead_ms: milliseconds of processor time that compile_grammar and compile_lark spend at most on states, and then on
             mask rows, that nobody has asked for yet; what they do not get to is done on demand, as it is for schemas.
+        eager: whether to return compiled grammars warm, as far as a second and 16 MiB go (CompiledGrammar.warm).
+        workers: threads that `submit` compiles in.
     """
 
     def __init__(
@@ -50,13 +58,13 @@ class GrammarCompiler:
         tokenizer_info: TokenizerInfo,
         cache_enabled: bool = True,
         *,
-        max_grammars: int = 256,
-        max_row_bytes: int = 256 << 20,
+        max_cache_bytes: int = 256 << 20,
         max_states: int = Limits().max_states,
         max_table_bytes: int = Limits().max_table_bytes,
         max_lowering_ms: float = Limits().max_lowering_ms,
-        max_automaton_bytes: int = 128 << 20,
         ahead_ms: float = 40.0,
+        eager: bool = False,
+        workers: int = 2,
     ) -> None:
         if not isinstance(tokenizer_info, TokenizerInfo):
             raise TokenizerError(
@@ -64,14 +72,64 @@ class GrammarCompiler:
                 "TokenizerInfo.from_huggingface(tokenizer) makes one"
             )
         self.tokenizer_info, self.cache_enabled = tokenizer_info, cache_enabled
-        self.max_grammars, self.limits = max_grammars, Limits(max_states, max_table_bytes, max_lowering_ms)
-        self._tokens = TokenTables(tokenizer_info)
-        self._rows = RowCache(max_row_bytes)
-        self._grammars: OrderedDict[Hashable, CompiledGrammar] = OrderedDict()
-        self.max_automaton_bytes, self.ahead_ms = max_automaton_bytes, ahead_ms
-        self._automaton = Automaton(self._tokens, self._rows, _MAX_STATES)
-        self._lock = threading.Lock()
+        self.limits, self.ahead_ms = Limits(max_states, max_table_bytes, max_lowering_ms), ahead_ms
+        tokens = TokenTables(tokenizer_info)
+        self._cache = GrammarCache(max_cache_bytes, lambda rows: Automaton(tokens, rows, _MAX_STATES))
+        self.eager, self._workers = eager, workers
+        self._pool: ThreadPoolExecutor | None = None
+        self._pool_lock, self._closed = threading.Lock(), False
         rehearse()
+
+    def submit(self, kind: str, *arguments: Any, **options: Any) -> Future[CompiledGrammar]:
+        """Compile in a thread of the compiler's own: `submit("json_schema", schema)` is `compile_json_schema(schema)`.
+
+        Args:
+            kind: the end of the method's name: "json_schema", "regex", "choices", "substring", "function", "builtin_json",
+                "grammar", "lark", "structural_tag" or "tools".
+            arguments, options: the method's own.
+
+        Raises:
+            InvalidError: there is no such kind.
+            RuntimeError: the compiler was closed.
+        """
+        if kind not in KINDS:
+            raise InvalidError(f"kind={kind!r} is none of {', '.join(KINDS)}")
+        with self._pool_lock:
+            if self._closed:
+                raise RuntimeError("the compiler was closed: submit() takes nothing more")
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._workers, "maskwright-compile")
+            return self._pool.submit(getattr(self, f"compile_{kind}"), *arguments, **options)
+
+    def close(self) -> None:
+        """End the threads of `submit`: what has not begun is cancelled, what has is waited for. `compile_...` go on working."""
+        with self._pool_lock:
+            self._closed, pool = True, self._pool
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> GrammarCompiler:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def cache_limit_bytes(self) -> int:
+        """The bound on `get_cache_size_bytes()`: `max_cache_bytes`."""
+        return self._cache.max_bytes
+
+    def get_cache_size_bytes(self) -> int:
+        """Bytes that the cache keeps; of Python objects an estimate."""
+        return self._cache.info().nbytes.total
+
+    def cache_info(self) -> CacheInfo:
+        """Hits, misses, evictions, and the bytes kept, by kind (maskwright.grammar_cache.CacheInfo)."""
+        return self._cache.info()
+
+    def clear_cache(self) -> None:
+        """Forget all grammars and rows. Grammars that are still in use stay valid, and keep their memory until they go."""
+        self._cache.clear()
 
     def compile_json_schema(self, schema: Any, **options: Any) -> CompiledGrammar:
         """The JSON texts that satisfy a schema.
@@ -87,11 +145,19 @@ class GrammarCompiler:
         policy = SchemaOptions(**options)
         contents, python_type = schema_from(schema, narrow=True)
         key = self._schema_key(contents, python_type, policy) if self.cache_enabled else None
-        if key is not None and (found := self._cached(key)) is not None:
+        if key is not None and (found := self._cache.get(key)) is not None:
             return found
         loaded = load_schema(contents, policy)
         compiled = CompiledGrammar.of_schema(
-            self._room(), policy, loaded.root, loaded.value_of, self.limits, loaded.warnings, python_type, loaded.unique
+            self._cache.room(),
+            policy,
+            loaded.root,
+            loaded.value_of,
+            self.limits,
+            loaded.warnings,
+            python_type,
+            loaded.unique,
+            SOURCE_BYTES + _SUBSCHEMA_BYTES * loaded.subschema_count,
         )
         return self._keep(key, compiled)
 
@@ -108,9 +174,9 @@ class GrammarCompiler:
         if not isinstance(pattern, str):
             raise InvalidError(f"a pattern is a string, not {type(pattern).__name__}")
         key = ("regex", pattern) if self.cache_enabled else None
-        if key is not None and (found := self._cached(key)) is not None:
+        if key is not None and (found := self._cache.get(key)) is not None:
             return found
-        return self._keep(key, CompiledGrammar.of_text(self._room(), regex.parse(pattern), self.limits))
+        return self._keep(key, CompiledGrammar.of_text(self._cache.room(), regex.parse(pattern), self.limits))
 
     def compile_choices(self, choices: Sequence[str]) -> CompiledGrammar:
         """Exactly one of some strings."""
@@ -119,9 +185,11 @@ class GrammarCompiler:
         if not choices:
             raise InvalidError("choices are empty: give at least one string")
         key = ("choices", tuple(choices)) if self.cache_enabled else None
-        if key is not None and (found := self._cached(key)) is not None:
+        if key is not None and (found := self._cache.get(key)) is not None:
             return found
-        return self._keep(key, CompiledGrammar.of_literals(self._room(), Literals.of_words(choices), self.limits))
+        return self._cache.put(
+            key, CompiledGrammar.of_literals(self._cache.room(), Literals.of_words(choices), self.limits)
+        )
 
     def compile_substring(self, text: str, *, chunks: Chunks = "characters", min_length: int = 0) -> CompiledGrammar:
         """Any span of a text: what can be quoted from it.
@@ -144,10 +212,10 @@ class GrammarCompiler:
         if not isinstance(min_length, int) or min_length < 0:
             raise InvalidError(f"min_length={min_length!r} is no whole number from 0 on")
         key = ("substring", text, chunks, min_length) if self.cache_enabled else None
-        if key is not None and (found := self._cached(key)) is not None:
+        if key is not None and (found := self._cache.get(key)) is not None:
             return found
         spans = Literals.of_spans(text, chunks, min_length)
-        return self._keep(key, CompiledGrammar.of_literals(self._room(), spans, self.limits))
+        return self._keep(key, CompiledGrammar.of_literals(self._cache.room(), spans, self.limits))
 
     def compile_function(self, function: Any, **options: Any) -> CompiledGrammar:
         """The object of a function's arguments, as its annotations say; `options` are the text policy.
@@ -178,7 +246,7 @@ class GrammarCompiler:
         if not isinstance(grammar, str | Grammar):
             raise InvalidError(f"a grammar is a Grammar or its text in EBNF, not {type(grammar).__name__}")
         key: Hashable = ("grammar", grammar, root_rule_name) if self.cache_enabled else None
-        if key is not None and (found := self._cached(key)) is not None:
+        if key is not None and (found := self._cache.get(key)) is not None:
             return found
         rules = (Grammar.from_ebnf(grammar, root_rule_name) if isinstance(grammar, str) else grammar).rules
         return self._keep(key, self._of_rules(rules))
@@ -196,7 +264,7 @@ class GrammarCompiler:
             GrammarError: as Grammar.from_lark; UnsatisfiableError when no text can be derived; LimitExceeded.
         """
         key: Hashable = ("lark", text, start, lexer) if self.cache_enabled else None
-        if key is not None and (found := self._cached(key)) is not None:
+        if key is not None and (found := self._cache.get(key)) is not None:
             return found
         rules = Grammar.from_lark(text, start, lexer).rules
         return self._keep(key, self._of_rules(rules))
@@ -217,10 +285,10 @@ class GrammarCompiler:
         if self.cache_enabled:
             contents = description if isinstance(description, str) else self._schema_key(description, None, policy)
             key = None if contents is None else ("structural tag", contents, policy)
-        if key is not None and (found := self._cached(key)) is not None:
+        if key is not None and (found := self._cache.get(key)) is not None:
             return found
         rules = structural_tag(description, policy, self.tokenizer_info)
-        return self._keep(key, CompiledGrammar.of_rules(self._room(), rules, self.limits))
+        return self._keep(key, CompiledGrammar.of_rules(self._cache.room(), rules, self.limits))
 
     def compile_tools(
         self,
@@ -248,31 +316,12 @@ class GrammarCompiler:
         return self.compile_structural_tag(described, **options)
 
     def _of_rules(self, rules: Rules) -> CompiledGrammar:
-        compiled = CompiledGrammar.of_rules(self._room(), rules, self.limits)
+        compiled = CompiledGrammar.of_rules(self._cache.room(), rules, self.limits)
         compiled.lower_ahead(self.ahead_ms)
         return compiled
 
-    def _room(self) -> Automaton:
-        """The automaton for the next grammar."""
-        with self._lock:
-            tables = self._automaton.tables
-            if tables.nbytes > self.max_automaton_bytes or tables.state_count > _MAX_STATES // 2:
-                self._automaton = Automaton(self._tokens, self._rows, _MAX_STATES)
-            return self._automaton
-
-    def _cached(self, key: Hashable) -> CompiledGrammar | None:
-        with self._lock:
-            found = self._grammars.get(key)
-            if found is not None:
-                self._grammars.move_to_end(key)
-            return found
-
     def _keep(self, key: Hashable | None, compiled: CompiledGrammar) -> CompiledGrammar:
-        if key is None:
-            return compiled
-        with self._lock:
-            kept = self._grammars.setdefault(key, compiled)
-            self._grammars.move_to_end(key)
-            while len(self._grammars) > self.max_grammars:
-                self._grammars.popitem(last=False)
-            return kept
+        compiled.explore = Exploration
+        if self.eager:
+            compiled.warm(budget_ms=_EAGER_MS)
+        return self._cache.put(key, compiled)

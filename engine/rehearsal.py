@@ -6,6 +6,7 @@ chosen to enter all of them; nothing else depends on them.
 
 from __future__ import annotations
 
+import math
 import string
 import threading
 from itertools import product
@@ -22,6 +23,7 @@ from maskwright.grammars import regular
 from maskwright.grammars.json_schema import load_schema
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.rules import Call, Choice, Loop, Rules, Sequence, Text
+from maskwright.kernel_progress import shown_compilation
 from maskwright.runtime.matcher import GrammarMatcher
 
 __all__ = ["rehearse"]
@@ -44,16 +46,19 @@ _TEXT = '{"name": "é", "code": "bad", "mood": "good", "items": [1, 2.5], "names
 _LETTER = Text(regular.literal("a"))
 _AMBIGUOUS = Rules({"root": Choice((Sequence((_LETTER, Call("root"), Loop(_LETTER, 0, 1))), _LETTER))}, "root")
 
+_NO_LIMITS = Limits(max_lowering_ms=math.inf)  # a kernel that is compiled meanwhile counts as lowering
+
 _lock = threading.Lock()
 _done = False
 
 
 def rehearse() -> None:
-    """Enter the kernels, once a process; some seconds the first time on a machine."""
+    """Enter the kernels, once a process; half a minute the first time on a machine, which is shown on standard error."""
     global _done
     with _lock:
         if not _done:
-            _follow_texts()
+            with shown_compilation():
+                _follow_texts()
             _done = True
 
 
@@ -63,9 +68,8 @@ def _follow_texts() -> None:
         TokenizerInfo([*every_byte, *_PAIRS, *_CLOSING, b""], eos_token_ids=[256 + len(_PAIRS + _CLOSING)])
     )
     policy, loaded = SchemaOptions(), load_schema(_SCHEMA)
-    unhurried = Limits(max_lowering_ms=inf)  # numba may compile for minutes where states are lowered
     automaton = Automaton(tokens, RowCache(1 << 20), 1 << 20)
-    grammar = CompiledGrammar.of_schema(automaton, policy, loaded.root, loaded.value_of, unhurried)
+    grammar = CompiledGrammar.of_schema(automaton, policy, loaded.root, loaded.value_of, _NO_LIMITS)
     matcher = GrammarMatcher(grammar)
     for byte in _TEXT.encode():
         matcher.allowed_token_ids()
@@ -75,10 +79,10 @@ def _follow_texts() -> None:
     matcher.accept_string(_TEXT)
     matcher.allowed_bytes()
     matcher.is_completed()
-    ambiguous = GrammarMatcher(CompiledGrammar.of_rules(automaton, _AMBIGUOUS, unhurried))
+    ambiguous = GrammarMatcher(CompiledGrammar.of_rules(automaton, _AMBIGUOUS, _NO_LIMITS))
     for _ in range(8):
         ambiguous.accept_token(ord("a"))
         ambiguous.allowed_token_ids()
     GrammarMatcher(
-        CompiledGrammar.of_literals(automaton, Literals.of_words(["a", "ab"]), unhurried)
+        CompiledGrammar.of_literals(automaton, Literals.of_words(["a", "ab"]), _NO_LIMITS)
     ).allowed_token_ids()

@@ -14,7 +14,7 @@ the official test suite has them, too.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 from maskwright.grammars.regex import parse
 from maskwright.grammars.regular import (
@@ -41,7 +41,7 @@ def ipv4() -> Regex:
     return parse(rf"({octet}\.){{3}}{octet}")
 
 
-@cache
+@lru_cache(maxsize=16)
 def ipv6(gap: int = 1) -> Regex:
     """2001:db8::7 and ::ffff:127.0.0.1, where `::` stands for `gap` groups of zeros at least."""
     group, colon = parse("[0-9A-Fa-f]{1,4}"), literal(":")

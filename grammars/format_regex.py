@@ -19,7 +19,7 @@ one automaton by hand (`_Place`), of which only what is reached exists.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -233,7 +233,7 @@ def _hexadecimal(low: int, high: int, width: int) -> Regex:
     return alternate(*found)
 
 
-@cache
+@lru_cache(maxsize=256)
 def _numbers(least: int) -> Regex:
     """`x41` or `u0041`, from `least` on, without surrogates; EMPTY above U+FFFF."""
     found = [concat(literal("x"), _hexadecimal(least, 0xFF, 2))] if least <= 0xFF else []

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import cache
+from functools import lru_cache
 
 from maskwright.grammars.charset import CharSet
 from maskwright.grammars.digits import Grid, decimals
@@ -129,7 +129,7 @@ def _bound_of_units(units: int, step: Step) -> _Bound:
     return _Bound.of(str(units), len(str(units)) - 1 - step.scale, False, units)
 
 
-@cache
+@lru_cache(maxsize=64)
 def exponents(low: int = -MAX_EXPONENT, high: int = MAX_EXPONENT) -> Regex:
     """The texts of the integers low..high after an `e`: with a sign or without, and any number of zeros before them."""
     zeros = repeat(literal("0"), 0)
@@ -337,7 +337,7 @@ class _Spelled(Regex):
         return first + (-digits.remainder * unit - first) % step.modulus <= last
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _zeros_to_multiple(remainder: int, modulus: int) -> int | None:
     """How many zeros, at least, make a number of this remainder a multiple of the modulus; None: no number does."""
     zeros, seen = 0, set()

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from math import gcd
 from typing import Literal
 
@@ -130,7 +130,7 @@ def periodic_numbers(
     return alternate(magnitudes(positive, step), concat(literal("-"), magnitudes(negative, mirrored)))
 
 
-@cache
+@lru_cache(maxsize=64)
 def _every(step: Step | None, policy: Policy) -> Regex:
     """Every number without constraints, or every integer."""
     found = _spelled(_Interval(), step) if policy == "any" else _magnitudes(_Interval(), step)
@@ -264,7 +264,7 @@ def _magnitudes(interval: _Interval, step: Step | None) -> Regex:
     return _cut_by_notation(interval, step)
 
 
-@cache
+@lru_cache(maxsize=8)
 def _all_magnitudes(step: Step | None) -> Regex:
     """What nearly every schema asks for, `"minimum": 0` included."""
     return _cut_by_notation(_Interval(), step)

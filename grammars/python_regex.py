@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from importlib import import_module
 from itertools import groupby
 from typing import Any
@@ -181,7 +181,7 @@ def _category(name: str, ascii_only: bool) -> CharSet:
     return ~found if kind.startswith("NOT_") else found
 
 
-@cache
+@lru_cache(maxsize=8)
 def _characters(kind: str) -> CharSet:
     """\\d, \\w or \\s of Python's `re` for str."""
     test: Callable[[str], bool] = {

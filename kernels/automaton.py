@@ -12,9 +12,8 @@ calls again.
 
 from __future__ import annotations
 
-from numba import njit
-
 from maskwright.kernels import layout as L
+from maskwright.kernels.jit import kernel
 from maskwright.kernels.memory import load_i32, load_i64, load_u8, store_i32, store_i64
 from maskwright.kernels.stacks import keep, settle, truncate
 from maskwright.kernels.steps import LATEST, close, complete, leave, node_field, state_field, step
@@ -39,14 +38,14 @@ _MANY_ENDS = 4  # of frames, after which their callers are not followed one by o
 _CLOSED = 1 << 20
 
 
-@njit(cache=True)
+@kernel
 def _short_of_nodes(automaton, matcher):
     """Whether the bytes of one token might not find room for their pushes (two a byte, mostly)."""
     spare = load_i64(matcher, L.MATCHER_NODE_CAP) - load_i64(matcher, L.MATCHER_NODE_COUNT)
     return spare < 2 * load_i64(automaton, L.AUTOMATON_MAX_TOKEN) + 8
 
 
-@njit(cache=True)
+@kernel
 def _advance(automaton, matcher, address, length):
     """Move the cursor over `length` <= MAX_TOKEN bytes, or leave it and say why not."""
     base = load_i64(matcher, L.MATCHER_NODE_COUNT)
@@ -65,7 +64,7 @@ def _advance(automaton, matcher, address, length):
     return L.OK
 
 
-@njit(cache=True)
+@kernel
 def _remember(matcher, state, register, top):
     """Append the configuration before a step to the history; the caller made sure of the room."""
     length = load_i64(matcher, L.MATCHER_HISTORY_LENGTH)
@@ -76,7 +75,7 @@ def _remember(matcher, state, register, top):
     store_i64(matcher, L.MATCHER_HISTORY_LENGTH, length + 1)
 
 
-@njit(cache=True)
+@kernel
 def completed(automaton, matcher):
     """OK when the matcher's text is a whole sentence, REJECTED when not; NEED_LOWER."""
     status, state = complete(automaton, matcher, load_i64(matcher, L.MATCHER_STATE), load_i64(matcher, L.MATCHER_TOP))
@@ -84,7 +83,7 @@ def completed(automaton, matcher):
     return status
 
 
-@njit(cache=True)
+@kernel
 def close_node(automaton, matcher, node):
     """Find the closure of a node (kernels/stacks.py): OK or NEED_*. What is found on the way is kept."""
     status, need = close(automaton, matcher, node)
@@ -92,7 +91,7 @@ def close_node(automaton, matcher, node):
     return status
 
 
-@njit(cache=True)
+@kernel
 def accept_token(automaton, matcher, token):
     """Move over one token: OK, REJECTED (the cursor stays), or NEED_*. `token` is in range; the text has not ended."""
     if _short_of_nodes(automaton, matcher):
@@ -121,7 +120,7 @@ def accept_token(automaton, matcher, token):
     return status
 
 
-@njit(cache=True)
+@kernel
 def accept_bytes(automaton, matcher, address, length, remember):
     """Move over at most MAX_TOKEN bytes; `remember` 1 makes it a step that a rollback takes back."""
     if _short_of_nodes(automaton, matcher):
@@ -136,7 +135,7 @@ def accept_bytes(automaton, matcher, address, length, remember):
     return status
 
 
-@njit(cache=True)
+@kernel
 def allowed_bytes(automaton, matcher, out):
     """Write 256 flags (uint8 as int32): which bytes may come next. OK or NEED_*."""
     if _short_of_nodes(automaton, matcher):
@@ -154,7 +153,7 @@ def allowed_bytes(automaton, matcher, out):
     return L.OK
 
 
-@njit(cache=True)
+@kernel
 def forced_bytes(automaton, matcher, out, limit):
     """Follow the only byte that may come next while there is one: (status, how many); the cursor stays.
 
@@ -197,7 +196,7 @@ def forced_bytes(automaton, matcher, out, limit):
     return result, length
 
 
-@njit(cache=True)
+@kernel
 def _find_row(automaton, key):
     """The number of the row of (state << 16 | slack), or -1."""
     mask = load_i64(automaton, L.AUTOMATON_ROW_MASK)
@@ -212,7 +211,7 @@ def _find_row(automaton, key):
         slot = (slot + 1) & mask
 
 
-@njit(cache=True)
+@kernel
 def _is_excluded(rank, excluded, count):
     for number in range(count):
         if load_i32(excluded, 2 * number) <= rank < load_i32(excluded, 2 * number + 1):
@@ -220,7 +219,7 @@ def _is_excluded(rank, excluded, count):
     return False
 
 
-@njit(cache=True)
+@kernel
 def _append(matcher, trie, offset, length, ranks, excluded, excluded_count):
     """Append the tokens of the ranges to the patch at `offset`, `length` long so far: its length, -1 without room."""
     ranges, tokens = load_i64(matcher, L.MATCHER_RANGES), load_i64(trie, L.TRIE_TOKENS)
@@ -239,7 +238,7 @@ def _append(matcher, trie, offset, length, ranks, excluded, excluded_count):
     return length
 
 
-@njit(cache=True)
+@kernel
 def _direct(automaton, matcher, state, register, top):
     """The whole mask of a configuration as a patch, by one short walk with the stack as it is: (status, offset).
 
@@ -272,7 +271,7 @@ def _direct(automaton, matcher, state, register, top):
     return L.OK, offset
 
 
-@njit(cache=True)
+@kernel
 def _walk_below(automaton, matcher, top, result, trie, low, high):
     """Walk nodes [low, high) from where the frame above `top` leaves its caller when it ends with `result`: the ranges."""
     base = load_i64(matcher, L.MATCHER_NODE_COUNT)
@@ -288,7 +287,7 @@ def _walk_below(automaton, matcher, top, result, trie, low, high):
     return status
 
 
-@njit(cache=True)
+@kernel
 def _patch(automaton, matcher, row, top, alongside):
     """Append the patch of row `row` over the stack node `top`: (status, offset). NEED_* leaves the patches alone.
 
@@ -343,14 +342,14 @@ def _patch(automaton, matcher, row, top, alongside):
     return L.OK, offset
 
 
-@njit(cache=True)
+@kernel
 def row_key(automaton, state, register):
     """What names the row of a configuration: state << 16 | slack."""
     cap = load_i64(automaton, L.AUTOMATON_SLACK_CAP)
     return state << 16 | (register if register < cap else cap)
 
 
-@njit(cache=True)
+@kernel
 def _find_memo(matcher, key, top):
     """Whether the memo has an entry of (key, top), and the address of that entry or of where it belongs."""
     mask = load_i64(matcher, L.MATCHER_MEMO_MASK)
@@ -367,7 +366,7 @@ def _find_memo(matcher, key, top):
         slot = (slot + 1) & mask
 
 
-@njit(cache=True)
+@kernel
 def remembered(automaton, matcher):
     """Whether fill() finds in the memo what it needs; what comes after a late end is in there then, mostly."""
     state, register = load_i64(matcher, L.MATCHER_STATE), load_i64(matcher, L.MATCHER_REGISTER)
@@ -384,7 +383,7 @@ def remembered(automaton, matcher):
     return True
 
 
-@njit(cache=True)
+@kernel
 def _memo(automaton, matcher, state, register, top):
     """The address of the memo entry of a configuration, made when missing: (status, address)."""
     key = row_key(automaton, state, register)
@@ -450,14 +449,14 @@ def _memo(automaton, matcher, state, register, top):
     return L.OK, entry
 
 
-@njit(cache=True)
+@kernel
 def _set_bits(out, ids, count):
     for index in range(count):
         token = load_i32(ids, index)
         store_i32(out, token >> 5, load_i32(out, token >> 5) | (1 << (token & 31)))
 
 
-@njit(cache=True)
+@kernel
 def _add_todo(matcher, count, state, register, top, ends):
     """One more configuration whose mask counts, unless it is one of the latest: how many there are; -1 without room.
 
@@ -480,7 +479,7 @@ def _add_todo(matcher, count, state, register, top, ends):
     return count + 1
 
 
-@njit(cache=True)
+@kernel
 def _add_cells(matcher, count, cell, ends):
     """The members of a set, as _add_todo."""
     while cell != 0 and count >= 0:
@@ -490,7 +489,7 @@ def _add_cells(matcher, count, cell, ends):
     return count
 
 
-@njit(cache=True)
+@kernel
 def fill(automaton, matcher, out):
     """Write the mask of the next token, WORDS int32, to address `out`: OK or NEED_* (then `out` is unspecified)."""
     words = load_i64(automaton, L.AUTOMATON_WORDS)

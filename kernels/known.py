@@ -14,6 +14,7 @@ from __future__ import annotations
 from numba import njit
 
 from maskwright.kernels import layout as L
+from maskwright.kernels.jit import kernel
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 from maskwright.kernels.stacks import intern_node
 from maskwright.kernels.steps import state_field, transition
@@ -29,13 +30,13 @@ def _place(matcher, state, register, top, byte):
     return ((mixed ^ (mixed >> 15)) & load_i64(matcher, L.MATCHER_STEPS_MASK)) * L.STEP_SIZE
 
 
-@njit(cache=True)
+@kernel
 def forget_steps(matcher):
     """Begin a new walk: nothing is known."""
     store_i64(matcher, L.MATCHER_STEPS_WALK, (load_i64(matcher, L.MATCHER_STEPS_WALK) + 1) & 0x7FFFFFFF)
 
 
-@njit(cache=True)
+@kernel
 def may_fork(automaton, state, top, byte):
     """Whether a step is one that is worth to be kept: a call, or the end of a frame that was called on the way."""
     if state == L.SPLIT:
@@ -46,7 +47,7 @@ def may_fork(automaton, state, top, byte):
     return value < 0
 
 
-@njit(cache=True)
+@kernel
 def find_step(matcher, state, register, top, byte):
     """What a byte leads to, the ends of the frame among LEFT: (status, state, register, node). Status -1: not known."""
     steps, place = load_i64(matcher, L.MATCHER_STEPS), _place(matcher, state, register, top, byte)
@@ -67,7 +68,7 @@ def find_step(matcher, state, register, top, byte):
     return status, state, register, load_i32(steps, place + L.STEP_NODE)
 
 
-@njit(cache=True)
+@kernel
 def keep_step(matcher, state, register, top, byte, status, after, count, node):
     """Remember where a byte has led to: (after, count, node), `top` and `node` preserved. Not where it was NEED_*,
     nor where the frame has ended in several ways."""
@@ -92,7 +93,7 @@ def keep_step(matcher, state, register, top, byte, status, after, count, node):
     store_i32(steps, place + L.STEP_LEFT, left)
 
 
-@njit(cache=True)
+@kernel
 def preserve(matcher, depth, top):
     """The node equal to `top` that stays until the walk is over; -1 when there is no room.
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 from numba import njit
 
 from maskwright.kernels import layout as L
+from maskwright.kernels.jit import kernel
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 
 # Callees: 31aaaa4155e3
@@ -36,7 +37,7 @@ def _bucket(matcher, block, register, parent, also):
     return (mixed ^ (mixed >> 17)) & load_i64(matcher, L.MATCHER_HASH_MASK)
 
 
-@njit(cache=True)
+@kernel
 def _find(matcher, block, register, parent, also, bucket):
     """The linked node with these fields, or 0."""
     nodes = load_i64(matcher, L.MATCHER_NODES)
@@ -54,7 +55,7 @@ def _find(matcher, block, register, parent, also, bucket):
     return 0
 
 
-@njit(cache=True)
+@kernel
 def _write(matcher, node, block, register, parent, also, bucket):
     """Write a node and link it; its MARK is left alone."""
     nodes, heads = load_i64(matcher, L.MATCHER_NODES), load_i64(matcher, L.MATCHER_HASH)
@@ -68,7 +69,7 @@ def _write(matcher, node, block, register, parent, also, bucket):
     store_i32(heads, bucket, node)
 
 
-@njit(cache=True)
+@kernel
 def intern_node(matcher, block, register, parent, also):
     """The node with these fields, made when missing; -1 when there is no room."""
     bucket = _bucket(matcher, block, register, parent, also)
@@ -84,7 +85,7 @@ def intern_node(matcher, block, register, parent, also):
     return node
 
 
-@njit(cache=True)
+@kernel
 def _unlink(matcher, count):
     """Take the nodes from `count` on out of the hash table; unions of them are forgotten."""
     nodes, heads = load_i64(matcher, L.MATCHER_NODES), load_i64(matcher, L.MATCHER_HASH)
@@ -116,7 +117,7 @@ def truncate(matcher, count):
     store_i64(matcher, L.MATCHER_NODE_COUNT, count)
 
 
-@njit(cache=True)
+@kernel
 def settle(matcher, base, top):
     """The permanent node equal to `top`; frees every temporary (number >= base) that it does not need."""
     if top < base:
@@ -161,7 +162,7 @@ def settle(matcher, base, top):
     return top
 
 
-@njit(cache=True)
+@kernel
 def keep(matcher):
     """Make every node permanent."""
     store_i64(matcher, L.MATCHER_LINKED, 0)
@@ -180,7 +181,7 @@ def _union_slot(low, high):
     return L.UNION_SIZE * ((low * 0x9E3779B1 + high * 0x85EBCA77 >> 7) & (L.UNION_SLOTS - 1))
 
 
-@njit(cache=True)
+@kernel
 def _known_union(matcher, left, right):
     """The union of two sets if it was found lately, or -1."""
     if left == right:
@@ -192,7 +193,7 @@ def _known_union(matcher, left, right):
     return -1
 
 
-@njit(cache=True)
+@kernel
 def _intern_cells(matcher, start):
     """The set of the cells in the making from `start` on, which are taken away; -1 when there is no room."""
     cells, found = load_i64(matcher, L.MATCHER_CELLS), 0
@@ -205,7 +206,7 @@ def _intern_cells(matcher, start):
     return found
 
 
-@njit(cache=True)
+@kernel
 def unite(matcher, left, right):
     """The union of two sets of stacks; -1 when there is no room for it.
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 from numba import njit
 
 from maskwright.kernels import layout as L
+from maskwright.kernels.jit import kernel
 from maskwright.kernels.memory import load_i32, load_i64, load_u8, store_i32, store_i64
 from maskwright.kernels.stacks import intern_node, keep, truncate, unite
 
@@ -40,7 +41,7 @@ def node_field(matcher, node, field):
     return load_i32(load_i64(matcher, L.MATCHER_NODES), node * L.NODE_SIZE + field)
 
 
-@njit(cache=True)
+@kernel
 def enter(automaton, matcher, state, register, top):
     """What being in `state` comes to: aliases followed, register set or counted, ended frames left."""
     while True:
@@ -71,7 +72,7 @@ def enter(automaton, matcher, state, register, top):
         top = node_field(matcher, top, L.NODE_PARENT)
 
 
-@njit(cache=True)
+@kernel
 def enter_here(automaton, state, register):
     """As enter(), but a state that ends its frame at once is not left: (EXIT_AFTER, the state, ...)."""
     while True:
@@ -109,7 +110,7 @@ def transition(automaton, state, byte):
             return 0
 
 
-@njit(cache=True)
+@kernel
 def _add_item(matcher, kind, state, register, top):
     """One more thing for a fork to read, unless it is one of the latest: a status."""
     items, count = load_i64(matcher, L.MATCHER_FORK), load_i64(matcher, L.MATCHER_FORK_COUNT)
@@ -133,7 +134,7 @@ def _add_item(matcher, kind, state, register, top):
     return L.OK
 
 
-@njit(cache=True)
+@kernel
 def _add_call(matcher, number, kind, state, top):
     """Go on in a called frame: a status. Where item `number` is read and the same call still waits, it has more callers.
 
@@ -151,7 +152,7 @@ def _add_call(matcher, number, kind, state, top):
     return _add_item(matcher, kind, state, 0, top)
 
 
-@njit(cache=True)
+@kernel
 def _add_callers(matcher, kind, top, result):
     """Go on with every caller of a frame that has ended with a result code: a status; the node where it is NEED_CLOSURE.
 
@@ -195,7 +196,7 @@ def _add_callers(matcher, kind, top, result):
             return L.OK
 
 
-@njit(cache=True)
+@kernel
 def _add_found(matcher, state, register, top):
     """One more way on; stacks of the same state and register become one set. A status."""
     found, count = load_i64(matcher, L.MATCHER_FOUND), load_i64(matcher, L.MATCHER_FOUND_COUNT)
@@ -215,7 +216,7 @@ def _add_found(matcher, state, register, top):
     return L.OK
 
 
-@njit(cache=True)
+@kernel
 def _no_room(matcher):
     """What was short when a node could not be made."""
     if load_i64(matcher, L.MATCHER_NODE_COUNT) >= load_i64(matcher, L.MATCHER_NODE_CAP):
@@ -223,14 +224,14 @@ def _no_room(matcher):
     return L.NEED_FORKS
 
 
-@njit(cache=True)
+@kernel
 def _begin_fork(matcher):
     store_i64(matcher, L.MATCHER_FORK_COUNT, 0)
     store_i64(matcher, L.MATCHER_FOUND_COUNT, 0)
     store_i64(matcher, L.MATCHER_LEFT_COUNT, 0)
 
 
-@njit(cache=True)
+@kernel
 def _read_items(automaton, matcher, byte):
     """Read all items of a fork, `byte` in those that have not consumed it (-1: none; DONE is found).
 
@@ -291,7 +292,7 @@ def _read_items(automaton, matcher, byte):
     return L.OK, 0
 
 
-@njit(cache=True)
+@kernel
 def _join_found(matcher):
     """The configuration of all ways on: (status, state, register, node)."""
     found, count = load_i64(matcher, L.MATCHER_FOUND), load_i64(matcher, L.MATCHER_FOUND_COUNT)
@@ -307,7 +308,7 @@ def _join_found(matcher):
     return status, L.SPLIT, 0, cell
 
 
-@njit(cache=True)
+@kernel
 def _intern_found(matcher):
     """The set of all ways on; -1 when there is no room."""
     found, count = load_i64(matcher, L.MATCHER_FOUND), load_i64(matcher, L.MATCHER_FOUND_COUNT)
@@ -339,7 +340,7 @@ def _intern_found(matcher):
     return cell
 
 
-@njit(cache=True)
+@kernel
 def close(automaton, matcher, node):
     """Find the closure of a permanent node, and of those below that it takes: a status, and what it is about.
 
@@ -377,7 +378,7 @@ def close(automaton, matcher, node):
     return L.OK, 0
 
 
-@njit(cache=True)
+@kernel
 def _gather_closure(automaton, matcher, cell):
     """Find what goes on after the frame above a set has ended: (status, what it is about).
 
@@ -424,7 +425,7 @@ def _gather_closure(automaton, matcher, cell):
     return L.OK, 0
 
 
-@njit(cache=True)
+@kernel
 def fork(automaton, matcher, state, register, top, byte):
     """One byte from a configuration that may have several ways on: all of them."""
     _begin_fork(matcher)
@@ -444,7 +445,7 @@ def fork(automaton, matcher, state, register, top, byte):
     return _join_found(matcher)
 
 
-@njit(cache=True)
+@kernel
 def leave(automaton, matcher, top, result):
     """Where the callers `top` go on after their frame has ended with a result code; `top` is not a scratch's bottom."""
     if node_field(matcher, top, L.NODE_ALSO) == 0:
@@ -467,7 +468,7 @@ def leave(automaton, matcher, top, result):
     return _join_found(matcher)
 
 
-@njit(cache=True)
+@kernel
 def step(automaton, matcher, state, register, top, byte):
     """One byte. The nodes it makes lie above MATCHER_NODE_COUNT as it was; the caller takes them back or keeps them."""
     if state == L.SPLIT:
@@ -530,7 +531,7 @@ def step(automaton, matcher, state, register, top, byte):
     return fork(automaton, matcher, first_state, first_register, first_top, byte)
 
 
-@njit(cache=True)
+@kernel
 def complete(automaton, matcher, state, top):
     """OK when the text so far is a whole sentence, else REJECTED (or NEED_*)."""
     ends = 0

@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from maskwright.kernels import layout as L
+from maskwright.kernels.jit import kernel
 from maskwright.kernels.known import find_step, forget_steps, keep_step, may_fork, preserve
 from maskwright.kernels.memory import load_i32, load_i64, load_u8, load_u64, store_i32, store_i64
 from maskwright.kernels.stacks import truncate
@@ -26,7 +27,7 @@ NO_BUDGET = 1 << 40
 _CALLS = 8  # calls within each other that are looked into
 
 
-@njit(cache=True)
+@kernel
 def add_range(matcher, low, high):
     """Allow the ranks [low, high); True when there was no room."""
     if low == high:
@@ -44,7 +45,7 @@ def add_range(matcher, low, high):
     return False
 
 
-@njit(cache=True)
+@kernel
 def _add_short(matcher, trie, node, limit):
     """Allow the tokens of a subtree that go on for at most `limit` code points after the node; True when there was no room.
 
@@ -70,7 +71,7 @@ def _add_short(matcher, trie, node, limit):
     return False
 
 
-@njit(cache=True)
+@kernel
 def _add_exits(matcher, node, end, unknown):
     """Note the ends of a fork as exits at a trie node; True when there was no room, and nothing is noted.
 
@@ -91,7 +92,7 @@ def _add_exits(matcher, node, end, unknown):
     return False
 
 
-@njit(cache=True)
+@kernel
 def _some_after(matcher):
     """Whether one of a fork's ends came after the byte."""
     left = load_i64(matcher, L.MATCHER_LEFT)
@@ -101,7 +102,7 @@ def _some_after(matcher):
     return False
 
 
-@njit(cache=True)
+@kernel
 def _fits(automaton, matcher, trie, state, register, top, node):
     """Whether the signature of a subtree fits the safe set of a state: 1 as a whole, 2 as far as the count lasts, 0 not."""
     if state == L.SPLIT:
@@ -114,7 +115,7 @@ def _fits(automaton, matcher, trie, state, register, top, node):
     return _fits_one(automaton, trie, state, register, node)
 
 
-@njit(cache=True)
+@kernel
 def _fits_one(automaton, trie, state, register, node):
     """See _fits."""
     safe = state_field(automaton, state, L.STATE_SAFE)
@@ -139,7 +140,7 @@ def _fits_one(automaton, trie, state, register, node):
     return 2 if (safe_flags & L.SAFE_LAST) != 0 else 0
 
 
-@njit(cache=True)
+@kernel
 def _moves(automaton, state, byte):
     """Whether a byte certainly has a way on from an entered state, without going there.
 
@@ -166,7 +167,7 @@ def _moves(automaton, state, byte):
     return False
 
 
-@njit(cache=True)
+@kernel
 def _some_moves(automaton, matcher, state, top, byte):
     """See _moves; of a configuration of several ways on, whether one of them does."""
     if state != L.SPLIT:
@@ -184,7 +185,7 @@ def _goes_on(status, state):
     return status == L.OK or (status == L.EXIT_SOME and state != 0)
 
 
-@njit(cache=True)
+@kernel
 def _note_need(matcher, state):
     """Remember a state to lower, and go on without it; False when there are too many."""
     needs, count = load_i64(matcher, L.MATCHER_NEEDS), load_i64(matcher, L.MATCHER_NEEDS_COUNT)
@@ -205,7 +206,7 @@ def _place(states, state):
     return load_i32(states, state * L.STATE_SIZE + L.STATE_ROW), load_i32(states, state * L.STATE_SIZE + L.STATE_MAP)
 
 
-@njit(cache=True)
+@kernel
 def _only_ways(states, matcher, state, top):
     """Whether a configuration has no other ways on than the transitions of its state and those of one caller.
 
@@ -377,7 +378,7 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
     return L.NEED_LOWER if again == 1 and load_i64(matcher, L.MATCHER_NEEDS_COUNT) > 0 else L.OK
 
 
-@njit(cache=True)
+@kernel
 def start_walk(matcher, limit, state, register, top):
     """Put the configuration a walk starts from at depth 0 of the workspace."""
     workspace = load_i64(matcher, L.MATCHER_WALK)

@@ -108,7 +108,7 @@ class Arena(Workspace):
         twin = object.__new__(Arena)
         twin.header = self.header.copy()
         twin.address = twin.header.ctypes.data
-        twin._arrays = {}
+        twin._arrays, twin.nbytes = {}, 0
         for slot, array in self._arrays.items():
             twin._place(slot, array.copy())
         return twin

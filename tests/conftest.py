@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 import sys
 from pathlib import Path
@@ -21,6 +22,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # With the root on sys.path `import kernels` would find our folder instead of Hugging Face's package of that name.
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != ROOT]
+
+# The tests' own files on disk, not the user's; test_disk_cache.py has the cache on.
+os.environ["MASKWRIGHT_CACHE_DIR"] = ""
 
 # No deadline: the first case that reaches a kernel waits for its compilation.
 settings.register_profile("maskwright", deadline=None)

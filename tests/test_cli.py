@@ -170,6 +170,21 @@ def test_warmup_says_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
     assert record["seconds"] >= 0
 
 
+def test_compilation_is_shown_once_it_begins(capsys: pytest.CaptureFixture[str]) -> None:
+    from numba import njit
+
+    from maskwright.kernel_progress import shown_compilation
+
+    function = njit(lambda value: value + 1)
+    with shown_compilation():
+        assert function(1) == 2
+        assert function(2.5) == 3.5
+    assert capsys.readouterr().err.count("compiles its kernels, once on this machine") == 1
+    with shown_compilation():
+        assert function(3) == 4  # nothing is left to compile
+    assert capsys.readouterr().err == ""
+
+
 def test_warmup_enters_every_kernel(root: Path) -> None:
     """Every one that Python calls. In a process of its own, so that no other test has entered one before."""
     folders = ("compile", "runtime", "engine")

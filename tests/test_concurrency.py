@@ -149,7 +149,7 @@ def test_compiles_beside_matchers(info: mw.TokenizerInfo, walk: Walk, cache_enab
         grammar = mw.GrammarCompiler(info, cache_enabled=False).compile_json_schema(variant(number % 4))
         expected[number] = walk(grammar, number)
     # Small enough that compilers throw grammars and whole automata away meanwhile.
-    compiler = mw.GrammarCompiler(info, cache_enabled, max_grammars=2, max_automaton_bytes=1 << 16)
+    compiler = mw.GrammarCompiler(info, cache_enabled, max_cache_bytes=1 << 20)
     shared = compiler.compile_json_schema(variant(0))
 
     def work(thread: int) -> None:
