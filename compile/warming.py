@@ -80,7 +80,9 @@ class CertainStates:
 
     def _find_rows(self, compiled: CompiledGrammar) -> None:
         automaton = compiled.automaton
-        self._rows += (state for state in self._seen if automaton.tables.is_lowered(state) and automaton.lacks_row(state))
+        self._rows += (
+            state for state in self._seen if automaton.tables.is_lowered(state) and automaton.lacks_row(state)
+        )
         self._seen.clear()
 
     def finish(self, compiled: CompiledGrammar) -> None:

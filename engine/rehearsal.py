@@ -10,7 +10,6 @@ import math
 import string
 import threading
 from itertools import product
-from math import inf
 from typing import Any
 
 from maskwright.compile.automaton import Automaton
