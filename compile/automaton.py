@@ -413,7 +413,7 @@ class Automaton:
             if kind in (L.CALL, L.CALL_BEFORE):
                 yield f"call {label(callee)}{'' if kind == L.CALL else ' with this byte'}, return to {label(block)}"
             else:
-                yield label(callee) if kind == L.MOVE else "end before it"
+                yield label(callee) if kind == L.MOVE else f"end{f' with {callee}' if callee else ''} before it"
 
 
 def _byte_ranges(members: list[int]) -> str:

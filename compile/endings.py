@@ -256,6 +256,9 @@ class Endings:
             self._reach(frame, ~record.final, cost, (where, _END, 0))
         enter = self.moves.enter
         for number, move in enumerate(self.moves.moves(state)):
+            if move.target < 0:
+                self._reach(frame, move.target, cost, (where, number, 0))
+                continue
             if move.block < 0:
                 self._reach(frame, enter(move.target, register), cost + 1, (where, number, 0))
                 continue
@@ -367,6 +370,8 @@ class Endings:
     def _next_states(self, state: int) -> Iterator[int | None]:
         """The states after each move of a state; None where they depend on a result code."""
         for move in self.moves.moves(state):
+            if move.target < 0:
+                continue
             if move.block < 0:
                 yield move.target
             else:

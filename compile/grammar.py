@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter, thread_time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.regular import Regex, Words
 from maskwright.grammars.rules import Rules
 from maskwright.kernels import layout as L
+
+if TYPE_CHECKING:
+    from maskwright.compile.lark_states import LarkStates
 
 __all__ = ["SOURCE_BYTES", "CompiledGrammar", "Limits"]
 
@@ -150,7 +153,7 @@ class CompiledGrammar:
         """The texts that can be derived from the root of a context-free grammar."""
         with automaton.lock:
             try:
-                states = RuleStates(automaton, rules)
+                states = _states_of(automaton, rules)
                 root = states.start()
                 automaton.lower(root)
             except GrammarError as error:
@@ -271,3 +274,12 @@ class CompiledGrammar:
         """Check the invariants of the tables; raises AssertionError."""
         with self.automaton.lock:
             self.automaton.tables.validate()
+
+
+def _states_of(automaton: Automaton, rules: Rules) -> RuleStates | LarkStates:
+    """What lowers the states of rules: a parser's, where there is one and all characters can be written."""
+    if rules.parser is None or automaton.plans(None).alphabet is not None:
+        return RuleStates(automaton, rules)
+    from maskwright.compile.lark_states import LarkStates  # lark takes its time
+
+    return LarkStates(automaton, rules.parser)

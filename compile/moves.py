@@ -52,11 +52,11 @@ class Entered(NamedTuple):
 
 
 class Move(NamedTuple):
-    """Bytes that lead to one place: into a state, or into a called frame.
+    """Bytes that lead to one place: into a state, into a called frame, or to the end of the frame before them.
 
     Attributes:
-        target: the state, or the one that the called frame starts in.
-        byte: the byte to write; of several the most readable. -1: the called frame writes it.
+        target: the state, or the one that the called frame starts in, or ~result of the frame's own end.
+        byte: the byte to write; of several the most readable. -1: whoever comes next writes it.
         block: the state after the call is block + its result code; -1: no call.
         results: the called frame ends with a result code below this.
     """
@@ -164,7 +164,10 @@ class Moves:
                 target, block, kind, action = actions[action * L.ACTION_SIZE : (action + 1) * L.ACTION_SIZE].tolist()
                 if kind == L.MOVE:
                     moves.append(Move(target, byte, -1, 0))
-                elif kind != L.LEAVE:  # where the frame may end, its state says so
+                elif kind == L.LEAVE:
+                    if target != record[L.STATE_FINAL]:  # that one the state says itself
+                        moves.append(Move(~target, -1, -1, 0))
+                else:
                     moves.append(Move(target, byte if kind == L.CALL else -1, block, self.results(block)))
         return moves
 

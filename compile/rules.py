@@ -12,7 +12,8 @@ from collections import ChainMap
 from collections.abc import Mapping
 from itertools import pairwise
 
-from maskwright.compile.automaton import PUBLISHED, Automaton, Edge, Private
+from maskwright.compile.actions import Action, Actions, bytes_of
+from maskwright.compile.automaton import PUBLISHED, Automaton, Private
 from maskwright.compile.distinct import Distinct
 from maskwright.compile.embedded import ValueLoader, with_values
 from maskwright.compile.plans import NOT_SAFE, Safe
@@ -28,8 +29,6 @@ from maskwright.grammars.rules import SPECIAL_BYTE, Rules, Special
 from maskwright.kernels import layout as L
 
 __all__ = ["RuleStates"]
-
-Action = tuple[int, int, int]  # target, return block, kind (kernels/layout.py)
 
 
 class RuleStates:
@@ -59,7 +58,7 @@ class RuleStates:
         self.phrases = Phrases(self.frames)
         self._states: dict[tuple[Nonterminal, Phrase], int] = {}
         self._entries: dict[Nonterminal, int] = {}
-        self._chains: dict[tuple[Action, ...], int] = {}
+        self._actions = Actions(automaton)
         self._chosen: dict[tuple[int, ...], tuple[list[int], set[int]]] = {}
         self._covered: dict[Phrase, tuple[Safe, Phrase]] = {}
 
@@ -81,18 +80,6 @@ class RuleStates:
         if found is None:
             owner = _Phrase(self, frame, self.phrases.start(frame), entry=True)
             found = self._entries[frame] = self.automaton.allocate(1, owner)
-        return found
-
-    def value(self, actions: list[Action]) -> int:
-        """The transition value of what can be done at a byte."""
-        distinct = tuple(dict.fromkeys(actions))
-        if len(distinct) == 1:
-            target, _, kind = distinct[0]
-            if kind == L.MOVE:
-                return target
-        found = self._chains.get(distinct)
-        if found is None:
-            found = self._chains[distinct] = self.automaton.tables.append_chain(distinct)
         return found
 
     def lower(self, state: int, frame: Nonterminal, phrase: Phrase, entry: bool) -> None:
@@ -224,7 +211,7 @@ class RuleStates:
             return 0
         if choice >> len(others):
             actions.append((0, 0, L.LEAVE))
-        return self.value(actions)
+        return self._actions.value(actions)
 
     def _choices(self, sets: tuple[int, ...]) -> tuple[list[int], set[int]]:
         """For each byte, the sets of bytes that it is in, as bits; and where that changes. Few combinations recur."""

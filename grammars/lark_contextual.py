@@ -1,5 +1,7 @@
 """The texts that lark parses with `parser="lalr", lexer="contextual"`, as rules that are free of any context.
 
+For grammars whose parser cannot be run as it is (lark_parser), are joined with others, or printed.
+
     1  (p, A)            the rule A where the parser is in state p: its symbols know their states (DeRemer and Pennello,
                          "Efficient computation of LALR(1) look-ahead sets", TOPLAS 4(4), 1982)
     2  (p, A): c > d     the same between two *contexts*: what the lexer is in before A and after it
@@ -16,25 +18,23 @@ what `lark_scanner` says of MAX_AHEAD.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import NamedTuple
 
-from lark.lexer import Pattern
-from lark.load_grammar import Grammar
-
-from maskwright.grammars.errors import LimitExceeded, UnsupportedError
+from maskwright.grammars.errors import LimitExceeded
 from maskwright.grammars.lark_scanner import IGNORED, NOTHING, Ahead, Lexer, Words
-from maskwright.grammars.lark_tables import END, Tables, read_tables
+from maskwright.grammars.lark_tables import END, Tables
 from maskwright.grammars.refinement import coarsest
 from maskwright.grammars.regular import Regex, alternate, concat
 from maskwright.grammars.regular_tables import Machine, paths, shared_languages
 from maskwright.grammars.rule_nodes import choice, sequence
 from maskwright.grammars.rules import Call, Node, Special, Text
 
-__all__ = ["MAX_ITEMS", "contextual_bodies"]
+__all__ = ["MAX_ITEMS", "ROOT", "contextual_bodies"]
 
+ROOT = "__start"  # the rule that texts are derived from: no name of a user begins with two underscores
 MAX_ITEMS = 1_000_000  # places in productions, each with the contexts before the rule and at the place
 
 
@@ -70,30 +70,22 @@ class _Context:
 
 
 def contextual_bodies(
-    grammar: Grammar, start: str, language: Callable[[str, Pattern], Regex], leaves: Mapping[str, Node]
-) -> tuple[dict[str, Node], str]:
-    """(bodies, the name of the root) of what lark's contextual lexer and LALR parser accept.
+    tables: Tables, lexer: Lexer, languages: Mapping[str, Regex], specials: Mapping[str, Special], start: str
+) -> dict[str, Node]:
+    """The bodies of rules for what lark's contextual lexer and LALR parser accept, those of ROOT first.
 
     Args:
-        grammar: as lark has read it.
+        tables: lark's.
+        lexer: the automaton of their scanners.
+        languages: by terminal, its words.
+        specials: what terminals without a pattern stand for.
         start: the rule that texts are derived from.
-        language: the words of a terminal of some name and pattern.
-        leaves: what terminals without a pattern stand for.
 
     Raises:
-        InvalidError: lark cannot make an LALR(1) parser of it.
-        UnsupportedError: a schema is in it.
-        LimitExceeded: there are too many states, or contexts.
+        LimitExceeded: there are too many contexts.
     """
-    for leaf in leaves.values():
-        if not isinstance(leaf, Special):
-            hint = 'leave out lexer="contextual", or write the schema\'s texts as rules'
-            raise UnsupportedError("%json cannot be told from other terminals by a lexer", keyword="%json", hint=hint)
-    tables = read_tables(grammar, start)
-    languages = {name: language(name, pattern) for name, pattern in tables.patterns.items()}
-    lexer = Lexer(tables.scanners, languages, tables.ignored)
     rules = _SituatedRules(tables, lexer, start)
-    tokens = _Tokens(lexer, languages, {name: leaf for name, leaf in leaves.items() if isinstance(leaf, Special)})
+    tokens = _Tokens(lexer, languages, specials)
     return _SituatedContexts(rules, tokens, lexer.starts[tables.scanners[0]]).bodies()
 
 
@@ -444,8 +436,8 @@ class _SituatedContexts:
 
     # ---------------------------------------------------------------- as rules
 
-    def bodies(self) -> tuple[dict[str, Node], str]:
-        """Rules for what can be reached, equal ones as one, and the name of the root."""
+    def bodies(self) -> dict[str, Node]:
+        """Rules for what can be reached, equal ones as one; the root is the first."""
         ends = [
             after for after in self._ends[self._rules.root, self._first] if END not in self.contexts[after].withheld
         ]
@@ -490,9 +482,8 @@ class _SituatedContexts:
         kinds = coarsest(len(pending), lambda rule, classes: frozenset(merged(rule, classes)))
         first = {kind: rule for rule, kind in reversed(list(enumerate(kinds)))}
         names = _distinct([self._rules.names[pending[first[kind]].rule] for kind in range(len(first))])
-        root = "__start"  # no name of a user begins with two underscores
         bodies = {
-            root: choice(sequence([Call(names[kinds[at]]), Text(end)]) for at, end in enumerate(ignored)),
+            ROOT: choice(sequence([Call(names[kinds[at]]), Text(end)]) for at, end in enumerate(ignored)),
         }
         nodes = list(joined)
         for kind, name in enumerate(names):
@@ -503,7 +494,7 @@ class _SituatedContexts:
                 )
                 for symbols in merged(first[kind], kinds)
             )
-        return bodies, root
+        return bodies
 
     def _texts(self, steps: Iterable[_Step], ends: Iterable[int]) -> tuple[list[Node], list[Regex]]:
         """What the steps derive, and what may be skipped at the end of a text in each of the contexts `ends`."""

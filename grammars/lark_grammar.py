@@ -37,11 +37,14 @@ from lark.load_grammar import Grammar, PrepareLiterals, TerminalTreeToPattern, l
 
 from maskwright.grammars.embedded import SPECIAL, lift, special_token
 from maskwright.grammars.errors import GrammarError, InvalidError, LimitExceeded, UnsupportedError
-from maskwright.grammars.lark_contextual import contextual_bodies
+from maskwright.grammars.lark_contextual import ROOT, contextual_bodies
+from maskwright.grammars.lark_parser import parser_of
+from maskwright.grammars.lark_scanner import Lexer
+from maskwright.grammars.lark_tables import read_tables
 from maskwright.grammars.python_regex import scanned
 from maskwright.grammars.regular import EPSILON, Regex, alternate, literal, repeat
 from maskwright.grammars.rule_nodes import choice, loop, sequence, similar, validate
-from maskwright.grammars.rules import Call, Json, Node, Rules, Special, Text
+from maskwright.grammars.rules import Call, Deferred, Json, Node, Rules, Special, Text
 
 __all__ = ["MAX_GROUPS", "MAX_TEMPLATES", "parse_lark"]
 
@@ -265,13 +268,30 @@ class _Reader:
             sought = name if name in self.definitions else pattern.raw or pattern.value
             return self._language(pattern, f"the terminal {sought}", sought, strict=True)
 
-        bodies, root = contextual_bodies(grammar, start, language, self.leaves)
+        for leaf in self.leaves.values():
+            if not isinstance(leaf, Special):
+                hint = 'leave out lexer="contextual", or write the schema\'s texts as rules'
+                raise UnsupportedError(
+                    "%json cannot be told from other terminals by a lexer", keyword="%json", hint=hint
+                )
+        tables = read_tables(grammar, start)
+        languages = {name: language(name, pattern) for name, pattern in tables.patterns.items()}
+        lexer = Lexer(tables.scanners, languages, tables.ignored)
+        specials = {name: leaf for name, leaf in self.leaves.items() if isinstance(leaf, Special)}
+
+        def bodies() -> dict[str, Node]:
+            return contextual_bodies(tables, lexer, languages, specials, start)
+
+        parser = None if specials else parser_of(tables, lexer)
+        if parser is not None:
+            return Rules(Deferred(bodies), ROOT, self.text, parser=parser)
+        found = bodies()
         positions = {
             name: self.definitions[place]
-            for name in bodies
+            for name in found
             if (place := re.split(r"[.{]", name, maxsplit=1)[0]) in self.definitions
         }
-        return Rules(bodies, root, self.text, positions)
+        return Rules(found, ROOT, self.text, positions)
 
     def _ask_for(self, name: str, tree: Tree[Any], arguments: Mapping[str, Any]) -> None:
         if name not in self.known:

@@ -269,6 +269,17 @@ class Lexer:
             found = self._scans[start, ahead] = self._scan(start, ahead)
         return found
 
+    def begin(self, start: int, ahead: Ahead) -> list[tuple[int, int]]:
+        """(characters, place) after the first character of a token, what is behind the places known."""
+        self.scan(start, ahead)
+        return [(bits, self._place(target, after)) for bits, target, after in self._steps(start, ahead)]
+
+    def taken_at(self, place: int) -> tuple[str, Ahead] | None:
+        """What is taken where a token ends at a place, and what it forbids after itself; None: it cannot end there."""
+        state, forbidden = self._at[place]
+        name = self.taken[state]
+        return None if name is None else (name, _union(self.ahead(state), forbidden))
+
     def _scan(self, start: int, ahead: Ahead) -> dict[tuple[str, Ahead], Words]:
         first = [(bits, self._place(target, after)) for bits, target, after in self._steps(start, ahead)]
         reached = dict.fromkeys(place for _, place in first)
@@ -276,9 +287,9 @@ class Lexer:
         ends: dict[tuple[str, Ahead], list[int]] = {}
         for place in (pending := list(reached)):
             state, forbidden = self._at[place]
-            name = self.taken[state]
-            if name is not None:
-                ends.setdefault((name, _union(self.ahead(state), forbidden)), []).append(place)
+            taken = self.taken_at(place)
+            if taken is not None:
+                ends.setdefault(taken, []).append(place)
             if not self.moves[place]:
                 self.moves[place] = tuple(
                     (bits, self._place(target, after)) for bits, target, after in self._steps(state, forbidden)

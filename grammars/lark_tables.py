@@ -23,9 +23,10 @@ from lark.parsers.lalr_analysis import LALR_Analyzer, Reduce
 
 from maskwright.grammars.errors import InvalidError
 
-__all__ = ["END", "Production", "Scanner", "Tables", "read_tables"]
+__all__ = ["ACCEPT", "END", "Production", "Scanner", "Tables", "read_tables"]
 
 END = "$END"  # what lark calls the end of a text, where it stands for a terminal
+ACCEPT = "$ACCEPT"  # in place of a rule that is made of the start rule alone: the text is whole
 
 Production = tuple[str, ...]  # the names of symbols
 
@@ -48,6 +49,8 @@ class Tables:
     """Attributes:
     productions: by the rule's name. A symbol that is no name here is a terminal.
     transitions: by state, numbered from 0, where texts begin: the state after a symbol.
+    reductions: by state, by terminal: the rule that is complete before it, and the number of its symbols. ACCEPT before END
+        in the state behind the start rule.
     withheld: by (state, rule, production that is complete in it), the terminals before which lark does something else.
     scanners: by state.
     patterns: by terminal, in lark's order; one that is only declared has none.
@@ -56,6 +59,7 @@ class Tables:
 
     productions: Mapping[str, Sequence[Production]]
     transitions: Sequence[Mapping[str, int]]
+    reductions: Sequence[Mapping[str, tuple[str, int]]]
     withheld: Mapping[tuple[int, str, Production], frozenset[str]]
     scanners: Sequence[Scanner]
     patterns: Mapping[str, Pattern]
@@ -78,25 +82,36 @@ def read_tables(grammar: Grammar, start: str) -> Tables:
         raise InvalidError(f"lark cannot make an LALR parser of the grammar: {reason}", hint=hint) from error
     productions: dict[str, list[Production]] = {}
     for rule in rules:
-        productions.setdefault(rule.origin.name, []).append(_names(rule))
+        productions.setdefault(str(rule.origin.name), []).append(_names(rule))
     numbers = _numbered(analysis.lr0_start_states[start])
-    transitions = [{symbol.name: numbers[target] for symbol, target in state.transitions.items()} for state in numbers]
+    transitions = [
+        {str(symbol.name): numbers[target] for symbol, target in state.transitions.items()} for state in numbers
+    ]
     withheld: dict[tuple[int, str, Production], frozenset[str]] = {}
-    scanners = []
+    scanners, reduced = [], []
     reader = _Scanners(LexerConf(terminals, re, ignored, skip_validation=True))
     for state, number in numbers.items():
         actions = analysis.parse_table.states[state.closure]
         scanners.append(reader.scanner(actions.keys() | set(ignored)))
+        reduced.append(
+            {
+                str(name): (str(rule.origin.name), len(rule.expansion))
+                for name, (action, rule) in sorted(actions.items())
+                if action is Reduce
+            }
+        )
         for lookahead, reductions in state.lookaheads.items():
             for rule in reductions:
                 if actions[lookahead.name] != (Reduce, rule):
-                    key = number, rule.origin.name, _names(rule)
-                    withheld[key] = withheld.get(key, frozenset()) | {lookahead.name}
-    return Tables(productions, transitions, withheld, scanners, reader.patterns, frozenset(ignored))
+                    key = number, str(rule.origin.name), _names(rule)
+                    withheld[key] = withheld.get(key, frozenset()) | {str(lookahead.name)}
+    reduced[transitions[0][start]][END] = ACCEPT, 1
+    return Tables(productions, transitions, reduced, withheld, scanners, reader.patterns, frozenset(ignored))
 
 
 def _names(rule: Any) -> Production:
-    return tuple(symbol.name for symbol in rule.expansion)
+    """The symbols of a rule; lark's names are tokens, which compare slowly."""
+    return tuple(str(symbol.name) for symbol in rule.expansion)
 
 
 def _numbered(start: Any) -> dict[Any, int]:

@@ -8,18 +8,23 @@ Nothing here is simplified, checked or reached: `context_free` turns rules into 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
 from maskwright.grammars.charset import CharSet
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.regular import Regex
 
+if TYPE_CHECKING:
+    from maskwright.grammars.lark_parser import Parser
+
 __all__ = [
     "SPECIAL_BYTE",
     "Call",
     "Choice",
+    "Deferred",
     "Frame",
     "Json",
     "Loop",
@@ -148,6 +153,26 @@ class Frame:
 Node = Text | Call | Sequence | Choice | Loop | Special | Json | Switch | Frame
 
 
+class Deferred(Mapping[str, Node]):
+    """Bodies that are made when somebody asks for one of them."""
+
+    def __init__(self, make: Callable[[], Mapping[str, Node]]) -> None:
+        self._make = make
+
+    @cached_property
+    def _bodies(self) -> Mapping[str, Node]:
+        return self._make()
+
+    def __getitem__(self, name: str) -> Node:
+        return self._bodies[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._bodies)
+
+    def __len__(self) -> int:
+        return len(self._bodies)
+
+
 @dataclass(frozen=True, eq=False)
 class Rules:
     """A grammar: what its rules derive, and where a text starts.
@@ -157,9 +182,12 @@ class Rules:
         root: the rule that whole texts are derived from.
         source: the text that the rules were read from, "" where there is none; positions are offsets into it.
         positions: where a rule's definition begins.
+        parser: reads the same texts, where it is known how (grammars/lark_parser.py): what the rules are compiled to when
+            they are the whole grammar.
     """
 
     bodies: Mapping[str, Node]
     root: str
     source: str = ""
     positions: Mapping[str, int] = field(default_factory=dict)
+    parser: Parser | None = None

@@ -22,7 +22,8 @@ State record, STATE_SIZE int32 each, at AUTOMATON_STATES:
 Transition values: 0 none; > 0 the next state; REJECT none, and no ELSE either; otherwise minus the number of an action
 record, ACTION_SIZE int32: call `target` with return block `block`, consuming the byte (CALL) or not (CALL_BEFORE). When
 a frame ends with result code j, its caller goes on in state block + j. Where a byte can be read in several ways, actions
-form a chain (`also`, 0 at the end) of calls, moves (MOVE: to state `target`) and ends of the frame before the byte (LEAVE).
+form a chain (`also`, 0 at the end) of calls, moves (MOVE: to state `target`) and ends of the frame before the byte (LEAVE:
+with result code `target`).
 
 Safe set, SAFE_SIZE uint64: the ASCII bytes below 64, those below 128, and flags: SAFE_UNICODE when every well-formed
 non-ASCII character also leads back. From a state with a safe set every such character returns to the state itself, or to

@@ -267,7 +267,7 @@ def _read_items(automaton, matcher, byte):
             continue
         final = state_field(automaton, state, L.STATE_FINAL) if kind & L.FORK_CLOSED == 0 else -1
         if value == 0 or value == L.REJECT:
-            if final >= 0:
+            if final >= 0 and (byte < 0 or state_field(automaton, state, L.STATE_ELSE) != L.NOTHING_FOLLOWS):
                 status = _add_callers(matcher, 0, top, final)
                 if status != L.OK:
                     return status, top
@@ -278,7 +278,7 @@ def _read_items(automaton, matcher, byte):
             record = action * L.ACTION_SIZE
             what, target = load_i32(actions, record + L.ACTION_KIND), load_i32(actions, record + L.ACTION_TARGET)
             if what == L.LEAVE:
-                status = _add_callers(matcher, 0, top, final) if final >= 0 else L.OK
+                status = _add_callers(matcher, 0, top, target) if kind & L.FORK_CLOSED == 0 else L.OK
             elif what == L.MOVE:
                 status = _add_item(matcher, L.FORK_CONSUMED, target, register, top)
             else:
@@ -469,6 +469,22 @@ def leave(automaton, matcher, top, result):
 
 
 @kernel
+def _end(automaton, matcher, top, result):
+    """Where the one caller `top` goes on when its frame ends before a byte with a result code: as a step answers."""
+    block = node_field(matcher, top, L.NODE_BLOCK)
+    if block < 0:
+        return L.EXIT_BEFORE, result, 0, 0
+    status, state, register, below = enter(
+        automaton,
+        matcher,
+        block + result,
+        node_field(matcher, top, L.NODE_REGISTER),
+        node_field(matcher, top, L.NODE_PARENT),
+    )
+    return (L.EXIT_BEFORE if status == L.EXIT_AFTER else status), state, register, below
+
+
+@kernel
 def step(automaton, matcher, state, register, top, byte):
     """One byte. The nodes it makes lie above MATCHER_NODE_COUNT as it was; the caller takes them back or keeps them."""
     if state == L.SPLIT:
@@ -490,16 +506,9 @@ def step(automaton, matcher, state, register, top, byte):
             ends += 1
             if ends > _MANY_ENDS or node_field(matcher, top, L.NODE_ALSO) != 0:
                 break
-            block = node_field(matcher, top, L.NODE_BLOCK)
-            if block < 0:
-                return L.EXIT_BEFORE, result, 0, 0
-            register = node_field(matcher, top, L.NODE_REGISTER)
-            top = node_field(matcher, top, L.NODE_PARENT)
-            status, state, register, top = enter(automaton, matcher, block + result, register, top)
+            status, state, register, top = _end(automaton, matcher, top, result)
             if status == L.FORKS:
                 break
-            if status == L.EXIT_AFTER:
-                return L.EXIT_BEFORE, state, register, top
             if status != L.OK:
                 return status, state, register, top
             continue
@@ -507,6 +516,15 @@ def step(automaton, matcher, state, register, top, byte):
         actions = load_i64(automaton, L.AUTOMATON_ACTIONS)
         if load_i32(actions, action + L.ACTION_ALSO) != 0:
             break
+        if load_i32(actions, action + L.ACTION_KIND) == L.LEAVE:
+            if node_field(matcher, top, L.NODE_ALSO) != 0:
+                break
+            status, state, register, top = _end(automaton, matcher, top, load_i32(actions, action + L.ACTION_TARGET))
+            if status == L.FORKS:
+                break
+            if status != L.OK:
+                return status, state, register, top
+            continue
         count = load_i64(matcher, L.MATCHER_NODE_COUNT)
         if count >= load_i64(matcher, L.MATCHER_NODE_CAP):
             return L.NEED_NODES, state, register, top

@@ -72,10 +72,10 @@ def _add_short(matcher, trie, node, limit):
 
 
 @kernel
-def _add_exits(matcher, node, end, unknown):
+def _add_exits(matcher, node, end, followed):
     """Note the ends of a fork as exits at a trie node; True when there was no room, and nothing is noted.
 
-    `unknown`: whether ends before the byte count; those of the state that a walk begins with are fill()'s to follow.
+    `followed`: a result code with which ends before the byte do not count, since fill() follows them; -1: none.
     """
     left, exits = load_i64(matcher, L.MATCHER_LEFT), load_i64(matcher, L.MATCHER_EXITS)
     count, ends = load_i64(matcher, L.MATCHER_EXIT_COUNT), load_i64(matcher, L.MATCHER_LEFT_COUNT)
@@ -83,9 +83,10 @@ def _add_exits(matcher, node, end, unknown):
         return True
     for number in range(ends):
         before = load_i32(left, 2 * number + 1)
-        if (before == 1 and unknown) or (before == 0 and end > node + 1):
+        result = load_i32(left, 2 * number)
+        if (before == 1 and result != followed) or (before == 0 and end > node + 1):
             store_i32(exits, 3 * count, node)
-            store_i32(exits, 3 * count + 1, load_i32(left, 2 * number))
+            store_i32(exits, 3 * count + 1, result)
             store_i32(exits, 3 * count + 2, before)
             count += 1
     store_i64(matcher, L.MATCHER_EXIT_COUNT, count)
@@ -315,8 +316,8 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
             store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
             return status
         if status == L.EXIT_SOME:
-            unknown = depth > 0 or state_field(automaton, before, L.STATE_FINAL) < 0
-            if _add_exits(matcher, node, end, unknown):
+            followed = state_field(automaton, before, L.STATE_FINAL) if depth == 0 else -1
+            if _add_exits(matcher, node, end, followed):
                 store_i64(matcher, L.MATCHER_WALK_NODE, node)
                 store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
                 return L.NEED_EXITS
@@ -362,7 +363,7 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
             node += 1
             continue
         # The frame ended. A late end of the very first state is no exit: fill() goes on from the configuration below.
-        late_start = status == L.EXIT_BEFORE and depth == 0 and state_field(automaton, before, L.STATE_FINAL) >= 0
+        late_start = status == L.EXIT_BEFORE and depth == 0 and state_field(automaton, before, L.STATE_FINAL) == state
         if not late_start and (status == L.EXIT_BEFORE or end > node + 1):
             count = load_i64(matcher, L.MATCHER_EXIT_COUNT)
             if count >= load_i64(matcher, L.MATCHER_EXIT_CAP):

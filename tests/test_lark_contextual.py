@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import lark
@@ -162,3 +163,101 @@ def test_random_grammars(text: str, compiler: GrammarCompiler) -> None:
     if not missing:  # masks: what the library's sentences begin with may come
         for one in accepted:
             assert all(one[:size] in viable for size in range(len(one)))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Grammars of programming languages
+
+PYTHON = Path(__file__).parent / "benchmarks" / "grammars" / "python.lark"
+SNIPPETS = (
+    "x = 1\n",
+    "def merge(a, b=None, *rest, **named): return [x for x in a if x not in b]\n",
+    "class Thing(Base, metaclass=Meta): pass\n",
+    "import os.path as p, sys  # and a comment\n\n",
+    'value = {"a": 1, "b": [1, 2.5e-3, 0x1F], **others}\n',
+    'if value["a"] >= 3 and not done or x is not None: print(value.get("b", 0)[1:-1], sep=rb"\\n")\n',
+    "f = lambda x: int : x\n",
+    "f = lambda x: x\n",  # lark shifts: the colon begins an annotation
+    "total **= (yield_ if ifs else elses)\n",
+    "a << 2\n",  # lark's lexer takes `<` first
+    "x = (1, 2\n",
+    "x = (1, 2]\n",
+    "return return\n",
+    "x = 1",
+    "1if x else 2\n",
+    "1_0.e5.real\n",
+    "not in x\n",
+    "a not in b is not c\n",
+    "# only a comment\n",
+    "x = # none\n",
+)
+
+
+@pytest.mark.long
+def test_python(compiler: GrammarCompiler) -> None:
+    """Real snippets, each of their beginnings and wrong ones: what the library says, and masks that never come to an end."""
+    grammar = PYTHON.read_text()
+    parser = library(grammar)
+    compiled = compiler.compile_lark(grammar, lexer="contextual")
+    sentences = 0
+    for snippet in SNIPPETS:
+        matcher = GrammarMatcher(compiled)
+        for size, byte in enumerate(snippet.encode()):
+            allowed = set(matcher.allowed_token_ids().tolist())
+            assert allowed
+            assert matcher.is_completed() == (END in allowed) == parses(parser, snippet[:size]), snippet[:size]
+            assert (byte in allowed) == matcher.accept_token(byte)
+            if byte not in allowed:
+                assert not parses(parser, snippet)
+                break
+        else:
+            sentences += matcher.is_completed()
+            assert matcher.is_completed() == parses(parser, snippet), snippet
+    assert sentences == sum(parses(parser, snippet) for snippet in SNIPPETS) >= 12
+
+
+def test_the_size_of_a_parser() -> None:
+    """What a grammar of all of Python takes: units of text and result codes, counted."""
+    rules = parse_lark(PYTHON.read_text(), "start", "contextual")
+    parser = rules.parser
+    assert parser is not None
+    assert len(parser.units.every) < 200
+    assert max(len(parser.codes(state)) for state in range(len(parser.tables.transitions))) < 250
+
+
+# By name: a grammar, and letters of its texts. Where lark's parser would come to a dead end, texts are described by rules.
+DEAD_ENDS = {
+    "names that nothing can stand between": ("start: N N\nN: /a+/", "a"),
+    "a list that never ends": ('start: x "a"\nx: "a" x | "a"\n%ignore " "', "a "),
+    "a rule without texts": ("start: start", "a"),
+}
+FREE = {
+    "a dangling else": ('start: s\ns: "i" s | "i" s "e" s | "x"\n%ignore " "', "iex "),
+    "a lambda whose colon begins an annotation": (
+        'start: "l" p ":" start | "(" start ")" | N\np: N [":" start] ("," N [":" start])*\nN: /a+/\n%ignore " "',
+        "l:,(a)",
+    ),
+    "what follows a comment": (
+        'start: ("a" "\\n" | "(" "b"* ")" "\\n")*\n%ignore " "\n%ignore /#[^\\n]*/',
+        "a\n(b#",
+    ),
+    "lines, and comments that end them": (
+        'start: (n _NL)*\nn: "a" | "(" n ")"\n_NL: /(\\n *|#[^\\n]*)+/\n%ignore " "',
+        "a\n(#)",
+    ),
+    "rules that derive nothing": ('start: x "a" x "b" x\nx: | "c"\n%ignore " "', "abc "),
+}
+
+
+@pytest.mark.parametrize("name", [*DEAD_ENDS, *FREE])
+def test_dead_ends_are_seen(name: str, compiler: GrammarCompiler) -> None:
+    grammar, alphabet = (DEAD_ENDS | FREE)[name]
+    rules = parse_lark(grammar, "start", "contextual")
+    assert (rules.parser is None) == (name in DEAD_ENDS)
+    length = 5
+    parser = library(grammar)
+    every = ("".join(letters) for size in range(length + 1) for letters in itertools.product(alphabet, repeat=size))
+    accepted = {text for text in every if parses(parser, text)}
+    for described in (rules, replace(rules, parser=None)):  # as a parser where there is one, and as rules
+        viable = dict(taken(compiler, Grammar(described), alphabet, length))
+        assert {text for text, whole in viable.items() if whole} == accepted
