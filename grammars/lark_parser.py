@@ -20,7 +20,6 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-from maskwright.grammars.errors import LimitExceeded
 from maskwright.grammars.lark_liveness import always_goes_on
 from maskwright.grammars.lark_scanner import NOTHING, Lexer
 from maskwright.grammars.lark_tables import ACCEPT, END, Tables
@@ -30,7 +29,7 @@ from maskwright.grammars.regular import EPSILON
 __all__ = ["AT_END", "Code", "Parser", "Pop", "Push", "Stack", "parser_of"]
 
 AT_END = Unit((END,), (), (NOTHING,), EPSILON)  # nothing more comes
-MAX_REDUCTIONS = 100_000  # before one terminal, of rules that derive nothing
+MAX_REDUCTIONS = 10_000  # before one terminal: where rules that derive nothing follow each other, lark never ends
 
 Stack = tuple[int, ...]  # states, the one of the frame first
 
@@ -104,8 +103,7 @@ class Parser:
                 place += 1
                 if place == len(unit.terminals):
                     return Push(tuple(found[1:]))
-        hint = "rules that derive nothing call each other in a circle: leave one out"
-        raise LimitExceeded("max_reductions", MAX_REDUCTIONS, MAX_REDUCTIONS, what="reductions at one place", hint=hint)
+        return None
 
     def go_on(self, state: int, code: Code) -> Pop | Push | None:
         """What the frame of a state does when the one above it has ended."""

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lark
 import pytest
@@ -37,16 +38,43 @@ def compiler() -> GrammarCompiler:
     return GrammarCompiler(info, cache_enabled=False)
 
 
+class Endless(Exception):
+    """The library reduces rules that derive nothing for ever, on a stack that grows by 60 MB a second."""
+
+
+class Counted(lark.Tree[lark.Token]):
+    """A tree; so many of one text mean that there is no end."""
+
+    made = 0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        Counted.made += 1
+        if Counted.made > 10_000:
+            raise Endless
+
+
 def library(grammar: str, start: str = "start") -> lark.Lark:
-    return lark.Lark(grammar, parser="lalr", lexer="contextual", start=start)
+    return lark.Lark(grammar, parser="lalr", lexer="contextual", start=start, tree_class=Counted)
 
 
 def parses(library: lark.Lark, text: str) -> bool:
+    Counted.made = 0
     try:
         library.parse(text)
-    except lark.exceptions.UnexpectedInput:
+    except (lark.exceptions.UnexpectedInput, Endless):
         return False
     return True
+
+
+def test_the_library_may_never_end() -> None:
+    """The memory of a run over many grammars went there: to the library's own stack."""
+    grammar = (
+        'T0.-1: /a(\\.a)?/\nT1.1: "b"\n'
+        "start.1: (T0 T1)? | /a[ab]b/ (T0 start)* /b+?a?/ | (start start)+ start /\\.[ab]*\\./\n%ignore /[ .]+/"
+    )
+    assert not parses(library(grammar), "..")
+    assert Counted.made > 10_000
 
 
 def taken(compiler: GrammarCompiler, rules: Grammar, alphabet: str, length: int) -> Iterator[tuple[str, bool]]:
