@@ -17,7 +17,7 @@ then the texts are described by rules (lark_contextual).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from maskwright.grammars.lark_scanner import IGNORED, NOTHING, Ahead, Lexer, Words
@@ -90,6 +90,7 @@ class Units:
         self.unreadable = set[str]().union(*map(frozenset.difference, self.expected, readable))
         self.never = set[str]().union(*self.expected).difference(*map(frozenset.intersection, self.expected, readable))
         self._free = self._find_free()
+        self._languages: dict[Words, Regex] = {}
         self._find_languages()
         self._known: dict[Context, list[Unit]] = {}
         self.every = list(dict.fromkeys(unit for state, ahead in self._free for unit in self.units(state, ahead)))
@@ -191,10 +192,19 @@ class Units:
         for skips in self._skipped.values():
             for onward in skips.values():
                 asked.update(dict.fromkeys(onward.values()))
+        self._describe(asked)
+
+    def _describe(self, asked: Iterable[Words]) -> None:
+        """Find the languages of some words; equal ones are one language."""
         machines = [Machine(self._lexer.moves, words.first, frozenset(words.ends)) for words in asked]
-        self._languages: Mapping[Words, Regex] = dict(
-            zip(asked, shared_languages(machines, self._lexer.characters), strict=True)
-        )
+        found = shared_languages(machines, self._lexer.characters)
+        self._languages.update(zip(asked, found, strict=True))
+
+    def _language(self, words: Words) -> Regex:
+        """The language of words; of contexts that are only met inside of units, it is found when it is asked for."""
+        if words not in self._languages:
+            self._describe((words,))
+        return self._languages[words]
 
     def units(self, state: int, ahead: Ahead) -> list[Unit]:
         """What may be read in a free context, but for what can be shifted at once and leads to a free one."""
@@ -214,13 +224,13 @@ class Units:
         for before in reached:
             reached += [after for after in skips[before] if after not in reached]
         for before in reached:
-            skipped = _between(skips, self._languages, ahead, before)
+            skipped = _between(skips, self._language, ahead, before)
             if before != ahead:
                 yield Unit((END,), (), (NOTHING,), skipped)
             for (name, left), words in self._lexer.scan(at, before).items():
                 if name in self.expected[state]:
                     shifted = name in self._tables.transitions[state] and before == ahead
-                    unit = Unit((name,), (), (left,), concat(skipped, self._languages[words]))
+                    unit = Unit((name,), (), (left,), concat(skipped, self._language(words)))
                     yield from self._extended(unit, not shifted)
 
     def _extended(self, unit: Unit, whole: bool) -> Iterator[Unit]:
@@ -238,14 +248,14 @@ class Units:
         for context, expected in pinned.items():
             at, ahead = context
             skips = self._skips(at, ahead)
-            skipped = {before: _between(skips, self._languages, ahead, before) for before in skips}
+            skipped = {before: _between(skips, self._language, ahead, before) for before in skips}
             before_it = (*unit.contexts, context)
             end = concat(unit.language, alternate(*skipped.values()))
             yield Unit((*unit.terminals, END), before_it, (*unit.lefts, NOTHING), end)
             languages: dict[tuple[str, Ahead], list[Regex]] = {}
             for reading in self._read(at, ahead):
                 if reading.terminal in expected:
-                    words = concat(skipped[reading.before], self._languages[reading.words])
+                    words = concat(skipped[reading.before], self._language(reading.words))
                     languages.setdefault((reading.terminal, reading.left), []).append(words)
             if languages and len(unit.terminals) == _MAX_TERMINALS:
                 raise NotFree
@@ -256,14 +266,14 @@ class Units:
 
 
 def _between(
-    skips: Mapping[Ahead, Mapping[Ahead, Words]], languages: Mapping[Words, Regex], begin: Ahead, end: Ahead
+    skips: Mapping[Ahead, Mapping[Ahead, Words]], language: Callable[[Words], Regex], begin: Ahead, end: Ahead
 ) -> Regex:
     """What may be skipped from one ahead to another."""
     if begin == end and not any(skips.values()):
         return EPSILON
     numbers = {ahead: number for number, ahead in enumerate(skips)}
     ways = {
-        numbers[ahead]: {numbers[after]: languages[words] for after, words in onward.items()}
+        numbers[ahead]: {numbers[after]: language(words) for after, words in onward.items()}
         for ahead, onward in skips.items()
     }
     return paths(ways, numbers[begin], numbers[end])
