@@ -12,8 +12,8 @@ from collections import ChainMap
 from collections.abc import Mapping
 from itertools import pairwise
 
-from maskwright.compile.actions import Action, Actions, bytes_of
-from maskwright.compile.automaton import PUBLISHED, Automaton, Private
+from maskwright.compile.actions import Action, Actions
+from maskwright.compile.automaton import PUBLISHED, Automaton, Edge, Private
 from maskwright.compile.distinct import Distinct
 from maskwright.compile.embedded import ValueLoader, with_values
 from maskwright.compile.plans import NOT_SAFE, Safe

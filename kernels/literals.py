@@ -15,7 +15,7 @@ from numba import njit
 
 from maskwright.kernels import layout as L
 
-# Callees: f0e718fc51c0
+# Callees: 85b1d4d194f7
 
 __all__ = ["MAY_END", "MUST_END", "lay_literals"]
 

@@ -12,7 +12,7 @@ from maskwright.kernels import layout as L
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 from maskwright.kernels.words import lay_words, publish
 
-# Callees: 3cb2a8c76088
+# Callees: 3ce22ffbf848
 
 __all__ = ["lay_places"]
 
