@@ -62,7 +62,7 @@ class GrammarCompiler:
         max_states: int = Limits().max_states,
         max_table_bytes: int = Limits().max_table_bytes,
         max_lowering_ms: float = Limits().max_lowering_ms,
-        ahead_ms: float = 40.0,
+        ahead_ms: float = 100.0,
         eager: bool = False,
         workers: int = 2,
     ) -> None:

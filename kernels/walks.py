@@ -208,6 +208,18 @@ def _place(states, state):
 
 
 @kernel
+def _safe_set(automaton, state):
+    """The safe set of a state: ASCII bytes below 64, those above, flags, and whether no count bounds it."""
+    safe = state_field(automaton, state, L.STATE_SAFE)
+    if state == L.SPLIT or safe == 0:
+        return np.uint64(0), np.uint64(0), 0, False
+    sets = load_i64(automaton, L.AUTOMATON_SAFE)
+    flags = load_i64(sets, safe * L.SAFE_SIZE + 2)
+    endless = state_field(automaton, state, L.STATE_OP) == L.OP_NONE or (flags & L.SAFE_ENDLESS) != 0
+    return load_u64(sets, safe * L.SAFE_SIZE), load_u64(sets, safe * L.SAFE_SIZE + 1), flags, endless
+
+
+@kernel
 def _only_ways(states, matcher, state, top):
     """Whether a configuration has no other ways on than the transitions of its state and those of one caller.
 
@@ -253,6 +265,13 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
     # where the frame may end before the byte, and whether these are all ways on.
     known, known_top, alone = -1, -1, False
     row, classes, caller_row, caller_classes = 0, 0, 0, 0
+    nothing = np.uint64(0)
+    safe_low, safe_high, safe_flags, endless = (
+        nothing,
+        nothing,
+        0,
+        False,
+    )  # its safe set, and whether no count bounds it
     while node < limit:
         budget -= 1
         if budget < 0:
@@ -268,6 +287,22 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
             known, known_top = before, below
             row, classes = _place(states, before)
             alone, caller_row, caller_classes = _only_ways(states, matcher, before, below)
+            safe_low, safe_high, safe_flags, endless = _safe_set(automaton, before)
+        # A character of the safe set, and below it nothing but such: what that leads to need not be looked at.
+        if signed and byte < 128 and (((safe_high if byte >= 64 else safe_low) >> np.uint64(byte & 63)) & 1) != nothing:
+            flags = load_u8(load_i64(trie, L.TRIE_SIG_FLAGS), node)
+            if (
+                (load_u64(load_i64(trie, L.TRIE_SIG_LOW), node) & ~safe_low) == nothing
+                and (load_u64(load_i64(trie, L.TRIE_SIG_HIGH), node) & ~safe_high) == nothing
+                and ((flags & 1) == 0 or ((flags & 2) != 0 and (safe_flags & L.SAFE_UNICODE) != 0))
+                and (endless or load_i32(load_i64(trie, L.TRIE_SIG_CHARS), node) + 1 < count)
+            ):
+                if add_range(matcher, load_i32(firsts, node), load_i32(firsts, end)):
+                    store_i64(matcher, L.MATCHER_WALK_NODE, node)
+                    store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
+                    return L.NEED_RANGES
+                node = end
+                continue
         value = load_i32(transitions, row + load_u8(maps, classes + byte)) if alone else 0
         if alone and value == 0 and load_i32(transitions, caller_row + load_u8(maps, caller_classes + byte)) == 0:
             node = end

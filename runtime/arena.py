@@ -15,6 +15,7 @@ from maskwright.compile.token_tables import TokenTables
 from maskwright.compile.workspace import Workspace
 from maskwright.kernels import automaton as kernels
 from maskwright.kernels import layout as L
+from maskwright.runtime.targets import Target
 
 __all__ = ["Arena"]
 
@@ -25,10 +26,15 @@ _MAX_PATCH = 1 << 22  # int32; past it the memo starts anew
 
 
 class Arena(Workspace):
-    """What a walk needs, and the memory of a text. `header`: int64 [MATCHER_SIZE] at `address`."""
+    """What a walk needs, and the memory of a text. `header`: int64 [MATCHER_SIZE] at `address`.
+
+    Attributes:
+        target: the bitmask written to last; most often the next matcher writes to the same one.
+    """
 
     def __init__(self, tokens: TokenTables) -> None:
         super().__init__(tokens.max_token, L.DONE, ranges=2048, exits=128)
+        self.target: Target | None = None
         self._new_memo(_FIRST_MEMO)
         self._place(L.MATCHER_PATCH, np.zeros(_FIRST_PATCH, np.int32))
         self.header[L.MATCHER_PATCH_LENGTH] = 1
@@ -108,7 +114,7 @@ class Arena(Workspace):
         twin = object.__new__(Arena)
         twin.header = self.header.copy()
         twin.address = twin.header.ctypes.data
-        twin._arrays, twin.nbytes = {}, 0
+        twin._arrays, twin.nbytes, twin.target = {}, 0, self.target
         for slot, array in self._arrays.items():
             twin._place(slot, array.copy())
         return twin

@@ -185,7 +185,7 @@ class BatchGrammarMatcher:
         grammars = _check(matchers)
         first = matchers[0].compiled.tokens
         target = self._target
-        if target is None or target.bitmask is not bitmask or target.words != first.words:
+        if target is None or target.bitmask() is not bitmask or target.words != first.words:
             target = self._target = Target.of(bitmask, first.words, first.vocab_size)
         batch = _Batch(matchers, grammars)
         if any(automaton.tokens.words != first.words for automaton in batch.automata):

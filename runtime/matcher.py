@@ -47,7 +47,6 @@ class GrammarMatcher:
         self._pair = _PAIR.pack(self._automaton, self._address)
         self._header = self._arena.header
         self._completions = StackCompletions()
-        self._target: Target | None = None
         self._arena.restart(compiled.root, compiled.root_register)
         self._unique = None if compiled.distinct is None else UniqueItems(compiled, self._arena)
 
@@ -147,7 +146,7 @@ class GrammarMatcher:
         twin = object.__new__(GrammarMatcher)
         twin.__dict__.update(self.__dict__)
         twin._arena, twin._completions = self._arena.copy(), self._completions.copy()
-        twin._address, twin._header, twin._target = twin._arena.address, twin._arena.header, None
+        twin._address, twin._header = twin._arena.address, twin._arena.header
         twin._pair = _PAIR.pack(twin._automaton, twin._address)
         if self._unique is not None:
             twin._unique = self._unique.copy(twin._arena)
@@ -188,9 +187,9 @@ class GrammarMatcher:
         Returns:
             True: the mask forbids something and must be applied. (Padding beyond the vocabulary is 0.)
         """
-        target = self._target
-        if target is None or bitmask is not target.bitmask:
-            target = self._target = Target.of(bitmask, self._words, self._vocab_size)
+        target = self._arena.target
+        if target is None or bitmask is not target.bitmask():
+            target = self._arena.target = Target.of(bitmask, self._words, self._vocab_size)
         if not 0 <= index < target.rows:
             raise MatcherError(f"row {index} is not one of the bitmask's {target.rows}")
         self._fill(target.address + index * target.stride)

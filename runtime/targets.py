@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+from weakref import ref
 
 import numpy as np
 
@@ -15,14 +16,14 @@ class Target(NamedTuple):
     """A bitmask that masks may be written to.
 
     Attributes:
-        bitmask: the array or tensor; kept alive by this.
+        bitmask: a weak reference to the array or tensor: while it is there, it lies where it lay.
         address: of row 0.
         stride: bytes from one row to the next.
         rows: how many there are.
         words: int32 in a row.
     """
 
-    bitmask: Any
+    bitmask: ref[Any]
     address: int
     stride: int
     rows: int
@@ -50,5 +51,5 @@ class Target(NamedTuple):
                 f"allocate_token_bitmask(batch, {vocab_size}) makes one"
             )
         if len(shape) == 1:
-            return cls(bitmask, address, 0, 1, words)
-        return cls(bitmask, address, strides[0], shape[0], words)
+            return cls(ref(bitmask), address, 0, 1, words)
+        return cls(ref(bitmask), address, strides[0], shape[0], words)
