@@ -17,7 +17,7 @@ from maskwright.compile.token_tables import TokenTables, trie_header
 from maskwright.compile.workspace import Workspace
 from maskwright.kernels import layout as L
 from maskwright.kernels import walks as kernels
-from maskwright.kernels.remainders import build_remainders
+from maskwright.kernels.remainders import build_remainders, part_exits
 
 __all__ = ["RemainderCache", "Row", "RowCache", "RowWalker"]
 
@@ -203,23 +203,10 @@ class RowWalker(Workspace):
         return found
 
     def _large(self, exits: Array) -> tuple[list[Segment], Array]:
-        """Segments of the exits with many tokens below them, and the other exits.
-
-        What follows a space may be half of the vocabulary: siblings that all end the frame before them are one segment.
-        """
+        """Segments of the exits with many tokens below them, and the other exits."""
         tokens, address = self.tokens, self.tokens.trie.ctypes.data
-        nodes, results, late = exits.T
-        first, end, depth = tokens.trie_first, tokens.trie_end, tokens.trie_depth
-        stops = end[nodes]
-        joined = (late[1:] == 1) & (late[:-1] == 1) & (results[1:] == results[:-1])
-        joined &= (nodes[1:] == stops[:-1]) & (depth[nodes[1:]] == depth[nodes[:-1]])
-        starts = np.flatnonzero(np.concatenate(([True], ~joined)))
-        lasts = np.append(starts[1:], len(exits)) - 1
-        lows, highs = (nodes + 1 - late)[starts], stops[lasts]
-        large = first[highs] - first[lows] > _MANY_TOKENS
-        packed = np.stack((results[starts], lows, highs), axis=1)[large].tolist()
-        segments = [(address, result, low, high, 0) for result, low, high in packed]
-        return segments, exits[~np.repeat(large, lasts - starts + 1)]
+        packed, others = part_exits(exits, tokens.trie_end, tokens.trie_first, tokens.trie_depth, _MANY_TOKENS)
+        return [(address, result, low, high, 0) for result, low, high in packed.tolist()], others
 
     def _gathered(self, exits: Array, known: Array) -> tuple[list[Segment], Any]:
         """Segments of a trie of remainders, and what owns it."""

@@ -11,12 +11,51 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-__all__ = ["build_remainders"]
+__all__ = ["build_remainders", "part_exits"]
 
 Array = np.ndarray[Any, Any]
 
 
 _KEY_BYTES = 5  # of an entry, in its key
+
+
+@njit(cache=True, nogil=True)
+def part_exits(exits, trie_end, trie_first, trie_depth, most):
+    """Part the exits with more than `most` tokens below them from the others.
+
+    What follows a space may be half of the vocabulary: siblings that all end the frame before them are one segment.
+
+    Args:
+        exits: int32 [E, 3], as build_remainders takes them; in the order of their nodes.
+
+    Returns:
+        large int32 [L, 3]: result code, first node, end node; and the other exits, int32 [., 3].
+    """
+    large, others = np.empty((len(exits), 3), np.int32), np.empty((len(exits), 3), np.int32)
+    found = kept = at = 0
+    while at < len(exits):
+        last, result, late = at, exits[at, 1], exits[at, 2]
+        stop = trie_end[exits[at, 0]]
+        while (
+            late == 1
+            and last + 1 < len(exits)
+            and exits[last + 1, 0] == stop
+            and exits[last + 1, 1] == result
+            and exits[last + 1, 2] == 1
+            and trie_depth[exits[last + 1, 0]] == trie_depth[exits[at, 0]]
+        ):
+            last += 1
+            stop = trie_end[exits[last, 0]]
+        low = exits[at, 0] + 1 - late
+        if trie_first[stop] - trie_first[low] > most:
+            large[found, 0], large[found, 1], large[found, 2] = result, low, stop
+            found += 1
+        else:
+            for exit in range(at, last + 1):
+                others[kept, 0], others[kept, 1], others[kept, 2] = exits[exit, 0], exits[exit, 1], exits[exit, 2]
+                kept += 1
+        at = last + 1
+    return large[:found].copy(), others[:kept].copy()
 
 
 @njit(cache=True, nogil=True)
