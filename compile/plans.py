@@ -27,7 +27,6 @@ __all__ = ["NOT_SAFE", "Plan", "Plans", "Safe"]
 
 _ASCII = CharSet([(0, 0x7F)])
 _NON_ASCII = ~_ASCII
-_NOT_RAW = CharSet([(0, 0x1F), (0x22, 0x22), (0x5C, 0x5C)])
 _MAX_PLANS = 4096
 
 Item = tuple[Sequence, int]  # bytes still to come, number of the target after them
@@ -189,7 +188,7 @@ class Plans:
         """The safe set of a state to which the characters of `loop` lead back."""
         raw, unicode = loop, self._usable is None and not (_NON_ASCII & ~loop)
         if self.spelling is not None:
-            raw, unicode = loop & ~_NOT_RAW, unicode and not self.spelling.ensure_ascii
+            raw, unicode = loop & self.spelling.raw, unicode and not self.spelling.ensure_ascii
         bits = 0
         for low, high in raw.ranges:
             if low < 0x80:

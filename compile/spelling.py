@@ -104,22 +104,26 @@ class Spelling:
     escapes: str = "canonical"
     ensure_ascii: bool = False
 
+    @property
+    def raw(self) -> CharSet:
+        """The characters that may stand as they are."""
+        return _PRINTABLE_ASCII if self.ensure_ascii else _PLAIN
+
     def sequences(self, charset: CharSet) -> list[Sequence]:
         """Every spelling of every character of the set."""
         short = [((0x5C, 0x5C), (ord(_SHORT[code]),) * 2) for code in _SHORT if code in charset]
         if self.escapes == "any":
             if 0x2F in charset:
                 short.append(((0x5C, 0x5C), (0x2F, 0x2F)))
-            raw = charset & (_PRINTABLE_ASCII if self.ensure_ascii else _PLAIN)
-            return [*spell_utf8(raw), *short, *_escape_all(charset, upper=True)]
-        raw = charset & (_PRINTABLE_ASCII if self.ensure_ascii else _PLAIN)
+            return [*spell_utf8(charset & self.raw), *short, *_escape_all(charset, upper=True)]
+        raw = charset & self.raw
         escaped = charset & ~raw & ~_SHORT_SET
         return [*spell_utf8(raw), *short, *_escape_all(escaped, upper=False)]
 
     def finishable(self, characters: CharSet, writable: list[tuple[int, int]]) -> CharSet:
         """What a vocabulary can write inside a string, given its characters and its single ASCII bytes."""
         alone = CharSet(writable)
-        found = characters & (_PRINTABLE_ASCII if self.ensure_ascii else _PLAIN)
+        found = characters & self.raw
         if 0x5C in alone:
             found |= CharSet([(code, code) for code, letter in _SHORT.items() if ord(letter) in alone])
             if all(ord(digit) in alone for digit in "u0123456789abcdef"):

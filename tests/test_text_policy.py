@@ -15,6 +15,7 @@ from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
 from maskwright.grammars.options import SchemaOptions
 from maskwright.judge import judge
+from maskwright.runtime.matcher import GrammarMatcher
 
 CASES = [
     case | {"text": case["text"].strip("\n")}
@@ -113,6 +114,17 @@ PIECES = [
     "a", "b", "/", "é", "😀", "\n", "\x7f", r"\u0061", r"\u0062", r"\/", r"\n", r"\"", r"\u00e9", r"\u00E9", r"\ud83d\ude00",
     r"\uD83D\uDE00", r"\ud83d", r"\uDE00", r"\ude00\ud83d", r"\x", r"\u12", r"\u002f", r"\u007F",
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("ensure_ascii", [False, True])
+def test_delete_is_written_raw_where_json_dumps_does_so(ensure_ascii: bool) -> None:
+    tokens = [*(bytes((byte,)) for byte in range(256)), b"a\x7f", b"a\x7fb", b"\x7f\x7f"]
+    compiler = GrammarCompiler(TokenizerInfo([*tokens, b""], eos_token_ids=[len(tokens)]))
+    matcher = GrammarMatcher(compiler.compile_json_schema({"type": "string"}, ensure_ascii=ensure_ascii))
+    assert matcher.accept_string('"x')
+    allowed = {tokens[token] for token in matcher.allowed_token_ids()}
+    raw = [token for token in tokens if b"\x7f" in token]
+    assert allowed.intersection(raw) == (set() if ensure_ascii else set(raw))
 
 
 @pytest.mark.parametrize("ensure_ascii", [False, True])
