@@ -140,12 +140,20 @@ class KeyClasses:
                     return other.language, frozenset()
         return other.wide, frozenset(inside)
 
-    def start(self, states: GrammarStates, numbers: Sequence[int], others: Sequence[KeyClass]) -> int:
-        """The state after the opening quote of a key: one of the named keys `numbers`, or of the classes `others`."""
-        key = (tuple(numbers), tuple(other.number for other in others))
-        found = self._starts.get(key)
+    def start(self, states: GrammarStates, keys: Iterable[int | KeyClass]) -> int:
+        """The state after the opening quote of one of the named keys, or of the classes, that `keys` has; 0 of none."""
+        numbers, others = list[int](), list[KeyClass]()
+        for key in keys:
+            if isinstance(key, int):
+                numbers.append(key)
+            else:
+                others.append(key)
+        if not numbers and not others:
+            return 0
+        these = (tuple(numbers), tuple(other.number for other in others))
+        found = self._starts.get(these)
         if found is None:
-            found = self._starts[key] = self._build(states, numbers, others)
+            found = self._starts[these] = self._build(states, numbers, others)
         return found
 
     def _build(self, states: GrammarStates, numbers: Sequence[int], others: Sequence[KeyClass]) -> int:

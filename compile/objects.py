@@ -58,20 +58,15 @@ class ObjectFrame:
     def key_call(self, progress: Progress) -> int:
         """The transition of a key's opening quote; 0 when no key may come."""
         members, automaton = self.members, self.states.automaton
-        numbers, others = [], []
-        for key in members.keys(progress):
-            if isinstance(key, int):
-                numbers.append(key)
-            else:
-                others.append(key)
-        if not numbers and not others:
+        start = members.classes.start(self.states, members.keys(progress))
+        if not start:
             return 0
         origin = members.start if members.forgetful else progress
         block = self._blocks.get(origin)
         if block is None:
             block = automaton.allocate(len(members.classes.others) + len(members.names), _AfterKey(self, origin))
             self._blocks[origin] = block
-        return automaton.tables.add_call(members.classes.start(self.states, numbers, others), block, True)
+        return automaton.tables.add_call(start, block, True)
 
     def closing(self, progress: Progress) -> list[Edge]:
         """`}`, where the object may close."""

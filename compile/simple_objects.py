@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from maskwright.compile.automaton import Private
-from maskwright.compile.keys import KeyClass
 from maskwright.compile.members import Members
 from maskwright.kernels import layout as L
 from maskwright.kernels.members import lay_places
@@ -141,15 +140,7 @@ class SimpleObject:
 
     def _spelled_keys(self, place: int) -> int:
         """The state after a key's opening quote, where the kernel cannot lay it: keys have several spellings, or count."""
-        numbers, others = list[int](), list[KeyClass]()
-        for key in self.members.next_keys(place & ~L.OPENED):
-            if isinstance(key, int):
-                numbers.append(key)
-            else:
-                others.append(key)
-        if not numbers and not others:
-            return 0
-        return self.members.classes.start(self.states, numbers, others)
+        return self.members.classes.start(self.states, self.members.next_keys(place & ~L.OPENED))
 
     def value(self, code: int) -> int:
         """The state before the value of a key, by the key's code."""
