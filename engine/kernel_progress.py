@@ -36,7 +36,7 @@ class _Listener(event.Listener):  # type: ignore[misc]
 
         console = Console(stderr=True)
         if not console.is_terminal:
-            console.print("Maskwright compiles its kernels, once on this machine: about half a minute", soft_wrap=True)
+            console.print("Maskwright compiles its kernels, once on this machine: about a minute", soft_wrap=True)
         self._bar = Progress(
             TextColumn("compiling kernels, once on this machine"),
             BarColumn(),
