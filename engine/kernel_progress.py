@@ -1,4 +1,4 @@
-"""Tells a person that kernels are being compiled, which happens once on a machine and takes half a minute."""
+"""Tells a person that kernels are being compiled, which happens once on a machine and takes a minute."""
 
 from __future__ import annotations
 

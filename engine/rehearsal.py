@@ -52,7 +52,7 @@ _done = False
 
 
 def rehearse() -> None:
-    """Enter the kernels, once a process; half a minute the first time on a machine, which is shown on standard error."""
+    """Enter the kernels, once a process; a minute the first time on a machine, which is shown on standard error."""
     global _done
     with _lock:
         if not _done:

@@ -17,7 +17,7 @@ __all__ = ["run", "warm_up"]
 
 
 def warm_up() -> None:
-    """Enter every kernel that matching and masking on a CPU uses; half a minute the first time on a machine."""
+    """Enter every kernel that matching and masking on a CPU uses; a minute the first time on a machine."""
     rehearse()
     BatchGrammarMatcher(1).close()
     bitmask, logits = allocate_token_bitmask(1, 32, backend="numpy"), np.zeros((1, 32), np.float32)

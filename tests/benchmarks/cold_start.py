@@ -4,7 +4,7 @@
 Examples:
 
     cold_start.py                            every step and engine
-    cold_start.py --kernels                  also the first compilation of the kernels ever: half a minute
+    cold_start.py --kernels                  also the first compilation of the kernels ever: a minute
 
     import              the package, without torch
     kernels, cached     `maskwright warmup` where the machine code is on disk (its import included)
