@@ -19,7 +19,7 @@ from maskwright.kernels.stacks import keep, settle, truncate
 from maskwright.kernels.steps import LATEST, close, complete, leave, node_field, state_field, step
 from maskwright.kernels.walks import NO_BUDGET, diverging, start_walk, walk
 
-# Callees: d0aa95e6a3fa
+# Callees: 1ba0f914b64f
 
 __all__ = [
     "accept_bytes",

@@ -247,6 +247,14 @@ def _only_ways(states, matcher, state, top):
     return True, load_i32(states, record + L.STATE_ROW), load_i32(states, record + L.STATE_MAP)
 
 
+@kernel
+def _stop(matcher, node, depth, status):
+    """Remember where a walk is interrupted; the status that says why."""
+    store_i64(matcher, L.MATCHER_WALK_NODE, node)
+    store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
+    return status
+
+
 @njit(cache=True)
 def walk(automaton, matcher, trie, node, limit, depth, budget, again):
     """Walk trie nodes [node, limit) depth first from the configuration in the workspace at `depth`.
@@ -298,9 +306,7 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
                 and (endless or load_i32(load_i64(trie, L.TRIE_SIG_CHARS), node) + 1 < count)
             ):
                 if add_range(matcher, load_i32(firsts, node), load_i32(firsts, end)):
-                    store_i64(matcher, L.MATCHER_WALK_NODE, node)
-                    store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
-                    return L.NEED_RANGES
+                    return _stop(matcher, node, depth, L.NEED_RANGES)
                 node = end
                 continue
         value = load_i32(transitions, row + load_u8(maps, classes + byte)) if alone else 0
@@ -312,9 +318,7 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
         if keeps:
             below = preserve(matcher, depth, below)
             if below < 0:
-                store_i64(matcher, L.MATCHER_WALK_NODE, node)
-                store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
-                return L.NEED_NODES
+                return _stop(matcher, node, depth, L.NEED_NODES)
             store_i32(workspace, record + 3, below)
             status, state, register, top = find_step(matcher, before, count, below, byte)
         # Behind the last byte of a token nothing has to be known of the state: it is live. Most states that a mask
@@ -324,9 +328,7 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
             or (_goes_on(status, state) if status >= 0 else _some_moves(automaton, matcher, before, below, byte))
         ):
             if add_range(matcher, load_i32(firsts, node), load_i32(firsts, end)):
-                store_i64(matcher, L.MATCHER_WALK_NODE, node)
-                store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
-                return L.NEED_RANGES
+                return _stop(matcher, node, depth, L.NEED_RANGES)
             node = end
             continue
         if status < 0:
@@ -335,9 +337,7 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
                 if _goes_on(status, state):
                     top = preserve(matcher, depth, top)
                     if top < 0:
-                        store_i64(matcher, L.MATCHER_WALK_NODE, node)
-                        store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
-                        return L.NEED_NODES
+                        return _stop(matcher, node, depth, L.NEED_NODES)
                 keep_step(matcher, before, count, below, byte, status, state, register, top)
         if status == L.REJECTED:
             node = end
@@ -347,24 +347,18 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
             continue
         if status == L.NEED_LOWER or status == L.NEED_NODES or status == L.NEED_FORKS or status == L.NEED_CLOSURE:
             store_i64(matcher, L.MATCHER_NEED, state)
-            store_i64(matcher, L.MATCHER_WALK_NODE, node)
-            store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
-            return status
+            return _stop(matcher, node, depth, status)
         if status == L.EXIT_SOME:
             followed = state_field(automaton, before, L.STATE_FINAL) if depth == 0 else -1
             if _add_exits(matcher, node, end, followed):
-                store_i64(matcher, L.MATCHER_WALK_NODE, node)
-                store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
-                return L.NEED_EXITS
+                return _stop(matcher, node, depth, L.NEED_EXITS)
             after = _some_after(matcher)
             if state != 0:
                 status = L.OK
                 store_i64(matcher, L.MATCHER_BOTH, 1)
             else:
                 if after and add_range(matcher, load_i32(firsts, node), load_i32(firsts, node + 1)):
-                    store_i64(matcher, L.MATCHER_WALK_NODE, node)
-                    store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
-                    return L.NEED_RANGES
+                    return _stop(matcher, node, depth, L.NEED_RANGES)
                 node = end
                 continue
         if status == L.OK and signed:
@@ -375,17 +369,13 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
                 else:
                     full_up = _add_short(matcher, trie, node, register)
                 if full_up:
-                    store_i64(matcher, L.MATCHER_WALK_NODE, node)
-                    store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
-                    return L.NEED_RANGES
+                    return _stop(matcher, node, depth, L.NEED_RANGES)
                 node = end
                 continue
         # The tokens that end exactly here are allowed: every state entered and every result returned is live.
         if status == L.OK or status == L.EXIT_AFTER:
             if add_range(matcher, load_i32(firsts, node), load_i32(firsts, node + 1)):
-                store_i64(matcher, L.MATCHER_WALK_NODE, node)
-                store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
-                return L.NEED_RANGES
+                return _stop(matcher, node, depth, L.NEED_RANGES)
         if status == L.OK:
             if end > node + 1:
                 depth += 1
@@ -402,9 +392,7 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
         if not late_start and (status == L.EXIT_BEFORE or end > node + 1):
             count = load_i64(matcher, L.MATCHER_EXIT_COUNT)
             if count >= load_i64(matcher, L.MATCHER_EXIT_CAP):
-                store_i64(matcher, L.MATCHER_WALK_NODE, node)
-                store_i64(matcher, L.MATCHER_WALK_DEPTH, depth)
-                return L.NEED_EXITS
+                return _stop(matcher, node, depth, L.NEED_EXITS)
             exits = load_i64(matcher, L.MATCHER_EXITS)
             store_i32(exits, 3 * count, node)
             store_i32(exits, 3 * count + 1, state)
