@@ -50,6 +50,10 @@ class Private:
     __slots__ = ()
     certain = False
 
+    def is_endless(self) -> bool:
+        """Whether the states are those of an object that can take on other keys, as many as one likes and with any values."""
+        return False
+
     def share_key(self, index: int) -> Hashable | None:
         return None
 
@@ -341,6 +345,11 @@ class Automaton:
     def is_certain(self, state: int) -> bool:
         """Whether a state is lowered, or may be lowered before a text comes to it."""
         return self.tables.is_lowered(state) or getattr(self._find(state)[0], "certain", False)
+
+    def is_endless(self, state: int) -> bool:
+        """See Private.is_endless."""
+        owner = self._find(state)[0]
+        return isinstance(owner, Private) and owner.is_endless()
 
     def lacks_row(self, state: int) -> bool:
         """Whether a text may well come to a stop in a state, which is lowered, and the mask row there is not computed."""

@@ -250,6 +250,11 @@ class Distinct:
                 needed.add(value)
         return used | needed
 
+    def is_endless(self, state: int) -> bool:
+        """Whether a state is one of an object that can take on other keys, as many as one likes."""
+        with self.frame.states.automaton.lock:
+            return self.frame.states.automaton.is_endless(state)
+
     def repeated(self, state: int) -> int | None:
         """See ArrayFrame.repeated."""
         with self.frame.states.automaton.lock:

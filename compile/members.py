@@ -115,6 +115,17 @@ class Members:
         watched = {shape for formula in self.observed for shape in boolean.leaves(formula)}
         return self._those(watched.__contains__)
 
+    @cached_property
+    def is_endless(self) -> bool:
+        """Whether an open object certainly can take on other keys, as many as one likes and with any values."""
+        alphabet = self.states.automaton.plans(self.states.lowering.spelling).alphabet
+        if alphabet is not None or self.counts or any(shape.max_properties is not None for shape in self.ordered):
+            return False
+        return any(
+            other.language.span[1] is None and all(question.kind == "true" for question in other.questions.values())
+            for other in self.classes.others
+        )
+
     def _those(self, such: Callable[[ObjectShape], bool]) -> int:
         """The set of shapes that are such."""
         return sum(1 << number for number, shape in enumerate(self.ordered) if such(shape))

@@ -76,10 +76,21 @@ class ObjectFrame:
         return [(0x7D, 0x7D, self.states.automaton.end(self.labels.number(outcome)))]
 
 
-class _Opened(Private):
+class _InObject(Private):
+    """Base of owners of an object's states."""
+
+    __slots__ = ("frame",)
+
+    frame: ObjectFrame
+
+    def is_endless(self) -> bool:
+        return self.frame.members.is_endless
+
+
+class _Opened(_InObject):
     """Owner of the state after `{`."""
 
-    __slots__ = ("frame", "progress")
+    __slots__ = ("progress",)
 
     def __init__(self, frame: ObjectFrame, progress: Progress) -> None:
         self.frame, self.progress = frame, progress
@@ -112,10 +123,10 @@ class _MemberEnd(_Opened):
         lowering.place(state, edges)
 
 
-class _AfterKey(Private):
+class _AfterKey(_InObject):
     """Owner of the states after a key: first the classes of other keys, then the named keys."""
 
-    __slots__ = ("frame", "origin")
+    __slots__ = ("origin",)
 
     def __init__(self, frame: ObjectFrame, origin: Progress) -> None:
         self.frame, self.origin = frame, origin
@@ -137,10 +148,10 @@ class _AfterKey(Private):
         lowering.place(state, [lowering.separated(":", [], default=call)])
 
 
-class _AfterMember(Private):
+class _AfterMember(_InObject):
     """Owner of the states after a member's value, one a label of the value."""
 
-    __slots__ = ("asked", "frame", "labels", "progress")
+    __slots__ = ("asked", "labels", "progress")
 
     def __init__(self, frame: ObjectFrame, progress: Progress, asked: Asked, labels: Labels) -> None:
         self.frame, self.progress, self.asked, self.labels = frame, progress, asked, labels

@@ -99,6 +99,7 @@ class Plans:
             writable = [(byte, byte) for byte in range(0x80) if tokens.writable[byte]]
             self.alphabet = tokens.characters if spelling is None else spelling.finishable(tokens.characters, writable)
         self._plans: dict[tuple[CharSet, ...], Plan] = {}
+        self._safe: dict[CharSet, Safe] = {}
         # Whether characters beyond ASCII may be written with an escape; if not, no ASCII character begins with their bytes.
         self._mixes = spelling is not None and (spelling.ensure_ascii or spelling.escapes == "any")
         self._high: dict[tuple[CharSet, ...], tuple[list[tuple[int, int, int]], tuple[Node, ...]]] = {}
@@ -110,6 +111,7 @@ class Plans:
             if len(self._plans) >= _MAX_PLANS:
                 self._plans.clear()
                 self._high.clear()
+                self._safe.clear()
             found = self._plans[partition] = self._make(partition)
         return found
 
@@ -185,7 +187,13 @@ class Plans:
         return ~(len(nodes) - 1)
 
     def safe(self, loop: CharSet) -> Safe:
-        """The safe set of a state to which the characters of `loop` lead back."""
+        """The safe set of a state of which no text of the characters of `loop` leads astray."""
+        found = self._safe.get(loop)
+        if found is None:
+            found = self._safe[loop] = self._find_safe(loop)
+        return found
+
+    def _find_safe(self, loop: CharSet) -> Safe:
         raw, unicode = loop, self._usable is None and not (_NON_ASCII & ~loop)
         if self.spelling is not None:
             raw, unicode = loop & self.spelling.raw, unicode and not self.spelling.ensure_ascii

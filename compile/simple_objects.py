@@ -150,25 +150,31 @@ class SimpleObject:
         return self.states.entry(members.goal(key), lowering.deeper(0))[0]
 
 
-class _Places(Private):
-    """Owner of the states at places; those around them are published as they are made."""
+class _InObject(Private):
+    """Base of owners of an object's states."""
 
     __slots__ = ("object",)
 
     def __init__(self, object_: SimpleObject) -> None:
         self.object = object_
+
+    def is_endless(self) -> bool:
+        return self.object.members.is_endless
+
+
+class _Places(_InObject):
+    """Owner of the states at places; those around them are published as they are made."""
+
+    __slots__ = ()
 
     def lower(self, index: int, state: int) -> None:
         self.object.lay(state)
 
 
-class _Values(Private):
+class _Values(_InObject):
     """Owner of the states before the values of keys, by code."""
 
-    __slots__ = ("object",)
-
-    def __init__(self, object_: SimpleObject) -> None:
-        self.object = object_
+    __slots__ = ()
 
     def lower(self, index: int, state: int) -> None:
         automaton, target = self.object.states.automaton, self.object.value(index)

@@ -18,7 +18,7 @@ from maskwright.compile.automaton import PUBLISHED, Automaton, Edge, Named
 from maskwright.compile.plans import NOT_SAFE, Safe
 from maskwright.compile.spelling import Spelling
 from maskwright.grammars import regular
-from maskwright.grammars.charset import CharSet
+from maskwright.grammars.charset import EMPTY_SET, CharSet
 from maskwright.grammars.errors import TokenizerError
 from maskwright.grammars.regular import Chars, Intersect, Regex, Repeat
 from maskwright.kernels import layout as L
@@ -84,14 +84,17 @@ class TextStates:
         return self.lay(self.derive(parts), parts)[0]
 
     def lay(self, groups: list[tuple[CharSet, Parts]], loop: Parts) -> tuple[list[Edge], Safe]:
-        """The transitions over sets of characters to the states after them, and the safe set if `loop` is among those."""
+        """The transitions over sets of characters to the states after them, and the safe set of the state before `loop`."""
         targets = [self.state(after) for _, after in groups]
-        safe = NOT_SAFE
         plan = self._plans.plan(tuple(charset for charset, _ in groups))
-        for number, (_, after) in enumerate(groups):
-            if after == loop:
-                safe = plan.safe[number]
-        return self.automaton.lay_plan(plan, targets), safe
+        back = next((charset for charset, after in groups if after == loop), EMPTY_SET)
+        return self.automaton.lay_plan(plan, targets), self._safe(loop[0], back)
+
+    def _safe(self, language: Regex, back: CharSet) -> Safe:
+        """The safe set of a state that `language` is before, which the characters of `back` lead back to."""
+        lasting = EMPTY_SET if self._plans.alphabet is not None else regular.lasting(language)
+        kept = lasting if lasting.size > back.size else back
+        return self._plans.safe(kept) if kept else NOT_SAFE
 
     def count(self, charset: CharSet, target: int) -> tuple[list[Edge], Safe]:
         """The transitions over one set of characters to `target`, and the safe set of `target`."""
@@ -111,10 +114,8 @@ class TextStates:
         targets = [self.bounded_state(after, slack) for _, (after,) in groups]
         plan = self._plans.plan(tuple(charset for charset, _ in groups))
         edges = self.automaton.lay_plan(plan, targets)
-        safe = NOT_SAFE
-        for number, target in enumerate(targets):
-            if target == state:
-                safe = plan.safe[number]
+        back = next((charset for (charset, _), target in zip(groups, targets, strict=True) if target == state), EMPTY_SET)
+        safe = self._safe(language, back)
         final = -1
         if language.nullable and self.quoted:
             edges += self.ending((language,))

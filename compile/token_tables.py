@@ -48,6 +48,7 @@ class TokenTables:
             stands for a special token (TokenizerInfo.path_of); end tokens, padded and empty ones have none.
         trie: header of the vocabulary's trie; trie_nodes: its size; trie_depth: int32 [N].
         blank: bool [N], the trie's nodes that white space leads to from their parents, and nothing else on from there.
+        braced: bool [N], the trie's nodes with a closing brace in their byte or below.
         ranks: int32 [V], place of each token in the trie's order, -1 outside the trie.
         everything: int32 [words], the mask of every token of the trie.
         eos: int32, ids of the end-of-sequence tokens.
@@ -70,6 +71,7 @@ class TokenTables:
         visible = np.zeros(len(source.byte) + 1, np.int64)
         np.cumsum(~np.isin(source.byte, np.frombuffer(b" \t\r\n", np.uint8)), out=visible[1:])
         self.blank = visible[self.trie_end] == visible[:-1]
+        self.braced = (source.byte == 0x7D) | (source.sig_high >> np.uint64(0x7D - 64) & 1).astype(bool)
         self.ranks = np.full(self.vocab_size, -1, np.int32)
         self.ranks[self.trie_tokens] = np.arange(len(self.trie_tokens), dtype=np.int32)
         self._held: dict[str, np.ndarray[Any, Any]] = {

@@ -16,7 +16,7 @@ from __future__ import annotations
 from heapq import heappop, heappush
 from itertools import count
 
-from maskwright.grammars.charset import CharSet
+from maskwright.grammars.charset import ALL, EMPTY_SET, CharSet
 from maskwright.grammars.errors import LimitExceeded
 from maskwright.grammars.regular_nodes import (
     ANY_CHAR,
@@ -72,6 +72,7 @@ __all__ = [
     "finite_words",
     "intersect",
     "is_empty",
+    "lasting",
     "length_bounds",
     "literal",
     "matches",
@@ -274,6 +275,50 @@ def length_bounds(node: Regex, max_nodes: int = MAX_NODES) -> tuple[int, int | N
         return node.span
     shortest = example(node, max_nodes)
     return (0, 0) if shortest is None else (len(shortest), node.span[1])
+
+
+def lasting(node: Regex) -> CharSet:
+    """Characters of which any number may be written, in any order, and the text can still be finished.
+
+    Found at a glance: there may be more. It holds only of a language that has a member. In what is left of `.*foo`, of
+    `\\S(.*\\S)?` and of names that are no keyword, such texts are all texts, or all letters of a name.
+    """
+    match node:
+        case Repeat():
+            if node.high is None and isinstance(node.item, Chars):
+                return node.item.set
+            return lasting(node.item) if node.low or node.item.empty is False else EMPTY_SET
+        case Concat():
+            found = EMPTY_SET
+            for part in node.parts:
+                found = _larger(found, lasting(part))
+                if not part.nullable:
+                    break
+            return found
+        case Alternate():
+            found = EMPTY_SET
+            for part in node.parts:
+                if part.empty is False:
+                    found = _larger(found, lasting(part))
+            return found
+        case Intersect():
+            # What goes on without end comes to texts that are long enough for any number of these.
+            others = [part for part in node.parts if not _has_all_long(part)]
+            return ALL if not others else lasting(others[0]) if len(others) == 1 else EMPTY_SET
+        case Complement():
+            return ALL if _has_all_long(node) else EMPTY_SET
+    return EMPTY_SET
+
+
+def _larger(left: CharSet, right: CharSet) -> CharSet:
+    return right if right.size > left.size else left
+
+
+def _has_all_long(node: Regex) -> bool:
+    """Whether a language plainly has every text beyond some length."""
+    if isinstance(node, Complement):
+        return node.item.span[1] is not None
+    return isinstance(node, Repeat) and node.item == ANY_CHAR and node.high is None
 
 
 def finite_words(node: Regex, limit: int, max_nodes: int = MAX_NODES) -> tuple[str, ...] | None:

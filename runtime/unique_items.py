@@ -63,6 +63,7 @@ class Level(NamedTuple):
 
     Attributes:
         array: which one.
+        top: the stack node that it lies on.
         used: its items; `length` of them.
         item: the item that is being written, also when it is complete, until `_after_item`.
         excluded: what that item, or the next, must not be.
@@ -70,6 +71,7 @@ class Level(NamedTuple):
     """
 
     array: Distinct
+    top: int
     used: Identities
     length: int
     item: Partial | None
@@ -108,9 +110,9 @@ def _item_key(level: Level) -> Any:
     return item.key
 
 
-def _opened(array: Distinct) -> Level:
+def _opened(array: Distinct, top: int) -> Level:
     excluded = array.excluded(frozenset(), 0)
-    return Level(array, frozenset(), 0, None, excluded, tuple(excluded))
+    return Level(array, top, frozenset(), 0, None, excluded, tuple(excluded))
 
 
 def _after(level: Level, byte: int) -> Level:
@@ -174,6 +176,7 @@ class UniqueItems:
         self._history: list[Levels] = []
         self._escapes: tuple[dict[Any, bytes | None], ...] = ({}, {})  # by text; the second strictly
         self._refused: dict[Place, np.ndarray[Any, Any]] = {}
+        self._endless: dict[tuple[int, int, int], bool] = {}
 
     def copy(self, arena: Arena) -> UniqueItems:
         """The same, for a copy of the arena."""
@@ -290,7 +293,7 @@ class UniqueItems:
         if byte == 0x5B and place[0] == L.SPLIT:
             self._check_split(place[2])
         if byte == 0x5B and place[0] in self._distinct:
-            level = _opened(self._distinct[place[0]])
+            level = _opened(self._distinct[place[0]], place[2])
             levels = (*levels, level) if level.array.frame.is_unique(place[0]) else levels
         return Text(place, levels)
 
@@ -348,7 +351,8 @@ class UniqueItems:
             return Text(place, levels[:-1])  # equal items make no difference any more
         if value not in level.excluded:
             used = level.used | {value}
-            return Text(place, (*levels[:-1], Level(level.array, used, level.length + 1, None, frozenset(), ())))
+            after = Level(level.array, level.top, used, level.length + 1, None, frozenset(), ())
+            return Text(place, (*levels[:-1], after))
         other = level.array.repeated(state)
         if other is None:
             return None
@@ -392,7 +396,35 @@ class UniqueItems:
             states = self._compiled.states
             if states[record + L.STATE_SAFE] and states[record + L.STATE_OP] == L.OP_NONE:
                 return True  # some character leads back here, so that there are strings of any length
-        return all(map(_is_loose, levels))
+        return all(_is_loose(level) or self._is_endless(text.place, level) for level in levels)
+
+    def _is_endless(self, place: Place, level: Level) -> bool:
+        """Whether the item is in an open object that can take on as many other keys as it takes to be new.
+
+        It can as long as no closing brace comes.
+        """
+        if level.item is None or level.item.top is None:
+            return False
+        key = place[0], place[2], level.top
+        found = self._endless.get(key)
+        if found is None:
+            if len(self._endless) > _MAX_KNOWN:
+                self._endless.clear()
+            found = self._endless[key] = self._find_endless(place, level)
+        return found
+
+    def _find_endless(self, place: Place, level: Level) -> bool:
+        """See _is_endless: whether one of the frames above the array's is such an object."""
+        state, _, top = place
+        found = False
+        while top != level.top:
+            if state == L.SPLIT or state < 0 or top == 0:
+                return False  # in several frames at once
+            found = found or level.array.is_endless(state)
+            state, _, top, _, also, *_ = self._arena.nodes[top * L.NODE_SIZE : (top + 1) * L.NODE_SIZE].tolist()
+            if also:
+                return False
+        return found
 
     def _search(self, start: Text, strictly: bool, known: dict[Any, bytes | None]) -> None:
         """Find the escape of a text: a search for the nearest place that is one, or from which one is known.
@@ -502,7 +534,9 @@ class UniqueItems:
                 found = self._refused[key] = self._refused_tokens(Text(here, ()), words)
             refused = found
         if len(refused):
-            np.bitwise_and.at(words, refused >> 5, ~np.left_shift(np.int32(1), refused & 31))
+            flags = np.zeros(32 * len(words), bool)
+            flags[refused] = True
+            words &= ~np.packbits(flags, bitorder="little").view(np.int32)
 
     def _refused_tokens(self, text: Text, words: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """The tokens of a mask that may not come; int32."""
@@ -552,8 +586,9 @@ class UniqueItems:
             kept = _following(text.levels)
             # Whatever may follow here may follow behind white space, too: tokens of nothing else lead nowhere new.
             between = not _in_scalar(text.levels) and self._escape(text) is not None
+            endless = all(not level.rivals or self._is_endless(text.place, level) for level in text.levels)
             for child, end, byte in tokens.children(node, kept):
-                if between and tokens.blank[child]:
+                if (between and tokens.blank[child]) or (endless and not tokens.braced[child]):
                     continue
                 after = self._step(text, byte)
                 if after is None:

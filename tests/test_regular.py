@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maskwright.grammars import regex
 from maskwright.grammars.charset import ALL, CharSet
 from maskwright.grammars.errors import InvalidError, LimitExceeded
 from maskwright.grammars.regular import (
@@ -28,6 +29,7 @@ from maskwright.grammars.regular import (
     finite_words,
     intersect,
     is_empty,
+    lasting,
     length_bounds,
     literal,
     matches,
@@ -164,6 +166,41 @@ def test_questions(sample: Sample) -> None:
         assert short == strings
     else:
         assert node.letters.size > 200 or longest is None or longest > 2
+
+
+def is_live(node: Regex) -> bool:
+    return any(derivative.nullable for derivative in reachable(node))
+
+
+@settings(max_examples=400, deadline=None)
+@given(SAMPLES)
+def test_no_text_of_lasting_characters_leads_astray(sample: Sample) -> None:
+    for node in filter(is_live, reachable(sample[0])[:20]):
+        characters, pending, seen = lasting(node), [node], {node}
+        while characters and pending:
+            ways = [(block, target) for block, target in pending.pop().transitions() if is_live(target)]
+            assert not characters & ~CharSet.union(block for block, _ in ways)
+            after = {target for block, target in ways if block & characters} - seen
+            pending += after
+            seen |= after
+
+
+@pytest.mark.parametrize(
+    ("pattern", "prefix", "wanted"),
+    [
+        (r"^.*foo", "fo", "[^\n\r\u2028\u2029]"),
+        (r"^\S([^]*\S)?$", "a ", "[^]"),
+        (r"^(?!(?:if|else)$)[a-z]+$", "", "[a-z]"),
+        (r"^[a-z]+(?:-[a-z0-9]+)*$", "a-b", "[a-z0-9]"),
+        (r"^(?:[0-9]+|x[0-9a-f]*)$", "", "[0-9]"),
+        (r"^[a-z]{0,60}$", "", None),
+    ],
+)
+def test_lasting_characters(pattern: str, prefix: str, wanted: str | None) -> None:
+    node = regex.parse(pattern, search=True)
+    for character in prefix:
+        node = node.derivative(ord(character))
+    assert lasting(node) == (regex.parse(wanted).letters if wanted else CharSet())
 
 
 @settings(max_examples=200, deadline=None)
