@@ -176,7 +176,7 @@ class ArrayFrame:
         key = (kind, cut, self._relevant(self.cuts[cut], standing))
         found = self._states.get(key)
         if found is None:
-            found = self._states[key] = self.states.automaton.allocate(1, _ArrayState(self, *key))
+            found = self._states[key] = self.states.allocate(1, _ArrayState(self, *key))
             if self.unique:
                 self._keys[found] = key
         return found
@@ -331,7 +331,7 @@ class _ArrayState(Private):
         if asked is not None:
             entry, labels = frame.states.entry(asked.goal, lowering.deeper(frame.depth))
             if asked.questions:
-                block = automaton.allocate(labels.capacity, _AfterItem(frame, cut, standing, asked, labels))
+                block = frame.states.allocate(labels.capacity, _AfterItem(frame, cut, standing, asked, labels))
             else:
                 block = frame.item_end(cut, standing.after(asked.certain, frame.counts))
             call = automaton.tables.add_call(entry, block, False)

@@ -72,6 +72,18 @@ _OWNER_BYTES = 1024
 PUBLISHED = Published()
 
 
+class _Gone(Private):
+    """Owner of the states of a grammar that is gone."""
+
+    __slots__ = ()
+
+    def lower(self, index: int, state: int) -> None:
+        raise AssertionError(f"state {state} belongs to a grammar that is gone")
+
+
+_GONE = _Gone()
+
+
 class Named(Published):
     """Owner of published states whose language has a name (see Owner.share_key)."""
 
@@ -122,6 +134,7 @@ class Automaton:
         self.rows = MaskRows(self, rows)
         self._starts: list[int] = []
         self._owners: list[Owner] = []
+        self._gone = 0  # how many of them have been let go of
         self._failures: dict[int, MaskwrightError] = {}
         self._ends: dict[int, int] = {}
         self._maps: dict[bytes, int] = {}
@@ -135,7 +148,7 @@ class Automaton:
     @property
     def nbytes(self) -> int:
         """Bytes of the tables and, estimated, of the Python objects behind them; rows are counted by themselves."""
-        return self.tables.nbytes + _OWNER_BYTES * len(self._owners)
+        return self.tables.nbytes + _OWNER_BYTES * (len(self._owners) - self._gone)
 
     @property
     def row_bytes(self) -> int:
@@ -179,6 +192,15 @@ class Automaton:
         """Make `owner` the owner of the states from `first` on, the newest ones."""
         self._starts.append(first)
         self._owners.append(owner)
+
+    def let_go(self, firsts: Iterable[int]) -> None:
+        """Let go of the owners of allocations, given as their first states: no text comes there any more.
+
+        For finalizers, which run anywhere: it takes no lock.
+        """
+        for first in firsts:
+            self._owners[bisect_right(self._starts, first) - 1] = _GONE
+            self._gone += 1
 
     def room_from(self, state: int) -> int:
         """How many states from `state` on were allocated with it: what a return block has room for."""

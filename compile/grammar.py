@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter, thread_time
 from typing import TYPE_CHECKING, Any
+from weakref import finalize
 
 import numpy as np
 
@@ -23,9 +24,8 @@ from maskwright.compile.values import GrammarStates
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compile.warming import Ahead, CertainStates, Warming
 from maskwright.grammars import regular
-from maskwright.grammars.boolean import Bool
 from maskwright.grammars.errors import GrammarError, LimitExceeded, UnsatisfiableError
-from maskwright.grammars.ir import Value
+from maskwright.grammars.json_schema import LoadedSchema
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.regular import Regex, Words
 from maskwright.grammars.rules import Rules
@@ -54,6 +54,12 @@ class Limits:
     max_states: int = 1 << 22
     max_table_bytes: int = 1 << 30
     max_lowering_ms: float = 60_000.0
+
+
+def _take_apart(states: GrammarStates, loaded: LoadedSchema) -> None:
+    """Free what a grammar was made of; its states stay, but no text comes there any more."""
+    states.close()
+    loaded.close()
 
 
 class CompiledGrammar:
@@ -104,28 +110,28 @@ class CompiledGrammar:
         cls,
         automaton: Automaton,
         options: SchemaOptions,
-        root: Bool,
-        value_of: Callable[[Bool], Value],
+        loaded: LoadedSchema,
         limits: Limits,
-        warnings: Sequence[str] = (),
         python_type: Any = None,
-        unique: bool = False,
         source_bytes: int = SOURCE_BYTES,
     ) -> CompiledGrammar:
-        """The JSON texts of the values that `root` admits.
+        """The JSON texts of the values that satisfy a schema.
 
         Args:
-            root: an expression over Schema leaves (grammars/ir.py).
-            value_of: the values that such an expression admits, memoised.
-            unique: whether the items of some arrays must differ.
+            loaded: the schema; it is taken apart when the grammar is gone.
             source_bytes: see the class.
         """
         with automaton.lock:
-            states = GrammarStates(Lowering.of(automaton, options), value_of)
-            start = states.start(root)
-            automaton.lower(start)
-            grammar = cls(automaton, start, limits, warnings, python_type, source_bytes)
-            grammar.distinct = states.distinct if unique else None
+            states = GrammarStates(Lowering.of(automaton, options), loaded.value_of)
+            try:
+                start = states.start(loaded.root)
+                automaton.lower(start)
+                grammar = cls(automaton, start, limits, loaded.warnings, python_type, source_bytes)
+            except BaseException:
+                _take_apart(states, loaded)
+                raise
+            grammar.distinct = states.distinct if loaded.unique else None
+            finalize(grammar, _take_apart, states, loaded).atexit = False
             return grammar
 
     @classmethod

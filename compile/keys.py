@@ -22,7 +22,6 @@ from maskwright.grammars.ir import ObjectShape
 from maskwright.grammars.regular import Regex
 
 if TYPE_CHECKING:
-    from maskwright.compile.lowering import Lowering
     from maskwright.compile.values import GrammarStates
 
 __all__ = ["KeyClass", "KeyClasses", "is_counted", "question_of"]
@@ -169,9 +168,7 @@ class KeyClasses:
         start = self.words(states).lay(states.automaton, results, 0 if texts is None else texts.state(parts), self.free)
         if start is not None:
             return start
-        spelled = _SpelledKeys(
-            states.lowering, {self.names[number]: result for number, result in results.items()}, texts
-        )
+        spelled = _SpelledKeys(states, {self.names[number]: result for number, result in results.items()}, texts)
         start_parts: Any = ("", parts if texts is not None else None)  # see _SpelledKeys
         return spelled.state(start_parts)
 
@@ -217,13 +214,15 @@ class KeyClasses:
         if codes == (0,):
             return states.lowering.strings
 
+        languages, number_of = self._languages, self._number_of
+
         def result(parts: Parts) -> int:
             if len(codes) == 1:
                 return codes[0]
-            watched = zip(self._languages, parts[1:], strict=True)
-            return self._number_of[frozenset(language for language, part in watched if part.nullable)]
+            watched = zip(languages, parts[1:], strict=True)
+            return number_of[frozenset(language for language, part in watched if part.nullable)]
 
-        return TextStates(states.automaton, states.lowering.spelling, result)
+        return TextStates(states.automaton, states.lowering.spelling, result, allocate=states.allocate)
 
 
 def _has_many(language: Regex, count: int) -> bool:
@@ -248,8 +247,8 @@ class _SpelledKeys(TextStates):
     The parts of a state are the prefix read while it is one of a named key (else None), and the other keys' parts.
     """
 
-    def __init__(self, lowering: Lowering, results: Mapping[str, int], others: TextStates | None) -> None:
-        super().__init__(lowering.automaton, lowering.spelling, self._result)
+    def __init__(self, states: GrammarStates, results: Mapping[str, int], others: TextStates | None) -> None:
+        super().__init__(states.automaton, states.lowering.spelling, self._result, allocate=states.allocate)
         self.results, self.others = results, others
 
     def derive(self, parts: Any) -> list[tuple[CharSet, Any]]:

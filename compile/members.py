@@ -136,7 +136,7 @@ class Members:
         """What the shapes ask of the value of a key."""
         found = self._columns.get(key)
         if found is None:
-            found = self._columns[key] = Column(self._questions(key), self._judge)
+            found = self._columns[key] = Column(self._questions(key), self.states.judge)
         return found
 
     def _questions(self, key: int | KeyClass) -> list[Bool]:
@@ -145,11 +145,6 @@ class Members:
             return [key.questions[shape] for shape in self.ordered]
         name = self.names[key]
         return [question_of(s, named, name) for s, named in zip(self.ordered, self._properties, strict=True)]
-
-    def _judge(self, expression: Bool) -> tuple[bool, bool]:
-        """Whether some value satisfies an expression, and whether that is so for good (GrammarStates.satisfiable)."""
-        found = self.states.satisfiable(expression)
-        return found, found or self.states.settled
 
     def is_counted(self, shape: ObjectShape, key: int | KeyClass) -> bool:
         """Whether a counting shape looks at the value of a key."""

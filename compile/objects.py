@@ -44,7 +44,7 @@ class ObjectFrame:
                 closing = self.states.automaton.end(self.labels.number(()))
                 self._first = SimpleObject(self.states, self.members, closing).opened
             else:
-                self._first = self.states.automaton.allocate(1, _Opened(self, self.members.start))
+                self._first = self.states.allocate(1, _Opened(self, self.members.start))
         return self._first
 
     def member_end(self, progress: Progress) -> int:
@@ -52,7 +52,7 @@ class ObjectFrame:
         progress = self.members.settled(progress)
         found = self._ends.get(progress)
         if found is None:
-            found = self._ends[progress] = self.states.automaton.allocate(1, _MemberEnd(self, progress))
+            found = self._ends[progress] = self.states.allocate(1, _MemberEnd(self, progress))
         return found
 
     def key_call(self, progress: Progress) -> int:
@@ -64,7 +64,7 @@ class ObjectFrame:
         origin = members.start if members.forgetful else progress
         block = self._blocks.get(origin)
         if block is None:
-            block = automaton.allocate(len(members.classes.others) + len(members.names), _AfterKey(self, origin))
+            block = self.states.allocate(len(members.classes.others) + len(members.names), _AfterKey(self, origin))
             self._blocks[origin] = block
         return automaton.tables.add_call(start, block, True)
 
@@ -141,7 +141,7 @@ class _AfterKey(_InObject):
         entry, labels = frame.states.entry(asked.goal, lowering.deeper(frame.depth))
         after = members.after(self.origin, key)
         if asked.questions:
-            block = automaton.allocate(labels.capacity, _AfterMember(frame, after, asked, labels))
+            block = frame.states.allocate(labels.capacity, _AfterMember(frame, after, asked, labels))
         else:
             block = frame.member_end(members.having(after, asked.certain))
         call = automaton.tables.add_call(entry, block, False)

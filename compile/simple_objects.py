@@ -40,8 +40,7 @@ class SimpleObject:
         self._codes = len(members.classes.others) + len(members.names)
         self._plan, self._plan_address = np.zeros(0, np.int64), 0
         self._places = np.zeros((0, 2), np.int64)
-        self._owner = _Places(self)
-        self.opened = states.automaton.allocate(1, self._owner)
+        self.opened = states.allocate(1, _Places(self))
 
     @staticmethod
     def takes(members: Members) -> bool:
@@ -72,7 +71,7 @@ class SimpleObject:
             L.PLAN_OTHER_BEFORE: order.required,
             L.PLAN_OTHERWISE: otherwise,
             L.PLAN_ANY: L.ALONGSIDE if classes.free else 0,
-            L.PLAN_VALUES: automaton.allocate(self._codes, _Values(self)),
+            L.PLAN_VALUES: states.allocate(self._codes, _Values(self)),
             L.PLAN_CLOSING: self._closing,
             L.PLAN_BLANK: blank,
             L.PLAN_SHARED: members.forgetful,
@@ -105,8 +104,8 @@ class SimpleObject:
         self._places = larger
         self._plan[L.PLAN_PLACES] = larger.ctypes.data
 
-    def lay(self, state: int) -> None:
-        """Publish the state at a place."""
+    def lay(self, state: int, owner: _Places) -> None:
+        """Publish the state at a place, and others, which will be the owner's."""
         if not len(self._plan):
             self._make_plan()
         plan, automaton, tables = self._plan, self.states.automaton, self.states.automaton.tables
@@ -126,7 +125,7 @@ class SimpleObject:
                 keys = self._spelled_keys(place)
         first = tables.state_count
         tables.extend(*cursor.tolist())
-        automaton.own(first, self._owner)
+        self.states.own(first, owner)
 
     def _reserve(self) -> None:
         """Make room for what lay_places writes."""
@@ -168,7 +167,7 @@ class _Places(_InObject):
     __slots__ = ()
 
     def lower(self, index: int, state: int) -> None:
-        self.object.lay(state)
+        self.object.lay(state, self)
 
 
 class _Values(_InObject):

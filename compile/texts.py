@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 
-from maskwright.compile.automaton import PUBLISHED, Automaton, Edge, Named
+from maskwright.compile.automaton import PUBLISHED, Automaton, Edge, Named, Owner
 from maskwright.compile.plans import NOT_SAFE, Safe
 from maskwright.compile.spelling import Spelling
 from maskwright.grammars import regular
@@ -28,7 +28,8 @@ __all__ = ["Parts", "TextStates", "derive"]
 Parts = tuple[Regex, ...]
 
 _QUOTE = 0x22
-_MAX_VISITED = 600  # states of a pattern that is to be counted in the register
+_MAX_VISITED = 600  # states of a pattern that is to be counted in the register, where they are looked at
+_MAX_PROVED = 64  # of them, where each has to be proved alive
 _MAX_BREADTH = 6_000  # of all these states together
 _MAX_LOW = 16  # a lower bound that is left to the product of states
 
@@ -43,6 +44,7 @@ class TextStates:
         kind: names the results to other automata (see Owner.share_key), or None.
         whole: the text is all there is, and nothing follows it: else the remainder of every token that could go on
             behind an early end is kept with a state's row.
+        allocate: makes new states, unless the automaton does.
     """
 
     def __init__(
@@ -52,8 +54,10 @@ class TextStates:
         result: Callable[[Parts], int],
         kind: Hashable | None = None,
         whole: bool = False,
+        allocate: Callable[[int, Owner], int] | None = None,
     ) -> None:
         self.automaton, self.result = automaton, result
+        self._allocate = allocate or automaton.allocate
         self.otherwise = L.NOTHING_FOLLOWS if whole else 0
         self.quoted = spelling is not None
         self.kind = None if kind is None else (kind, spelling)
@@ -68,7 +72,7 @@ class TextStates:
         """The state that has these languages before it. parts[0] is not empty."""
         found = self._states.get(parts)
         if found is None:
-            found = self._states[parts] = self.automaton.allocate(1, _Text(self, parts))
+            found = self._states[parts] = self._allocate(1, _Text(self, parts))
         return found
 
     def derive(self, parts: Parts) -> list[tuple[CharSet, Parts]]:
@@ -105,7 +109,7 @@ class TextStates:
         """A state of a counted pattern: `language` before it, and the bound further than `slack` characters away."""
         found = self._bounded.get((language, slack))
         if found is None:
-            found = self._bounded[language, slack] = self.automaton.allocate(1, _Bounded(self, language, slack))
+            found = self._bounded[language, slack] = self._allocate(1, _Bounded(self, language, slack))
         return found
 
     def emit_bounded(self, state: int, language: Regex, slack: int, op: int, argument: int) -> None:
@@ -114,7 +118,9 @@ class TextStates:
         targets = [self.bounded_state(after, slack) for _, (after,) in groups]
         plan = self._plans.plan(tuple(charset for charset, _ in groups))
         edges = self.automaton.lay_plan(plan, targets)
-        back = next((charset for (charset, _), target in zip(groups, targets, strict=True) if target == state), EMPTY_SET)
+        back = next(
+            (charset for (charset, _), target in zip(groups, targets, strict=True) if target == state), EMPTY_SET
+        )
         safe = self._safe(language, back)
         final = -1
         if language.nullable and self.quoted:
@@ -124,10 +130,10 @@ class TextStates:
         self.automaton.emit(state, edges, final=final, op=op, argument=argument, safe=safe, otherwise=self.otherwise)
 
     def farthest_end(self, language: Regex) -> int | None:
-        """The most characters that any state of a language is away from an end; None when it has too many states."""
-        reach = _reach(language)
-        if reach is not None and self._plans.alphabet is None:
-            return reach
+        """So many characters at most is any state of a language away from an end; None when it has too many states."""
+        known = _known_end(language) if self._plans.alphabet is None else None
+        if known is not None:
+            return known
         if language not in self._farthest:
             self._farthest[language] = _farthest_end(language, self._plans.alphabet)
         return self._farthest[language]
@@ -268,13 +274,13 @@ class _Bounded:
         self.states.emit_bounded(state, self.language, self.slack, L.OP_COUNT, self.states.state((rest,)))
 
 
-def _reach(language: Regex) -> int | None:
-    """Regex.reach, also of such a language with a lower bound on its length."""
+def _known_end(language: Regex) -> int | None:
+    """regular.farthest_end, and Regex.reach of a language with a lower bound on its length."""
     if isinstance(language, Intersect) and len(language.parts) == 2:
         for part, bound in (language.parts, language.parts[::-1]):
             if isinstance(bound, Repeat) and bound.item == regular.ANY_CHAR and bound.high is None:
                 return None if part.reach is None else part.reach + bound.low
-    return language.reach
+    return regular.farthest_end(language)
 
 
 def _farthest_end(language: Regex, alphabet: CharSet | None) -> int | None:
@@ -282,7 +288,7 @@ def _farthest_end(language: Regex, alphabet: CharSet | None) -> int | None:
     before: dict[Regex, list[Regex]] = {language: []}
     queue = [language]
     breadth = 0
-    most = _MAX_VISITED if language.plain else _MAX_VISITED // 4  # without `plain`, every state must be proved alive
+    most = _MAX_VISITED if language.plain else _MAX_PROVED
     for state in queue:
         breadth += _breadth(state)
         if breadth > _MAX_BREADTH:
@@ -325,7 +331,9 @@ def _split_bound(must: Regex) -> tuple[Regex, int] | None:
             and part.low <= _MAX_LOW
         ):
             others = [other for other in must.parts if other is not part]
-            return regular.intersect(*others, regular.repeat(regular.ANY_CHAR, part.low)), part.high
+            if all(other.span[0] < part.low for other in others):
+                others.append(regular.repeat(regular.ANY_CHAR, part.low))
+            return regular.intersect(*others), part.high
     return None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
 from maskwright.compile.arrays import ArrayFrame
-from maskwright.compile.automaton import Edge
+from maskwright.compile.automaton import Edge, Owner, Private
 from maskwright.compile.distinct import Distinct
 from maskwright.compile.goals import NO_LABELS, Goal, Labels, Term, terms_of
 from maskwright.compile.lowering import Lowering
@@ -30,6 +30,7 @@ _Found = TypeVar("_Found")
 _LITERALS = ((ir.NULL_LITERAL, b"null"), (ir.FALSE_LITERAL, b"false"), (ir.TRUE_LITERAL, b"true"))
 
 
+_MAX_WORDS = 1 << 20  # of one trie
 MAX_DEPTH = 40  # values inside each other that one visit goes through: Python's own stack is bounded
 
 
@@ -59,6 +60,24 @@ class GrammarStates:
         self._satisfiable: dict[Bool, bool] = {}
         self._visiting: dict[Bool, int] = {}
         self._lowest = 0
+        self._allocations: list[int] = []
+
+    def allocate(self, count: int, owner: Owner) -> int:
+        """Automaton.allocate, for states that mean something in this grammar only."""
+        first = self.automaton.allocate(count, owner)
+        self._allocations.append(first)
+        return first
+
+    def own(self, first: int, owner: Owner) -> None:
+        """Automaton.own, likewise."""
+        self.automaton.own(first, owner)
+        self._allocations.append(first)
+
+    def close(self) -> None:
+        """The grammar is gone: what its states were made of goes, too, without the garbage collector where it is usual."""
+        self.automaton.let_go(self._allocations)
+        for known in (self._allocations, self._entries, self._arrays, self._objects, self._terms, self._satisfiable):
+            known.clear()
 
     def start(self, root: Bool) -> int:
         """The state that a text of `root` starts in; UnsatisfiableError when there is none."""
@@ -84,11 +103,11 @@ class GrammarStates:
         """A new state, or the one that all grammars share for values without arrays and objects."""
         value = self.value(goal.must)
         if goal.observed or value.array.kind != "false" or value.object.kind != "false":
-            return self.automaton.allocate(1, _Value(self, goal, labels, depth))
+            return self.allocate(1, _Value(self, goal, labels, depth))
         key = (value.literals, value.number, value.string)
         state = self.lowering.scalars.get(key)
         if state is None:
-            state = self.lowering.scalars[key] = self.automaton.allocate(1, _Value(self, goal, labels, depth))
+            state = self.lowering.scalars[key] = self.automaton.allocate(1, _Scalar(self.lowering, *key))
         return state
 
     def terms(self, formula: Bool) -> tuple[Term, ...]:
@@ -130,6 +149,11 @@ class GrammarStates:
         if self.settled:
             known[key] = found
         return found
+
+    def judge(self, expression: Bool) -> tuple[bool, bool]:
+        """Whether some value satisfies an expression, and whether that is so for good."""
+        found = self.satisfiable(expression)
+        return found, found or self.settled
 
     def satisfiable(self, expression: Bool) -> bool:
         """Whether some JSON value satisfies the expression."""
@@ -187,19 +211,38 @@ class GrammarStates:
         )
 
 
-class _Value:
-    """Owner of the state before a value."""
+class _Scalar:
+    """Owner of the state before a value without arrays and objects, of which nothing is observed: shared by all grammars."""
+
+    __slots__ = ("literals", "lowering", "number", "string")
+
+    def __init__(self, lowering: Lowering, literals: int, number: Regex, string: Regex) -> None:
+        self.lowering, self.literals, self.number, self.string = lowering, literals, number, string
+
+    def share_key(self, index: int) -> Hashable | None:
+        return ("value", self.lowering.spelling, self.literals, self.number, self.string)
+
+    def lower(self, index: int, state: int) -> None:
+        lowering, automaton = self.lowering, self.lowering.automaton
+        edges = [
+            (text[0], text[0], lowering.literal(text, 0)) for literal, text in _LITERALS if self.literals & literal
+        ]
+        if not regular.is_empty(self.string):
+            automaton.require(b'"')
+            start = _lay_words(lowering, self.string, lambda word: 0)
+            edges.append((0x22, 0x22, start or lowering.strings.state((self.string,))))
+        if not regular.is_empty(self.number):
+            edges += lowering.numbers.edges((self.number,))
+        automaton.emit(state, edges)
+
+
+class _Value(Private):
+    """Owner of the state before another value."""
 
     __slots__ = ("depth", "goal", "labels", "states")
 
     def __init__(self, states: GrammarStates, goal: Goal, labels: Labels, depth: int) -> None:
         self.states, self.goal, self.labels, self.depth = states, goal, labels, depth
-
-    def share_key(self, index: int) -> Hashable | None:
-        value = self.states.value(self.goal.must)
-        if self.goal.observed or not _is_scalar(value):
-            return None
-        return ("value", self.states.lowering.spelling, value.literals, value.number, value.string)
 
     def lower(self, index: int, state: int) -> None:
         states, labels, lowering, automaton = self.states, self.labels, self.states.lowering, self.states.automaton
@@ -245,22 +288,26 @@ class _Value:
         def result(rests: Parts) -> int:
             return labels.number(tuple(rests[place].nullable for place in places))
 
-        return TextStates(self.states.automaton, lowering.spelling if quoted else None, result), tuple(parts)
+        spelling, allocate = lowering.spelling if quoted else None, self.states.allocate
+        return TextStates(self.states.automaton, spelling, result, allocate=allocate), tuple(parts)
 
     def _string_start(self, must: Regex, watched: Sequence[Regex]) -> int:
-        """The state after the opening quote. A finite set of strings is laid out as one trie."""
-        words = regular.finite_words(must, 1 << 20) if isinstance(must, regular.Words) else None
-        if words is not None:
-            results = {
-                number: self.labels.number(tuple(regular.matches(language, word) for language in watched))
-                for number, word in enumerate(words)
-            }
-            start = Words(self.states.lowering.spelling, words).lay(self.states.automaton, results)
-            if start is not None:
-                return start
+        """The state after the opening quote."""
+
+        def result(word: str) -> int:
+            return self.labels.number(tuple(regular.matches(language, word) for language in watched))
+
+        start = _lay_words(self.states.lowering, must, result)
+        if start is not None:
+            return start
         texts, parts = self._texts(must, watched, quoted=True)
         return texts.state(parts)
 
 
-def _is_scalar(value: ir.Value) -> bool:
-    return value.array.kind == "false" and value.object.kind == "false"
+def _lay_words(lowering: Lowering, must: Regex, result: Callable[[str], int]) -> int | None:
+    """The state after the opening quote of a finite set of strings, laid out as one trie; None of others."""
+    words = regular.finite_words(must, _MAX_WORDS) if isinstance(must, regular.Words) else None
+    if words is None:
+        return None
+    results = {number: result(word) for number, word in enumerate(words)}
+    return Words(lowering.spelling, words).lay(lowering.automaton, results)

@@ -151,12 +151,9 @@ class GrammarCompiler:
         compiled = CompiledGrammar.of_schema(
             self._cache.room(),
             policy,
-            loaded.root,
-            loaded.value_of,
+            loaded,
             self.limits,
-            loaded.warnings,
             python_type,
-            loaded.unique,
             SOURCE_BYTES + _SUBSCHEMA_BYTES * loaded.subschema_count,
         )
         return self._keep(key, compiled)

@@ -68,7 +68,7 @@ def _follow_texts() -> None:
     )
     policy, loaded = SchemaOptions(), load_schema(_SCHEMA)
     automaton = Automaton(tokens, RowCache(1 << 20), 1 << 20)
-    grammar = CompiledGrammar.of_schema(automaton, policy, loaded.root, loaded.value_of, _NO_LIMITS)
+    grammar = CompiledGrammar.of_schema(automaton, policy, loaded, _NO_LIMITS)
     matcher = GrammarMatcher(grammar)
     for byte in _TEXT.encode():
         matcher.allowed_token_ids()

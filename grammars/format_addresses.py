@@ -14,15 +14,18 @@ the official test suite has them, too.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache, lru_cache
 
+from maskwright.grammars.charset import CharSet
 from maskwright.grammars.regex import parse
 from maskwright.grammars.regular import (
     ANY_CHAR,
+    EMPTY,
     EPSILON,
     Regex,
     alternate,
-    complement,
+    chars,
     concat,
     intersect,
     literal,
@@ -68,9 +71,23 @@ def ipv6(gap: int = 1) -> Regex:
 @cache
 def hostname() -> Regex:
     """www.example.com"""
-    label = parse("[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
-    label = intersect(label, complement(parse("[Xx][Nn]--.*")))
-    return intersect(concat(label, repeat(concat(literal("."), label), 0)), repeat(ANY_CHAR, 1, 253))
+    label = _without(parse("[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"), ("Xx", "Nn", "-", "-"))
+    return intersect(concat(label, repeat(concat(literal("."), label), 0)), repeat(ANY_CHAR, 0, 253))
+
+
+def _without(language: Regex, beginning: Sequence[str]) -> Regex:
+    """The members that do not begin with a character of each of `beginning`, one after the other.
+
+    A complement would do, but it takes a search to see where it leads to a dead end, and there are many states.
+    """
+    if not beginning:
+        return EMPTY
+    unwanted = CharSet.of(beginning[0])
+    found = [EPSILON] if language.nullable else []
+    for characters, rest in language.transitions():
+        found.append(concat(chars(characters & ~unwanted), rest))
+        found.append(concat(chars(characters & unwanted), _without(rest, beginning[1:])))
+    return alternate(*found)
 
 
 @cache

@@ -69,6 +69,10 @@ class LoadedSchema:
         """
         return self._document.algebra.value_of(expression)
 
+    def close(self) -> None:
+        """Take the document apart: nothing will be asked of it any more. Then it is freed without the garbage collector."""
+        self._document.close()
+
 
 def load_schema(schema: dict[str, Any] | bool | str, options: SchemaOptions | None = None) -> LoadedSchema:
     """Reads and checks a schema.

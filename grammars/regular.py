@@ -69,6 +69,7 @@ __all__ = [
     "complement",
     "concat",
     "example",
+    "farthest_end",
     "finite_words",
     "intersect",
     "is_empty",
@@ -130,7 +131,12 @@ def _is_empty(node: Regex, budget: _Budget) -> bool:
             node.empty = False  # finitely many strings are left out of infinitely many
         elif isinstance(node, Intersect) and _has_short_member(node):
             node.empty = False
-        elif isinstance(node, Intersect) and _is_empty(_without_counts(node), budget):
+        elif (
+            isinstance(node, Intersect)
+            and _misses_letters(node)
+            or isinstance(node, Intersect)
+            and _is_empty(_without_counts(node), budget)
+        ):
             node.empty = True
         else:
             _search(node, budget)
@@ -147,6 +153,29 @@ def _has_short_member(node: Intersect) -> bool:
     if not (isinstance(bounds, Repeat) and bounds.item is ANY_CHAR and other.plain):
         return False
     return bounds.low <= other.span[0] and (bounds.high is None or other.span[0] <= bounds.high)
+
+
+def _misses_letters(node: Intersect) -> bool:
+    """Whether one part plainly needs a character that another one never has."""
+    needs = [(part, letters) for part in node.parts for letters in _needed(part)]
+    return any(not (letters & other.letters) for part, letters in needs for other in node.parts if other is not part)
+
+
+def _needed(node: Regex) -> frozenset[CharSet]:
+    """Sets of which every member has a character each, as far as is seen at a glance."""
+    match node:
+        case Chars():
+            return frozenset((node.set,))
+        case Words() if node.high - node.low == 1:
+            return frozenset(map(CharSet.of, node.remaining()[0]))
+        case Repeat() if node.low:
+            return _needed(node.item)
+        case Concat():
+            return frozenset().union(*map(_needed, node.parts))
+        case Alternate():
+            first, *others = map(_needed, node.parts)
+            return first.intersection(*others)
+    return frozenset()
 
 
 def _without_counts(node: Intersect) -> Regex:
@@ -275,6 +304,36 @@ def length_bounds(node: Regex, max_nodes: int = MAX_NODES) -> tuple[int, int | N
         return node.span
     shortest = example(node, max_nodes)
     return (0, 0) if shortest is None else (len(shortest), node.span[1])
+
+
+def farthest_end(node: Regex) -> int | None:
+    """So many characters at most are missing to an end, in the language and whatever is left of it; None: not known.
+
+    Found from the operators: a bound, and not always the least. Intersections and complements would take a search.
+    """
+    if node.reach is not None:
+        return node.reach
+    match node:
+        case Epsilon():
+            return 0
+        case Chars():
+            return 1
+        case Words():
+            return max(map(len, node.words[node.low : node.high])) - node.depth
+        case Repeat():
+            inner = farthest_end(node.item)
+            return None if inner is None else inner + max(node.low - 1, 0) * node.item.span[0]
+        case Alternate() | Concat():
+            behind, found = 0, 0
+            for part in reversed(node.parts):
+                inner = farthest_end(part)
+                if inner is None:
+                    return None
+                found = max(found, inner + behind)
+                if isinstance(node, Concat):
+                    behind += part.span[0]
+            return found
+    return None
 
 
 def lasting(node: Regex) -> CharSet:

@@ -304,6 +304,11 @@ class Document:
         self.algebra.renew()
         return root.expression
 
+    def close(self) -> None:
+        """Take everything apart that refers to each other in circles."""
+        for schema in self.schemas:
+            schema.__dict__.clear()
+
     def enter(self, contents: dict[str, Any], pointer: str, scope: Scope) -> Schema:
         """The schema of `contents`, first met where the schema around it stands in `scope`."""
         if scope.identifier in contents or "$schema" in contents:

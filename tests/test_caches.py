@@ -187,3 +187,30 @@ def test_caches_of_functions_are_bounded(root: Path) -> None:
         if cached.cache_parameters()["maxsize"] is None and inspect.signature(cached).parameters
     ]
     assert not unbounded, "they keep an entry for every argument that they are ever given"
+
+
+def test_a_grammar_that_is_gone_leaves_no_objects_behind(byte_info: mw.TokenizerInfo) -> None:
+    compiler = mw.GrammarCompiler(byte_info, cache_enabled=False)
+    tree = {"$defs": {"tree": schema(1) | {"properties": {"children": {"items": {"$ref": "#/$defs/tree"}}}}}}
+    kinds = {"Schema", "Document", "GrammarStates", "ObjectFrame", "SimpleObject", "Members", "Bool", "Value"}
+
+    def alive() -> int:
+        return sum(type(found).__name__ in kinds for found in gc.get_objects())
+
+    def follow() -> None:
+        matcher = mw.GrammarMatcher(compiler.compile_json_schema(tree | {"$ref": "#/$defs/tree"}))
+        for byte in b'{"children": [{"children": [], "name_1": 1, "x": [true]}], "name_1": "a", "y": {"z": 1':
+            matcher.allowed_token_ids()
+            assert matcher.accept_token(byte)
+
+    follow()  # values without containers are the automaton's
+    gc.collect()
+    gc.disable()
+    try:
+        before = alive()
+        follow()
+        with pytest.raises(mw.UnsatisfiableError):
+            compiler.compile_json_schema({"type": "object", "required": ["a"], "properties": {"a": False}})
+        assert alive() <= before
+    finally:
+        gc.enable()

@@ -26,6 +26,7 @@ from maskwright.grammars.regular import (
     complement,
     concat,
     example,
+    farthest_end,
     finite_words,
     intersect,
     is_empty,
@@ -166,6 +167,39 @@ def test_questions(sample: Sample) -> None:
         assert short == strings
     else:
         assert node.letters.size > 200 or longest is None or longest > 2
+
+
+@settings(max_examples=300, deadline=None)
+@given(SAMPLES)
+def test_an_end_is_never_farther_than_the_farthest(sample: Sample) -> None:
+    bound = farthest_end(sample[0])
+    if bound is not None:
+        for node in reachable(sample[0])[:50]:
+            shortest = example(node)
+            assert shortest is None or len(shortest) <= bound
+
+
+@pytest.mark.parametrize(
+    ("pattern", "wanted"),
+    [
+        ("^$", 0),
+        ("^(?:abc|d)$", 3),
+        ("^[a-z]{3,}x{2}y*$", 5),
+        ("^(?:[a-z]{0,60}[a-z]\\.)+$", 2),
+        ("foo", 4),
+        ("^(?!foo)", None),
+    ],
+)
+def test_the_farthest_end(pattern: str, wanted: int | None) -> None:
+    assert farthest_end(regex.parse(pattern, search=True)) == wanted
+
+
+def test_a_letter_that_one_part_needs_and_another_never_has() -> None:
+    day = regex.parse("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}", search=True)
+    time = regex.parse(r"^(?:[01][0-9]|2[0-3])(?::[0-5][0-9]){2}(?:\.[0-9]+)?Z$", search=True)
+    language = intersect(day, time)
+    assert is_empty(language, max_nodes=1)
+    assert not is_empty(intersect(day, regex.parse(r"^[0-9T:-]*$", search=True)), max_nodes=100)
 
 
 def is_live(node: Regex) -> bool:
