@@ -106,10 +106,15 @@ class _Frame:
 
 
 class Endings:
-    """Shortest ends of the frames of one grammar in its automaton. Not for several threads at once."""
+    """Shortest ends of the frames of one grammar in its automaton. Not for several threads at once.
+
+    Attributes:
+        known_nearest: by place what nearest() has answered; any thread may look things up in it.
+    """
 
     def __init__(self, automaton: Automaton) -> None:
         self.moves = Moves(automaton)
+        self.known_nearest: dict[int, tuple[int, int]] = {}
         self._lower: Callable[[int], None] = automaton.lower
         self._frames: dict[int, _Frame] = {}
         self._bounds: dict[int, int] = {}
@@ -130,11 +135,18 @@ class Endings:
     def forget(self) -> None:
         """Drop everything found; also after an error, which leaves a search without the place it was at."""
         self._frames, self._bounds, self._tails, self._places, self._bytes = {}, {}, {}, 0, 0
+        self.known_nearest.clear()
 
     def nearest(self, start: int) -> tuple[int, int]:
         """(cost in bytes, result code) of the shortest text from a place to an end of its frame."""
         if start < 0:
             return 0, ~start
+        known = self.known_nearest.get(start)
+        if known is None:
+            known = self.known_nearest[start] = self._find_nearest(start)
+        return known
+
+    def _find_nearest(self, start: int) -> tuple[int, int]:
         tail = self._tails.get(start)
         if tail is not None:
             return tail.cost, tail.result

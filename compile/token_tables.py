@@ -53,6 +53,7 @@ class TokenTables:
         everything: int32 [words], the mask of every token of the trie.
         eos: int32, ids of the end-of-sequence tokens.
         writable, occurring: bool [256], bytes that are tokens by themselves, and bytes of any text token.
+        lacking: the bytes that are not, in a string.
         characters: what can be written character by character; None: everything (there is a token for every byte).
         splits_characters: whether a token begins or ends inside a character.
         max_token: bytes of the longest token; slack_cap: a register above it is the same to every token.
@@ -92,6 +93,7 @@ class TokenTables:
         self.max_token = int(np.diff(self.offsets).max(initial=1))
         self.slack_cap = min(self.max_token + 1, (1 << 16) - 1)
         self.writable = np.asarray(info.single_byte_tokens, bool)
+        self.lacking = bytes(np.flatnonzero(~self.writable).astype(np.uint8))
         is_text = np.ones(self.vocab_size, bool)
         is_text[list(info.special_token_ids)] = False
         self.occurring = np.zeros(256, bool)

@@ -90,13 +90,11 @@ class Budget:
     """The tokens that a row may still write.
 
     The matcher is asked behind every token, however many are left: one token can make any number of others necessary (the
-    bracket of an array of a thousand items). It remembers, so that the question costs some ten microseconds.
+    bracket of an array of a thousand items). Mostly it knows a number of tokens that suffice; where these are there, the
+    completion itself is not put together before somebody wants it.
 
     Attributes:
         left: how many.
-        completion: bytes that complete the row's text, written by at most `left` tokens; None where that could not be
-            found out at the start (the vocabulary cannot write the shortest sentence, or the search for it was given
-            up), so that nothing is promised.
     """
 
     def __init__(self, covers: Covers, matcher: GrammarMatcher, limit: int) -> None:
@@ -106,25 +104,50 @@ class Budget:
             TruncatedError: the shortest sentence takes more.
         """
         self._covers, self._matcher, self.left = covers, matcher, limit
-        self.completion = self._shortest()
-        if self.completion is not None and not covers.fits(self.completion, limit):
-            cover = covers.cover(self.completion)
+        self._completion = self._shortest()
+        self._postponed = False  # whether the completion is the matcher's shortest, which nobody has asked for yet
+        if self._completion is not None and not covers.fits(self._completion, limit):
+            cover = covers.cover(self._completion)
             if cover is not None:
                 raise TruncatedError(text="", max_tokens=limit, needed=len(cover))
-            self.completion = None
+            self._completion = None
+
+    @property
+    def completion(self) -> bytes | None:
+        """Bytes that complete the row's text, written by at most `left` tokens.
+
+        None where that could not be found out at the start (the vocabulary cannot write the shortest sentence, or the
+        search for it was given up), so that nothing is promised.
+        """
+        if self._postponed:
+            self._completion, self._postponed = self._matcher.shortest_completion(), False
+        return self._completion
+
+    @completion.setter
+    def completion(self, text: bytes) -> None:
+        self._completion, self._postponed = text, False
 
     def admit(self, tokens: Sequence[int]) -> bool:
         """Pay for tokens that the matcher has just accepted; False, and nothing paid, where no completion fits then."""
         left = self.left - len(tokens)
-        if self.completion is not None:
-            completion = self._shortest()
-            if completion is None or not self._covers.fits(completion, left):
-                completion = self._rest_of_plan(tokens)
-            if completion is None:
+        if self._completion is not None:
+            enough = self._matcher.completion_bound()
+            if enough is not None and enough <= left:
+                self._postponed = True
+            elif not self._admit_completion(tokens, left):
                 return False
-            self.completion = completion
         self.left = left
         return left >= 0
+
+    def _admit_completion(self, tokens: Sequence[int], left: int) -> bool:
+        """Whether a completion fits behind tokens just accepted; then it is known."""
+        completion = self._shortest()
+        if completion is None or not self._covers.fits(completion, left):
+            completion = self._rest_of_plan(tokens)
+        if completion is None:
+            return False
+        self.completion = completion
+        return True
 
     def _shortest(self) -> bytes | None:
         """The shortest completion, or None where the search for it was given up."""
@@ -135,12 +158,24 @@ class Budget:
 
     def _rest_of_plan(self, tokens: Sequence[int]) -> bytes | None:
         """What remains of the known completion where `tokens` begin its cover: it fits although it is not the shortest."""
-        assert self.completion is not None
-        cover = self._covers.cover(self.completion)
+        known = self._known_before(tokens)
+        cover = self._covers.cover(known)
         if cover is None or cover[: len(tokens)] != list(tokens):
             return None
         info = self._matcher.compiled.tokenizer_info
-        return self.completion[sum(len(info.path_of(token)) for token in tokens) :]
+        return known[sum(len(info.path_of(token)) for token in tokens) :]
+
+    def _known_before(self, tokens: Sequence[int]) -> bytes:
+        """The known completion of the text before `tokens`, over which the matcher has moved."""
+        if not self._postponed:
+            assert self._completion is not None
+            return self._completion
+        self._matcher.rollback(len(tokens))
+        known = self._matcher.shortest_completion()
+        self.completion = known
+        for token in tokens:
+            self._matcher.accept_token(token)
+        return known
 
     def next_token(self) -> int | None:
         """The first token of the completion that fits; None where the text is complete as it is."""

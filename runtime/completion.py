@@ -9,7 +9,7 @@ shortest way of all counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from heapq import heappop, heappush
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from maskwright.compile.endings import NO_END, Endings
 from maskwright.compile.moves import place
+from maskwright.grammars.errors import MaskwrightError
 from maskwright.kernels import layout as L
 
 __all__ = ["StackCompletions"]
@@ -67,12 +68,29 @@ class StackCompletions:
     def __init__(self) -> None:
         self._bytes = 0
         self._after: dict[int, _After] = {0: _NOTHING}
+        # For bound(): what comes after a frame that ends with a result, in bytes, by its callers and the result; how frames
+        # end, which is the grammar's, once something was found.
+        self._ended: dict[tuple[int, int], int] = {}
+        self._nearest: Mapping[int, tuple[int, int]] = {}
 
     def copy(self) -> StackCompletions:
         """The same, for a copy of the arena."""
         twin = StackCompletions()
         twin._after, twin._bytes = dict(self._after), self._bytes
+        twin._ended, twin._nearest = dict(self._ended), self._nearest
         return twin
+
+    def bound(self, state: int, register: int, top: int) -> int | None:
+        """So many bytes suffice to complete a text, where earlier questions tell it: two look-ups.
+
+        It is the shortest completion that ends the innermost frame as soon as possible; most often there is none shorter.
+        """
+        nearest = self._nearest.get(place(state, register))
+        if nearest is None:
+            return None
+        cost, result = nearest
+        after = self._ended.get((top, result))
+        return None if after is None else cost + after
 
     def shortest(self, endings: Endings, nodes: Nodes, state: int, register: int, top: int) -> bytes:
         """The shortest text that completes a text that is in `state`, with the stack `top`.
@@ -82,7 +100,7 @@ class StackCompletions:
             state: entered already; neither DONE nor the state after an end-of-sequence token.
         """
         if len(self._after) > _MAX_SEGMENTS or self._bytes > _MAX_KEPT_BYTES:
-            self._after, self._bytes = {0: _NOTHING}, 0
+            self._after, self._ended, self._bytes = {0: _NOTHING}, {}, 0
         if state == L.SPLIT:
             ways = list(_cells(nodes, top))
         else:
@@ -106,7 +124,31 @@ class StackCompletions:
         while node:
             text, node, _ = self._after[node]
             pieces.append(text)
+        if state != L.SPLIT:
+            self._note(endings, nodes, place(state, register), top)
         return b"".join(pieces)
+
+    def _note(self, endings: Endings, nodes: Nodes, start: int, top: int) -> None:
+        """Find out what bound() tells of a place with the stack `top`."""
+        self._nearest = endings.known_nearest
+        try:
+            _, result = endings.nearest(start)
+            if (top, result) in self._ended:
+                return
+            if top == 0 or _is_cut(endings, nodes, top):
+                self._ended[top, result] = self._after[top].size
+                return
+            ways = [
+                self._segment(endings, nodes, endings.moves.enter(block + result, register), parent).size
+                for block, register, parent in _cells(nodes, top)
+                if result < endings.moves.results(block)
+            ]
+            if ways:
+                self._ended[top, result] = min(ways)
+        except (
+            MaskwrightError
+        ):  # the shortest completion ends the frame in another way, which is all that is known then
+            endings.forget()
 
     def _unknown(self, nodes: Nodes, todo: list[int]) -> set[int]:
         """The nodes under which it is not known what completes a text, down to those under which it is."""

@@ -258,6 +258,15 @@ class GrammarMatcher:
             return self._unique.completion(self._shortest)
         return self._shortest()
 
+    def completion_bound(self) -> int | None:
+        """How many tokens certainly suffice to complete the text, where earlier questions tell it at once; else None.
+
+        It is a number of bytes, so that nothing is known where a vocabulary lacks a token for some byte.
+        """
+        if self.compiled.tokens.lacking or (self._unique is not None and self._unique.may_repeat):
+            return None
+        return self._completions.bound(*self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1].tolist())
+
     def _shortest(self) -> bytes:
         """What completes the text, as far as the automaton knows."""
         state, register, top = self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1].tolist()

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
+import strategies
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from strategies import Rolled, build_schema
 
 from maskwright import (
@@ -103,6 +106,62 @@ def test_a_vocabulary_that_cannot_write_the_shortest_sentence_gets_no_promise() 
         assert matcher.accept_token(token)
         assert budget.admit([token])
     assert (budget.left, budget.next_token()) == (0, None)
+
+
+class AlwaysAsking(GrammarMatcher):
+    """A matcher that knows no bound, so that its budget looks for the completion behind every token."""
+
+    def completion_bound(self) -> None:
+        return None
+
+
+@settings(max_examples=60, deadline=None)
+@given(schema=strategies.schemas(), seed=st.integers(0, 2**32))
+def test_what_is_known_at_once_changes_nothing(schema: Any, seed: int) -> None:
+    """Along random walks near the end of the budget and far from it: admitted tokens, completions, tokens left."""
+    rng = random.Random(seed)
+    tokens = [bytes((byte,)) for byte in range(256)] + [b'{"', b'":', b'",', b"], ", b"]}", b"[[", b"true", b'""']
+    info = TokenizerInfo([*tokens, b"</s>"], eos_token_ids=[len(tokens)])
+    try:
+        compiled = GrammarCompiler(info).compile_json_schema(schema)
+        shortest = len(GrammarMatcher(compiled).shortest_completion())
+    except GrammarError:
+        return
+    for room in (0, 1, 3, 10, 40):
+        matchers = GrammarMatcher(compiled), AlwaysAsking(compiled)
+        budgets = [Budget(Covers(info), matcher, max(1, shortest + room)) for matcher in matchers]
+        for _ in range(30):
+            allowed = matchers[0].allowed_token_ids().tolist()
+            structure = [token for token in allowed if token >= 256 or token in b'{}[]:,"']
+            if not allowed:
+                break
+            token = rng.choice(structure if structure and rng.random() < 0.7 else allowed)
+            assert [matcher.accept_token(token) for matcher in matchers] == [True, True]
+            if matchers[0].is_terminated():
+                break
+            admitted = [budget.admit([token]) for budget in budgets]
+            assert admitted[0] == admitted[1]
+            if not admitted[0]:
+                for matcher in matchers:
+                    matcher.rollback()
+                assert budgets[0].next_token() == budgets[1].next_token()
+            if rng.random() < 0.2:
+                assert budgets[0].completion == budgets[1].completion
+        assert budgets[0].completion == budgets[1].completion
+        assert budgets[0].left == budgets[1].left
+
+
+def test_far_from_the_end_no_completion_is_put_together() -> None:
+    budget, matcher = budget_of("([ab]|[0-9]{3}x)*c", [bytes((byte,)) for byte in range(256)], 300)
+    asked = []
+    shortest = matcher.shortest_completion
+    matcher.shortest_completion = lambda: asked.append(1) or shortest()  # type: ignore[method-assign, func-returns-value]
+    for _ in range(20):
+        for token in b"a123x":
+            assert matcher.accept_token(token)
+            assert budget.admit([token])
+    assert len(asked) <= 6  # as many as there are places
+    assert budget.completion == b"c"
 
 
 # ----------------------------------------------------------------------------------------------------------- generating
