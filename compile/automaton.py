@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from maskwright.compile.mask_rows import MaskRows
+from maskwright.compile.mask_table import MaskTable
 from maskwright.compile.plans import NOT_SAFE, Plan, Plans, Safe
 from maskwright.compile.rows import Row, RowCache
 from maskwright.compile.spelling import Spelling
@@ -120,12 +121,16 @@ class Automaton:
     Attributes:
         tables: the flat tables; `address` is where their header lies.
         rows: the mask rows of its states.
+        mask_table: where its matchers' masks have numbers.
         policies: what grammars of one text policy share (compile/lowering.py), by policy.
         pair_maps: int32 [65536]; maps of states that two bytes lead out of (kernels/literals.py).
     """
 
-    def __init__(self, tokens: TokenTables, rows: RowCache, max_states: int) -> None:
+    def __init__(
+        self, tokens: TokenTables, rows: RowCache, max_states: int, mask_table: MaskTable | None = None
+    ) -> None:
         self.tokens = tokens
+        self.mask_table = MaskTable(tokens.vocab_size) if mask_table is None else mask_table
         self.tables = AutomatonTables(tokens, max_states)
         self.address = self.tables.address
         self.lock = threading.RLock()

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from maskwright.compile.grammar import CompiledGrammar
+    from maskwright.compile.mask_table import MaskTable
     from maskwright.compile.vocabulary import TokenizerInfo
     from maskwright.compiler import GrammarCompiler
     from maskwright.generation import agenerate, generate
@@ -59,6 +60,7 @@ __all__ = [
     "InvalidError",
     "LimitExceeded",
     "MaskLogitsProcessor",
+    "MaskTable",
     "MaskwrightError",
     "MatcherError",
     "ModelError",
@@ -84,6 +86,7 @@ _HOME = {
     "GrammarCompiler": "maskwright.compiler",
     "GrammarMatcher": "maskwright.runtime.matcher",
     "MaskLogitsProcessor": "maskwright.processor",
+    "MaskTable": "maskwright.compile.mask_table",
     "StreamChunk": "maskwright.results",
     "TokenizerInfo": "maskwright.compile.vocabulary",
     "agenerate": "maskwright.generation",

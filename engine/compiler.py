@@ -11,6 +11,7 @@ from typing import Any
 from maskwright.compile.automaton import Automaton
 from maskwright.compile.grammar import SOURCE_BYTES, CompiledGrammar, Limits
 from maskwright.compile.literals import CHUNKS, Chunks, Literals
+from maskwright.compile.mask_table import MaskTable
 from maskwright.compile.token_tables import TokenTables
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.grammar_cache import CacheInfo, GrammarCache
@@ -51,6 +52,11 @@ class GrammarCompiler:
             mask rows, that nobody has asked for yet; what they do not get to is done on demand, as it is for schemas.
         eager: whether to return compiled grammars warm, as far as a second and 16 MiB go (CompiledGrammar.warm).
         workers: threads that `submit` compiles in.
+        mask_table: where masks have numbers (`GrammarMatcher.mask_row`); compilers over vocabularies of one size may share
+            one. None: a table of its own.
+
+    Attributes:
+        mask_table: that table.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class GrammarCompiler:
         ahead_ms: float = 100.0,
         eager: bool = False,
         workers: int = 2,
+        mask_table: MaskTable | None = None,
     ) -> None:
         if not isinstance(tokenizer_info, TokenizerInfo):
             raise TokenizerError(
@@ -74,7 +81,12 @@ class GrammarCompiler:
         self.tokenizer_info, self.cache_enabled = tokenizer_info, cache_enabled
         self.limits, self.ahead_ms = Limits(max_states, max_table_bytes, max_lowering_ms), ahead_ms
         tokens = TokenTables(tokenizer_info)
-        self._cache = GrammarCache(max_cache_bytes, lambda rows: Automaton(tokens, rows, _MAX_STATES))
+        masks = self.mask_table = MaskTable(tokenizer_info.vocab_size) if mask_table is None else mask_table
+        if masks.words != tokens.words:
+            raise InvalidError(
+                f"the mask table has rows of {masks.words} words, and this vocabulary's have {tokens.words}"
+            )
+        self._cache = GrammarCache(max_cache_bytes, lambda rows: Automaton(tokens, rows, _MAX_STATES, masks))
         self.eager, self._workers = eager, workers
         self._pool: ThreadPoolExecutor | None = None
         self._pool_lock, self._closed = threading.Lock(), False

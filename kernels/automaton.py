@@ -19,7 +19,7 @@ from maskwright.kernels.stacks import keep, settle, truncate
 from maskwright.kernels.steps import LATEST, close, complete, leave, node_field, state_field, step
 from maskwright.kernels.walks import NO_BUDGET, diverging, start_walk, walk
 
-# Callees: 1ba0f914b64f
+# Callees: 6d75a4eaed4c
 
 __all__ = [
     "accept_bytes",
@@ -28,6 +28,7 @@ __all__ = [
     "close_node",
     "completed",
     "fill",
+    "find_memo",
     "forced_bytes",
     "remembered",
     "row_key",
@@ -350,7 +351,7 @@ def row_key(automaton, state, register):
 
 
 @kernel
-def _find_memo(matcher, key, top):
+def find_memo(matcher, key, top):
     """Whether the memo has an entry of (key, top), and the address of that entry or of where it belongs."""
     mask = load_i64(matcher, L.MATCHER_MEMO_MASK)
     memo = load_i64(matcher, L.MATCHER_MEMO)
@@ -374,10 +375,10 @@ def remembered(automaton, matcher):
     if state == L.DONE or state == L.ENDED:
         return True
     if state != L.SPLIT:
-        return _find_memo(matcher, row_key(automaton, state, register), top)[0]
+        return find_memo(matcher, row_key(automaton, state, register), top)[0]
     while top != 0:
         key = row_key(automaton, node_field(matcher, top, L.NODE_BLOCK), node_field(matcher, top, L.NODE_REGISTER))
-        if not _find_memo(matcher, key, node_field(matcher, top, L.NODE_PARENT))[0]:
+        if not find_memo(matcher, key, node_field(matcher, top, L.NODE_PARENT))[0]:
             return False
         top = node_field(matcher, top, L.NODE_ALSO)
     return True
@@ -388,7 +389,7 @@ def _memo(automaton, matcher, state, register, top):
     """The address of the memo entry of a configuration, made when missing: (status, address)."""
     key = row_key(automaton, state, register)
     slack = key & 0xFFFF
-    found, entry = _find_memo(matcher, key, top)
+    found, entry = find_memo(matcher, key, top)
     if found:
         return L.OK, entry
     if 2 * load_i64(matcher, L.MATCHER_MEMO_COUNT) > load_i64(matcher, L.MATCHER_MEMO_MASK):
@@ -444,6 +445,7 @@ def _memo(automaton, matcher, state, register, top):
     store_i64(entry, L.MEMO_NEXT_STATE, next_state)
     store_i64(entry, L.MEMO_NEXT_REGISTER, next_register)
     store_i64(entry, L.MEMO_NEXT_TOP, next_top)
+    store_i64(entry, L.MEMO_NUMBER, -1)
     store_i64(entry, L.MEMO_STATE, key)
     store_i64(matcher, L.MATCHER_MEMO_COUNT, load_i64(matcher, L.MATCHER_MEMO_COUNT) + 1)
     return L.OK, entry

@@ -1,11 +1,12 @@
 """Layouts of the headers and records that the automaton's kernels read and write: the one place that names an offset.
 
-Four headers, each an int64 array of addresses and counters:
+Five headers, each an int64 array of addresses and counters:
 
     automaton header   AUTOMATON_*   one a compiled grammar; written by compile/tables.py, read by kernels
     trie header        TRIE_*        one a vocabulary, one a set of remainders; read only
     matcher header     MATCHER_*     one a matcher (and one scratch a grammar); private, written by kernels
     batch header       BATCH_*       one a call for many matchers (runtime/batch.py); read by all of its threads
+    table header       TABLE_*       one a mask table (compile/mask_table.py); who holds which row
 
 State record, STATE_SIZE int32 each, at AUTOMATON_STATES:
 
@@ -64,7 +65,9 @@ first state of the keys' values (PLAN_VALUES), the state that ends the object (P
 keys, and the latest block (PLAN_BLOCK).
 
 Memo entry, MEMO_SIZE int64: key one (state << 16 | slack) or -1 when free, key two (stack node), row number, offset of
-its patch (a length, then token ids), the entry's continuation after a late end (state, register, node) or state 0.
+its patch (a length, then token ids), the entry's continuation after a late end (state, register, node) or state 0; the row
+of the configuration's whole mask in the mask table, serial << 32 | number, or -1. Configurations that are put together of
+others have an entry for that row alone.
 """
 
 from __future__ import annotations
@@ -160,7 +163,8 @@ MATCHER_STEPS = 44  # int32 [(STEPS_MASK + 1) * STEP_SIZE]: steps that this walk
 MATCHER_STEPS_MASK = 45
 MATCHER_STEPS_WALK = 46  # the number of the walk; steps of another one do not count
 MATCHER_BOTH = 47  # 1: at a node of this walk the frame has ended and gone on, too
-MATCHER_SIZE = 48
+MATCHER_HELD = 48  # one more than the row of the mask table that the matcher holds; 0: none
+MATCHER_SIZE = 49
 
 # batch header; B matchers
 BATCH_COUNT = 0  # B
@@ -175,9 +179,18 @@ BATCH_NEXT = 8  # place in TODO that no thread has taken yet
 BATCH_STATUS = 9  # int64 [B]: what was answered for each matcher
 BATCH_KEYS = 10  # int64 [B]: where NEED_ROW was answered, the key of the row
 BATCH_WANTED = 11  # int64 [WANTED]: marks of configurations whose rows are worth computing; 0: none
-BATCH_SIZE = 12
+BATCH_TABLE = 12  # header of the mask table, where rows are asked for
+BATCH_SIZE = 13
 WANTED = 512
 NO_TOKEN = -1
+
+# table header
+TABLE_HOLDS = 0  # int32: how many matchers hold each row
+TABLE_SERIALS = 1  # int32: how often each row was given to another mask
+TABLE_USED = 2  # int64: the clock when each row was held last
+TABLE_CLOCK = 3
+TABLE_COUNT = 4  # rows so far
+TABLE_SIZE = 5
 
 STATE_SIZE = 8
 STATE_ROW, STATE_MAP, STATE_FINAL, STATE_OP, STATE_ARG, STATE_ALIAS, STATE_SAFE, STATE_ELSE = range(8)
@@ -240,7 +253,7 @@ OPENED = 1 << 62  # in the set of a place: behind `{`
 MAX_KEYS = 60  # of an object with a plan
 
 MEMO_SIZE = 8
-MEMO_STATE, MEMO_TOP, MEMO_ROW, MEMO_PATCH, MEMO_NEXT_STATE, MEMO_NEXT_REGISTER, MEMO_NEXT_TOP = range(7)
+MEMO_STATE, MEMO_TOP, MEMO_ROW, MEMO_PATCH, MEMO_NEXT_STATE, MEMO_NEXT_REGISTER, MEMO_NEXT_TOP, MEMO_NUMBER = range(8)
 
 WALK_SIZE = 5  # end of the subtree, state, register, node, number of nodes: one a depth
 

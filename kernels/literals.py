@@ -15,7 +15,7 @@ from numba import njit
 
 from maskwright.kernels import layout as L
 
-# Callees: 85b1d4d194f7
+# Callees: da75abbc6e74
 
 __all__ = ["MAY_END", "MUST_END", "lay_literals"]
 

@@ -23,12 +23,16 @@ from time import perf_counter
 from types import TracebackType
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from maskwright.compile.automaton import Automaton
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.rows import Row
 from maskwright.grammars.errors import BatchError, MaskwrightError, MatcherError
 from maskwright.kernels import batches as kernels
 from maskwright.kernels import layout as L
+from maskwright.kernels.mask_table import mask_rows
 from maskwright.runtime.matcher import GrammarMatcher
 from maskwright.runtime.targets import Target
 
@@ -121,6 +125,57 @@ class BatchGrammarMatcher:
                         matcher._unique.restrict(batch.address_of(number))
         if failures:
             raise BatchError(failures, len(batch.matchers))
+
+    def batch_mask_rows(
+        self, matchers: Sequence[GrammarMatcher | None], out: npt.NDArray[np.int32] | None = None
+    ) -> npt.NDArray[np.int32]:
+        """The row of each matcher's next mask in the mask table, as `GrammarMatcher.mask_row`: what a decode step ships.
+
+        Args:
+            matchers: of compilers that share one mask table, none of them twice; None for a sequence without a grammar.
+            out: int32 [B], written and given back, in pinned memory say; None: a new array.
+
+        Returns:
+            int32 [B]: row numbers, -1 for None.
+
+        Raises:
+            MatcherError: matchers and `out` do not fit each other; no row has changed hands.
+            BatchError: the masks of some matchers could not be computed. It has the error of each; in `out` the rows of all
+                others are written.
+        """
+        if out is None:
+            out = np.empty(len(matchers), np.int32)
+        elif out.shape != (len(matchers),) or out.dtype != np.int32 or not out.flags.c_contiguous:
+            raise MatcherError(f"out must be int32 [{len(matchers)}], contiguous")
+        constrained = [matcher for matcher in matchers if matcher is not None]
+        places = [place for place, matcher in enumerate(matchers) if matcher is not None]
+        if len(constrained) < len(matchers):
+            out[[place for place, matcher in enumerate(matchers) if matcher is None]] = -1
+        if not constrained:
+            return out
+        batch = _Batch(constrained, _check(constrained))
+        if len({automaton.mask_table for automaton in batch.automata}) > 1:
+            raise MatcherError("the matchers' compilers have different mask tables: give them one (mask_table=)")
+        batch.ask_rows(out, places)
+        missing = batch.todo[: mask_rows(batch.address)]
+        if missing:
+            self._add_rows([(constrained[number], places[number]) for number in missing], out)
+        return out
+
+    def _add_rows(self, asked: Sequence[tuple[GrammarMatcher, int]], out: npt.NDArray[np.int32]) -> None:
+        """Write the rows of masks that are not in the table yet: a matcher and its place in `out` each."""
+        masks = np.empty((len(asked), asked[0][0].compiled.tokens.words), np.int32)
+        failures: Failures = {}
+        try:
+            self.batch_fill_next_token_bitmask([matcher for matcher, _ in asked], masks)
+        except BatchError as error:
+            failures = {asked[number][1]: failure for number, failure in error.failures.items()}
+        for (matcher, place), mask in zip(asked, masks, strict=True):
+            if place not in failures:
+                with _noted(failures, place):
+                    out[place] = matcher._take_row(mask)
+        if failures:
+            raise BatchError(failures, len(out))
 
     @staticmethod
     def batch_accept_token(matchers: Sequence[GrammarMatcher], tokens: Sequence[int]) -> list[bool]:
@@ -303,6 +358,13 @@ class _Batch:
         self.rows = array("q", rows)
         self.header[L.BATCH_ROWS] = self.rows.buffer_info()[0]
         self.header[L.BATCH_OUT], self.header[L.BATCH_STRIDE] = target.address, target.stride
+
+    def ask_rows(self, out: npt.NDArray[np.int32], places: Sequence[int]) -> None:
+        """Have the numbers of rows in the mask table written to these places of `out`."""
+        self.rows = array("q", places)
+        self.header[L.BATCH_ROWS] = self.rows.buffer_info()[0]
+        self.header[L.BATCH_OUT] = out.ctypes.data
+        self.header[L.BATCH_TABLE] = self.matchers[0].compiled.automaton.mask_table.address
 
     def address_of(self, number: int) -> int:
         """Where the row of a matcher lies."""

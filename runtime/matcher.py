@@ -16,6 +16,7 @@ from maskwright.grammars.errors import MatcherError
 from maskwright.grammars.rules import SPECIAL_BYTE
 from maskwright.kernels import automaton as kernels
 from maskwright.kernels import layout as L
+from maskwright.kernels import mask_table as table_kernels
 from maskwright.runtime.arena import Arena
 from maskwright.runtime.completion import StackCompletions
 from maskwright.runtime.targets import Target
@@ -39,6 +40,7 @@ class GrammarMatcher:
         self._automaton = compiled.address
         self._vocab_size = compiled.tokens.vocab_size
         self._words = compiled.tokens.words
+        self._table = compiled.automaton.mask_table
         try:
             self._arena: Arena = compiled.spare_arenas.pop()
         except IndexError:
@@ -52,6 +54,9 @@ class GrammarMatcher:
 
     def __del__(self) -> None:
         arena = self.__dict__.get("_arena")
+        if arena is not None and arena.header[L.MATCHER_HELD]:
+            self._table.release(int(arena.header[L.MATCHER_HELD]) - 1)
+            arena.header[L.MATCHER_HELD] = 0
         if arena is not None and len(self.compiled.spare_arenas) < _MAX_SPARE_ARENAS:
             self.compiled.spare_arenas.append(arena)
 
@@ -147,6 +152,7 @@ class GrammarMatcher:
         twin.__dict__.update(self.__dict__)
         twin._arena, twin._completions = self._arena.copy(), self._completions.copy()
         twin._address, twin._header = twin._arena.address, twin._arena.header
+        twin._header[L.MATCHER_HELD] = 0
         twin._pair = _PAIR.pack(twin._automaton, twin._address)
         if self._unique is not None:
             twin._unique = self._unique.copy(twin._arena)
@@ -201,6 +207,30 @@ class GrammarMatcher:
             self._mend(status)
         if self._unique is not None:
             self._unique.restrict(address)
+
+    def mask_row(self) -> int:
+        """The number of the next mask in the mask table of the grammar's compiler (`GrammarCompiler.mask_table`).
+
+        The row stays that mask's until this matcher is asked again, or is gone. One call of a kernel where the matcher has
+        been in the same configuration before.
+        """
+        number = table_kernels.mask_row(self._automaton, self._address, self._table.address)
+        return int(number) if number >= 0 else self._add_mask_row()
+
+    def _add_mask_row(self) -> int:
+        words = np.empty(self._words, np.int32)
+        self._fill(words.ctypes.data)
+        return self._take_row(words)
+
+    def _take_row(self, words: np.ndarray[Any, np.dtype[np.int32]]) -> int:
+        """The row of the next mask, which is `words`, int32 [words]."""
+        number = self._table.add(words)
+        remember = int(self._unique is None)  # its mask depends on more than the configuration
+        while (
+            status := table_kernels.give_row(self._automaton, self._address, self._table.address, number, remember)
+        ) != L.OK:
+            self._mend(status)
+        return number
 
     def allowed_token_ids(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The ids of the tokens that may come next, ascending."""

@@ -101,6 +101,13 @@ def masks_alone(matchers: Sequence[mw.GrammarMatcher], info: mw.TokenizerInfo) -
     return bitmask
 
 
+def mask_of(matcher: mw.GrammarMatcher) -> np.ndarray[Any, Any]:
+    """int32 [W]"""
+    bitmask = np.zeros((1, matcher.compiled.tokens.words), np.int32)
+    matcher.fill_next_token_bitmask(bitmask)
+    return bitmask[0]
+
+
 def masks_of(
     batch: mw.BatchGrammarMatcher, matchers: Sequence[mw.GrammarMatcher], info: mw.TokenizerInfo
 ) -> np.ndarray[Any, Any]:
@@ -403,13 +410,23 @@ def test_when_a_matcher_fails_none_has_moved(info: mw.TokenizerInfo) -> None:
 
 
 def test_the_page_of_servers(info: mw.TokenizerInfo, root: Path) -> None:
-    """docs/servers.md: its snippet runs, and accepts what it says."""
-    (snippet,) = re.findall(r"```python\n(.*?)```", (root / "docs" / "servers.md").read_text(), re.DOTALL)
-    compiled = mw.GrammarCompiler(info).compile_regex("a+")
+    """docs/servers.md: its snippets run, and accept what they say."""
+    snippets = re.findall(r"```python\n(.*?)```", (root / "docs" / "servers.md").read_text(), re.DOTALL)
+    compiler = mw.GrammarCompiler(info)
     letter, other = (info.tokens.index(text) for text in (b"a", b"b"))
-    names = {"maskwright": mw, "compiled": compiled, "info": info, "token_ids": [letter, letter, other]}
-    exec(snippet, names)
+    names: dict[str, Any] = {
+        "maskwright": mw,
+        "compiler": compiler,
+        "compiled": compiler.compile_regex("a+"),
+        "info": info,
+        "token_ids": [letter, letter, other],
+        "version": 0,
+        "copy": np.zeros((3, -(-info.vocab_size // 32)), np.int32),
+    }
+    exec("\n".join(snippets), names)
     assert names["accepted"] == [True, True, False]
+    for matcher, number in zip(names["matchers"], names["numbers"], strict=True):
+        assert mask_of(matcher).tobytes() == names["copy"][number].tobytes()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
