@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from maskwright.compile.trie import child_lists
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.grammars.charset import LAST_CODE_POINT, CharSet
 from maskwright.kernels import layout as L
@@ -31,6 +32,8 @@ def trie_header(**arrays: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         "sig_chars": L.TRIE_SIG_CHARS,
         "node_chars": L.TRIE_NODE_CHARS,
         "rank_chars": L.TRIE_RANK_CHARS,
+        "lists": L.TRIE_LISTS,
+        "children": L.TRIE_CHILDREN,
     }
     for name, array in arrays.items():
         assert array.flags.c_contiguous, name
@@ -83,6 +86,7 @@ class TokenTables:
             "sig_chars": np.ascontiguousarray(source.sig_chars, np.int32),
         }
         self._count_characters(source.offset, source.data)
+        self._held["lists"], self._held["children"] = child_lists(self.trie_end, self.trie_depth, self._held["byte"])
         self.trie = trie_header(end=self.trie_end, first=self.trie_first, tokens=self.trie_tokens, **self._held)
         self.trie_nodes = len(self.trie_end)
         in_trie = np.zeros(self.words * 32, bool)

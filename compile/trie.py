@@ -34,7 +34,7 @@ import numpy as np
 from maskwright.grammars.errors import TokenizerError
 from maskwright.kernels import trie as kernels
 
-__all__ = ["SIG_NON_ASCII", "SIG_WELL_FORMED", "TokenTrie"]
+__all__ = ["SIG_NON_ASCII", "SIG_WELL_FORMED", "TokenTrie", "child_lists"]
 
 Array = np.ndarray[Any, Any]
 
@@ -253,3 +253,32 @@ def _sorted_tokens(data: Array, offset: Array, tokens: Array) -> Array:
 def _freeze(*arrays: Array) -> None:
     for array in arrays:
         array.setflags(write=False)
+
+
+_LISTED_DEPTHS, _LISTED_FROM = 3, 16
+
+
+def child_lists(end: Array, depth: Array, byte: Array) -> tuple[Array, Array]:
+    """The children of nodes near the root that have many, side by side: a walk finds those it can take without a detour.
+
+    Args:
+        end, depth: int32 [N]; byte: uint8 [N]: as in TokenTrie.
+
+    Returns:
+        int32 [N]: where a node's list begins, or 0 of one that has none; int32: the lists (kernels/layout.py: TRIE_CHILDREN).
+    """
+    lists, pieces, size = np.zeros(len(end), np.int32), [np.zeros(2, np.int32)], 2
+    parents = np.zeros(1, np.int64)
+    for level in range(1, _LISTED_DEPTHS + 1):
+        children = np.flatnonzero(depth == level)
+        firsts = np.searchsorted(children, parents)
+        counts = np.searchsorted(children, end[parents]) - firsts
+        for parent, first, count in zip(parents, firsts, counts, strict=True):
+            if count >= _LISTED_FROM:
+                listed = children[first : first + count]
+                pairs = np.append(np.stack((byte[listed], listed), axis=1).ravel(), (-1, end[parent]))
+                lists[parent] = size
+                pieces.append(pairs.astype(np.int32))
+                size += len(pairs)
+        parents = children
+    return lists, np.concatenate(pieces)

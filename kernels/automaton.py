@@ -17,9 +17,9 @@ from maskwright.kernels.jit import kernel
 from maskwright.kernels.memory import load_i32, load_i64, load_u8, store_i32, store_i64
 from maskwright.kernels.stacks import keep, settle, truncate
 from maskwright.kernels.steps import LATEST, close, complete, leave, node_field, state_field, step
-from maskwright.kernels.walks import NO_BUDGET, diverging, start_walk, walk
+from maskwright.kernels.walks import NO_BUDGET, diverging, listed_at, start_walk, walk
 
-# Callees: 6d75a4eaed4c
+# Callees: e261c0d73cfc
 
 __all__ = [
     "accept_bytes",
@@ -250,7 +250,7 @@ def _direct(automaton, matcher, state, register, top):
     base = load_i64(matcher, L.MATCHER_NODE_COUNT)
     offset = load_i64(matcher, L.MATCHER_PATCH_LENGTH)
     store_i64(matcher, L.MATCHER_RANGE_COUNT, 0)
-    start_walk(matcher, limit, state, register, top)
+    start_walk(matcher, limit, state, register, top, listed_at(trie, 0))
     status = walk(automaton, matcher, trie, 1, limit, 0, _DIRECT_BUDGET, 1)
     truncate(matcher, base)
     if status != L.OK:
@@ -282,7 +282,7 @@ def _walk_below(automaton, matcher, top, result, trie, low, high):
         store_i64(matcher, L.MATCHER_NEED, state)
         return status
     store_i64(matcher, L.MATCHER_RANGE_COUNT, 0)
-    start_walk(matcher, high, state, register, below)
+    start_walk(matcher, high, state, register, below, 0)
     status = walk(automaton, matcher, trie, low, high, 0, NO_BUDGET, 1)
     truncate(matcher, base)
     return status

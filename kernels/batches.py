@@ -16,7 +16,7 @@ from maskwright.kernels import layout as L
 from maskwright.kernels.automaton import accept_token, fill, remembered, row_key
 from maskwright.kernels.memory import fetch_add, load_i64, store_i64
 
-# Callees: b2ecb7c87772
+# Callees: 3671f788afa0
 
 __all__ = ["accept_tokens", "fill_cold", "fill_warm", "find_ended"]
 

@@ -19,7 +19,7 @@ from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 from maskwright.kernels.stacks import intern_node
 from maskwright.kernels.steps import state_field, transition
 
-# Callees: f3767c8f1cc9
+# Callees: 70c6e39b7262
 
 __all__ = ["find_step", "forget_steps", "keep_step", "may_fork", "preserve"]
 

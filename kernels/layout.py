@@ -108,7 +108,11 @@ TRIE_NODE_CHARS = (
     9  # int32 [N]: code points that begin on the way to the node, its byte counted; where there are signatures
 )
 TRIE_RANK_CHARS = 10  # int32 [T]: code points that begin in the token of each rank
-TRIE_SIZE = 11
+TRIE_LISTS = (
+    11  # int32 [N]: where in CHILDREN the children of a node are listed, or 0; or 0 instead: there are no lists
+)
+TRIE_CHILDREN = 12  # int32 pairs: byte and node of each child, in order; behind them -1 and the end of their parent
+TRIE_SIZE = 13
 
 # matcher header
 MATCHER_NODES = 0
@@ -255,7 +259,8 @@ MAX_KEYS = 60  # of an object with a plan
 MEMO_SIZE = 8
 MEMO_STATE, MEMO_TOP, MEMO_ROW, MEMO_PATCH, MEMO_NEXT_STATE, MEMO_NEXT_REGISTER, MEMO_NEXT_TOP, MEMO_NUMBER = range(8)
 
-WALK_SIZE = 5  # end of the subtree, state, register, node, number of nodes: one a depth
+# One a depth: end of the subtree, state, register, node, number of nodes, place in the list of children (0: none).
+WALK_SIZE = 6
 
 # reserved states: 0 is no state; DONE follows the root value, ENDED an end-of-sequence token
 DONE = 1

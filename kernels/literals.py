@@ -15,7 +15,7 @@ from numba import njit
 
 from maskwright.kernels import layout as L
 
-# Callees: da75abbc6e74
+# Callees: f662700855e7
 
 __all__ = ["MAY_END", "MUST_END", "lay_literals"]
 

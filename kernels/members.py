@@ -12,7 +12,7 @@ from maskwright.kernels import layout as L
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 from maskwright.kernels.words import lay_words, publish
 
-# Callees: 4ce4c7324a95
+# Callees: d23aa88e796c
 
 __all__ = ["lay_places"]
 

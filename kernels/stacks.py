@@ -26,7 +26,7 @@ from maskwright.kernels import layout as L
 from maskwright.kernels.jit import kernel
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 
-# Callees: b9d4ae90d7f8
+# Callees: 532ee779b627
 
 __all__ = ["intern_node", "keep", "settle", "truncate", "unite"]
 

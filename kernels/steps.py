@@ -23,7 +23,7 @@ from maskwright.kernels.jit import kernel
 from maskwright.kernels.memory import load_i32, load_i64, load_u8, store_i32, store_i64
 from maskwright.kernels.stacks import intern_node, keep, truncate, unite
 
-# Callees: d79c2095e653
+# Callees: 44171d34ed1d
 
 __all__ = ["LATEST", "close", "complete", "enter", "leave", "node_field", "state_field", "step", "transition"]
 

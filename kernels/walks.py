@@ -19,9 +19,9 @@ from maskwright.kernels.memory import load_i32, load_i64, load_u8, load_u64, sto
 from maskwright.kernels.stacks import truncate
 from maskwright.kernels.steps import node_field, state_field, step, transition
 
-# Callees: a4d9a0120497
+# Callees: c756b8a48fae
 
-__all__ = ["NO_BUDGET", "add_range", "diverging", "row_ids", "row_words", "start_walk", "walk", "walk_row"]
+__all__ = ["NO_BUDGET", "add_range", "diverging", "listed_at", "row_ids", "row_words", "start_walk", "walk", "walk_row"]
 
 NO_BUDGET = 1 << 40
 _CALLS = 8  # calls within each other that are looked into
@@ -266,6 +266,7 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
     workspace = load_i64(matcher, L.MATCHER_WALK)
     bytes_, ends = load_i64(trie, L.TRIE_BYTE), load_i64(trie, L.TRIE_END)
     firsts = load_i64(trie, L.TRIE_FIRST)
+    lists, children = load_i64(trie, L.TRIE_LISTS), load_i64(trie, L.TRIE_CHILDREN)
     signed, keeping = load_i64(trie, L.TRIE_SIG_LOW) != 0, load_i64(matcher, L.MATCHER_STEPS) != 0
     states, transitions = load_i64(automaton, L.AUTOMATON_STATES), load_i64(automaton, L.AUTOMATON_TRANSITIONS)
     maps = load_i64(automaton, L.AUTOMATON_MAPS)
@@ -289,13 +290,47 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
         record = depth * L.WALK_SIZE
         truncate(matcher, load_i32(workspace, record + 4))
         before = load_i32(workspace, record + 1)
-        end, byte = load_i32(ends, node), load_u8(bytes_, node)
         count, below = load_i32(workspace, record + 2), load_i32(workspace, record + 3)
         if before != known or below != known_top:
             known, known_top = before, below
             row, classes = _place(states, before)
             alone, caller_row, caller_classes = _only_ways(states, matcher, before, below)
             safe_low, safe_high, safe_flags, endless = _safe_set(automaton, before)
+        if alone:  # most siblings have no way on
+            first, place = node, load_i32(workspace, record + 5)
+            if place > 0:
+                while load_i32(children, place + 1) < node:
+                    place += 2
+                byte = load_i32(children, place)
+                while byte >= 0:
+                    if load_i32(transitions, row + load_u8(maps, classes + byte)) != 0:
+                        break
+                    if (
+                        caller_row != 0
+                        and load_i32(transitions, caller_row + load_u8(maps, caller_classes + byte)) != 0
+                    ):
+                        break
+                    place += 2
+                    byte = load_i32(children, place)
+                node = load_i32(children, place + 1)
+                store_i32(workspace, record + 5, place)
+                if byte < 0:
+                    continue
+            else:
+                stop = load_i32(workspace, record)
+                while node < stop:
+                    byte = load_u8(bytes_, node)
+                    if load_i32(transitions, row + load_u8(maps, classes + byte)) != 0:
+                        break
+                    if (
+                        caller_row != 0
+                        and load_i32(transitions, caller_row + load_u8(maps, caller_classes + byte)) != 0
+                    ):
+                        break
+                    node = load_i32(ends, node)
+                if node != first:
+                    continue
+        end, byte = load_i32(ends, node), load_u8(bytes_, node)
         # A character of the safe set, and below it nothing but such: what that leads to need not be looked at.
         if signed and byte < 128 and (((safe_high if byte >= 64 else safe_low) >> np.uint64(byte & 63)) & 1) != nothing:
             flags = load_u8(load_i64(trie, L.TRIE_SIG_FLAGS), node)
@@ -310,9 +345,6 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
                 node = end
                 continue
         value = load_i32(transitions, row + load_u8(maps, classes + byte)) if alone else 0
-        if alone and value == 0 and load_i32(transitions, caller_row + load_u8(maps, caller_classes + byte)) == 0:
-            node = end
-            continue
         status, state, register, top = -1, 0, 0, 0
         keeps = keeping and value <= 0 and may_fork(automaton, before, below, byte)
         if keeps:
@@ -385,6 +417,7 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
                 store_i32(workspace, record + 2, register)
                 store_i32(workspace, record + 3, top)
                 store_i32(workspace, record + 4, load_i64(matcher, L.MATCHER_NODE_COUNT))
+                store_i32(workspace, record + 5, load_i32(lists, node) if lists != 0 else 0)
             node += 1
             continue
         # The frame ended. A late end of the very first state is no exit: fill() goes on from the configuration below.
@@ -403,14 +436,25 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
 
 
 @kernel
-def start_walk(matcher, limit, state, register, top):
-    """Put the configuration a walk starts from at depth 0 of the workspace."""
+def start_walk(matcher, limit, state, register, top, listed):
+    """Put the configuration a walk starts from at depth 0 of the workspace.
+
+    `listed`: where the nodes of that depth are listed (TRIE_CHILDREN), or 0.
+    """
     workspace = load_i64(matcher, L.MATCHER_WALK)
     store_i32(workspace, 0, limit)
     store_i32(workspace, 1, state)
     store_i32(workspace, 2, register)
     store_i32(workspace, 3, top)
     store_i32(workspace, 4, load_i64(matcher, L.MATCHER_NODE_COUNT))
+    store_i32(workspace, 5, listed)
+
+
+@kernel
+def listed_at(trie, node):
+    """Where the children of a node are listed, or 0."""
+    lists = load_i64(trie, L.TRIE_LISTS)
+    return load_i32(lists, node) if lists != 0 else 0
 
 
 @njit(cache=True, nogil=True)
@@ -436,7 +480,7 @@ def walk_row(automaton, scratch, trie, nodes, state, register, resume):
     store_i64(scratch, L.MATCHER_RANGE_COUNT, 0)
     store_i64(scratch, L.MATCHER_EXIT_COUNT, 0)
     store_i64(scratch, L.MATCHER_BOTH, 0)
-    start_walk(scratch, nodes, state, register, 0)
+    start_walk(scratch, nodes, state, register, 0, listed_at(trie, 0))
     return walk(automaton, scratch, trie, 1, nodes, 0, NO_BUDGET, 0)
 
 

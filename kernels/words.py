@@ -13,7 +13,7 @@ from numba import njit
 from maskwright.kernels import layout as L
 from maskwright.kernels.memory import load_i32, load_i64, load_u8, store_i32, store_i64, store_u8
 
-# Callees: d2da3ae18ff1
+# Callees: 212fd272de06
 
 __all__ = ["lay_words", "publish"]
 
