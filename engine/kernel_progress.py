@@ -1,4 +1,4 @@
-"""Tells a person that kernels are being compiled, which happens once on a machine and takes a minute."""
+"""Tells a person that kernels are being compiled, which happens once on a machine and takes half a minute."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numba.core import event
 
 __all__ = ["shown_compilation"]
 
-_LIKELY = 116  # compilations of all kernels, those that numba makes for its own functions among them
+_LIKELY = 146  # compilations of all kernels, those that numba makes for its own functions among them
 
 
 class _Listener(event.Listener):  # type: ignore[misc]
@@ -36,7 +36,7 @@ class _Listener(event.Listener):  # type: ignore[misc]
 
         console = Console(stderr=True)
         if not console.is_terminal:
-            console.print("Maskwright compiles its kernels, once on this machine: about a minute", soft_wrap=True)
+            console.print("Maskwright compiles its kernels, once on this machine: half a minute", soft_wrap=True)
         self._bar = Progress(
             TextColumn("compiling kernels, once on this machine"),
             BarColumn(),

@@ -2,6 +2,9 @@
 
 Each kernel takes some milliseconds to load, the first mask that needs it would wait. The grammar and the texts below are
 chosen to enter all of them; nothing else depends on them.
+
+There are two kinds: those that lay tables, and those that go through them (`compile_walks`), which take longer to compile
+and need nothing of the others. Two processes can compile them side by side.
 """
 
 from __future__ import annotations
@@ -9,8 +12,12 @@ from __future__ import annotations
 import math
 import string
 import threading
+from contextlib import AbstractContextManager, nullcontext
 from itertools import product
 from typing import Any
+
+import numpy as np
+from numba import types
 
 from maskwright.compile.automaton import Automaton
 from maskwright.compile.grammar import CompiledGrammar, Limits
@@ -23,9 +30,22 @@ from maskwright.grammars.json_schema import load_schema
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.rules import Call, Choice, Loop, Rules, Sequence, Text
 from maskwright.kernel_progress import shown_compilation
+from maskwright.kernels.automaton import (
+    accept_bytes,
+    accept_token,
+    allowed_bytes,
+    close_node,
+    completed,
+    fill,
+    forced_bytes,
+)
+from maskwright.kernels.members import lay_places
+from maskwright.kernels.remainders import build_remainders, part_exits
+from maskwright.kernels.walks import walk_row
+from maskwright.kernels.words import lay_words
 from maskwright.runtime.matcher import GrammarMatcher
 
-__all__ = ["rehearse"]
+__all__ = ["compile_walks", "rehearse"]
 
 _SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -45,29 +65,54 @@ _TEXT = '{"name": "é", "code": "bad", "mood": "good", "items": [1, 2.5], "names
 _LETTER = Text(regular.literal("a"))
 _AMBIGUOUS = Rules({"root": Choice((Sequence((_LETTER, Call("root"), Loop(_LETTER, 0, 1))), _LETTER))}, "root")
 
+_LITERALS = Literals.of_words(["a", "ab"])
+
 _NO_LIMITS = Limits(max_lowering_ms=math.inf)  # a kernel that is compiled meanwhile counts as lowering
 
 _lock = threading.Lock()
 _done = False
 
 
-def rehearse() -> None:
-    """Enter the kernels, once a process; a minute the first time on a machine, which is shown on standard error."""
+def rehearse(beside: AbstractContextManager[object] | None = None) -> None:
+    """Enter the kernels, once a process; half a minute the first time on a machine, which is shown on standard error.
+
+    Args:
+        beside: entered before the kernels that lay tables, left before those that go through them are needed.
+    """
     global _done
     with _lock:
         if not _done:
             with shown_compilation():
-                _follow_texts()
+                with beside or nullcontext():
+                    automaton = _lay_tables()
+                _follow_texts(automaton)
             _done = True
 
 
-def _follow_texts() -> None:
+def compile_walks() -> None:
+    """Compile the kernels that go through tables, without entering them; their arguments are all int64."""
+    for kernel in (fill, walk_row, forced_bytes, accept_token, accept_bytes, allowed_bytes, completed, close_node):
+        kernel.compile((types.int64,) * kernel.py_func.__code__.co_argcount)
+
+
+def _lay_tables() -> Automaton:
     every_byte = [bytes((byte,)) for byte in range(256)]
     tokens = TokenTables(
         TokenizerInfo([*every_byte, *_PAIRS, *_CLOSING, b""], eos_token_ids=[256 + len(_PAIRS + _CLOSING)])
     )
-    policy, loaded = SchemaOptions(), load_schema(_SCHEMA)
     automaton = Automaton(tokens, RowCache(1 << 20), 1 << 20)
+    CompiledGrammar.of_literals(automaton, _LITERALS, _NO_LIMITS)
+    for kernel in (lay_words, lay_places):
+        kernel.compile((types.int64,) * kernel.py_func.__code__.co_argcount)
+    trie = tokens.trie_end, tokens.trie_first, tokens.trie_depth
+    exits = np.zeros((0, 3), np.int32)
+    part_exits(exits, *trie, 0)
+    build_remainders(exits, *trie, tokens.trie_tokens, tokens.offsets, tokens.text, tokens.everything)
+    return automaton
+
+
+def _follow_texts(automaton: Automaton) -> None:
+    policy, loaded = SchemaOptions(), load_schema(_SCHEMA)
     grammar = CompiledGrammar.of_schema(automaton, policy, loaded, _NO_LIMITS)
     matcher = GrammarMatcher(grammar)
     for byte in _TEXT.encode():
@@ -82,6 +127,4 @@ def _follow_texts() -> None:
     for _ in range(8):
         ambiguous.accept_token(ord("a"))
         ambiguous.allowed_token_ids()
-    GrammarMatcher(
-        CompiledGrammar.of_literals(automaton, Literals.of_words(["a", "ab"]), _NO_LIMITS)
-    ).allowed_token_ids()
+    GrammarMatcher(CompiledGrammar.of_literals(automaton, _LITERALS, _NO_LIMITS)).allowed_token_ids()

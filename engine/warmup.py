@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
+from numba.core import event
 
 from maskwright.cli_output import print_json
 from maskwright.compile.vocabulary import TokenizerInfo
@@ -19,16 +25,51 @@ from maskwright.runtime.matcher import GrammarMatcher
 __all__ = ["run", "warm_up"]
 
 
-def warm_up() -> None:
-    """Enter every kernel that matching and masking on a CPU uses; a minute the first time on a machine."""
-    rehearse()
+def warm_up(*, second_process: bool = False) -> None:
+    """Enter every kernel that matching and masking on a CPU uses; half a minute the first time on a machine.
+
+    Args:
+        second_process: start another process that compiles half of them, if any have to be compiled.
+    """
+    rehearse(_second_process() if second_process else None)
     letters = TokenizerInfo([b"a", b""], eos_token_ids=[1])
     with BatchGrammarMatcher(1) as batch:
         batch.batch_mask_rows([GrammarMatcher(GrammarCompiler(letters).compile_regex("a*"))])
+    _mask_logits()
+
+
+def _mask_logits() -> None:
     bitmask, logits = allocate_token_bitmask(1, 32, backend="numpy"), np.zeros((1, 32), np.float32)
     apply_token_bitmask_inplace(logits, bitmask)
     copy_masked(logits, bitmask, logits.copy())
     log_sum_exp(logits, logits.max(1), np.empty(1))
+
+
+class _Helper(event.Listener):  # type: ignore[misc]
+    """A process that compiles what this one has to load afterwards, from the first compilation on."""
+
+    process: subprocess.Popen[bytes] | None = None
+
+    def on_start(self, event: Any) -> None:
+        if self.process is None:
+            code = "from maskwright.rehearsal import compile_walks; compile_walks()"
+            self.process = subprocess.Popen([sys.executable, "-P", "-c", code])
+
+    def on_end(self, event: Any) -> None:
+        """Nothing: the process goes on."""
+
+
+@contextmanager
+def _second_process() -> Iterator[None]:
+    """Compile in another process what has to be there at the end. What fails in it is compiled, and fails, here."""
+    helper = _Helper()
+    try:
+        with event.install_listener("numba:compile", helper):
+            yield
+            _mask_logits()
+    finally:
+        if helper.process is not None:
+            helper.process.wait()
 
 
 def run(options: argparse.Namespace) -> int:
@@ -36,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     if not options.json:
         print("compiling the kernels ...", flush=True)
-    warm_up()
+    warm_up(second_process=True)
     seconds = time.perf_counter() - start
     if options.json:
         print_json({"status": "ready", "seconds": round(seconds, 3)})

@@ -13,13 +13,13 @@ calls again.
 from __future__ import annotations
 
 from maskwright.kernels import layout as L
-from maskwright.kernels.jit import kernel
+from maskwright.kernels.jit import kernel, part
 from maskwright.kernels.memory import load_i32, load_i64, load_u8, store_i32, store_i64
 from maskwright.kernels.stacks import keep, settle, truncate
 from maskwright.kernels.steps import LATEST, close, complete, leave, node_field, state_field, step
 from maskwright.kernels.walks import NO_BUDGET, diverging, listed_at, start_walk, walk
 
-# Callees: e261c0d73cfc
+# Callees: 38a088b60774
 
 __all__ = [
     "accept_bytes",
@@ -39,14 +39,14 @@ _MANY_ENDS = 4  # of frames, after which their callers are not followed one by o
 _CLOSED = 1 << 20
 
 
-@kernel
+@part
 def _short_of_nodes(automaton, matcher):
     """Whether the bytes of one token might not find room for their pushes (two a byte, mostly)."""
     spare = load_i64(matcher, L.MATCHER_NODE_CAP) - load_i64(matcher, L.MATCHER_NODE_COUNT)
     return spare < 2 * load_i64(automaton, L.AUTOMATON_MAX_TOKEN) + 8
 
 
-@kernel
+@part
 def _advance(automaton, matcher, address, length):
     """Move the cursor over `length` <= MAX_TOKEN bytes, or leave it and say why not."""
     base = load_i64(matcher, L.MATCHER_NODE_COUNT)
@@ -65,7 +65,7 @@ def _advance(automaton, matcher, address, length):
     return L.OK
 
 
-@kernel
+@part
 def _remember(matcher, state, register, top):
     """Append the configuration before a step to the history; the caller made sure of the room."""
     length = load_i64(matcher, L.MATCHER_HISTORY_LENGTH)
@@ -197,7 +197,7 @@ def forced_bytes(automaton, matcher, out, limit):
     return result, length
 
 
-@kernel
+@part
 def _find_row(automaton, key):
     """The number of the row of (state << 16 | slack), or -1."""
     mask = load_i64(automaton, L.AUTOMATON_ROW_MASK)
@@ -212,7 +212,7 @@ def _find_row(automaton, key):
         slot = (slot + 1) & mask
 
 
-@kernel
+@part
 def _is_excluded(rank, excluded, count):
     for number in range(count):
         if load_i32(excluded, 2 * number) <= rank < load_i32(excluded, 2 * number + 1):
@@ -220,7 +220,7 @@ def _is_excluded(rank, excluded, count):
     return False
 
 
-@kernel
+@part
 def _append(matcher, trie, offset, length, ranks, excluded, excluded_count):
     """Append the tokens of the ranges to the patch at `offset`, `length` long so far: its length, -1 without room."""
     ranges, tokens = load_i64(matcher, L.MATCHER_RANGES), load_i64(trie, L.TRIE_TOKENS)
@@ -239,7 +239,7 @@ def _append(matcher, trie, offset, length, ranks, excluded, excluded_count):
     return length
 
 
-@kernel
+@part
 def _direct(automaton, matcher, state, register, top):
     """The whole mask of a configuration as a patch, by one short walk with the stack as it is: (status, offset).
 
@@ -272,7 +272,7 @@ def _direct(automaton, matcher, state, register, top):
     return L.OK, offset
 
 
-@kernel
+@part
 def _walk_below(automaton, matcher, top, result, trie, low, high):
     """Walk nodes [low, high) from where the frame above `top` leaves its caller when it ends with `result`: the ranges."""
     base = load_i64(matcher, L.MATCHER_NODE_COUNT)
@@ -288,7 +288,7 @@ def _walk_below(automaton, matcher, top, result, trie, low, high):
     return status
 
 
-@kernel
+@part
 def _patch(automaton, matcher, row, top, alongside):
     """Append the patch of row `row` over the stack node `top`: (status, offset). NEED_* leaves the patches alone.
 
@@ -343,14 +343,14 @@ def _patch(automaton, matcher, row, top, alongside):
     return L.OK, offset
 
 
-@kernel
+@part
 def row_key(automaton, state, register):
     """What names the row of a configuration: state << 16 | slack."""
     cap = load_i64(automaton, L.AUTOMATON_SLACK_CAP)
     return state << 16 | (register if register < cap else cap)
 
 
-@kernel
+@part
 def find_memo(matcher, key, top):
     """Whether the memo has an entry of (key, top), and the address of that entry or of where it belongs."""
     mask = load_i64(matcher, L.MATCHER_MEMO_MASK)
@@ -367,7 +367,7 @@ def find_memo(matcher, key, top):
         slot = (slot + 1) & mask
 
 
-@kernel
+@part
 def remembered(automaton, matcher):
     """Whether fill() finds in the memo what it needs; what comes after a late end is in there then, mostly."""
     state, register = load_i64(matcher, L.MATCHER_STATE), load_i64(matcher, L.MATCHER_REGISTER)
@@ -384,7 +384,7 @@ def remembered(automaton, matcher):
     return True
 
 
-@kernel
+@part
 def _memo(automaton, matcher, state, register, top):
     """The address of the memo entry of a configuration, made when missing: (status, address)."""
     key = row_key(automaton, state, register)
@@ -451,14 +451,14 @@ def _memo(automaton, matcher, state, register, top):
     return L.OK, entry
 
 
-@kernel
+@part
 def _set_bits(out, ids, count):
     for index in range(count):
         token = load_i32(ids, index)
         store_i32(out, token >> 5, load_i32(out, token >> 5) | (1 << (token & 31)))
 
 
-@kernel
+@part
 def _add_todo(matcher, count, state, register, top, ends):
     """One more configuration whose mask counts, unless it is one of the latest: how many there are; -1 without room.
 
@@ -481,7 +481,7 @@ def _add_todo(matcher, count, state, register, top, ends):
     return count + 1
 
 
-@kernel
+@part
 def _add_cells(matcher, count, cell, ends):
     """The members of a set, as _add_todo."""
     while cell != 0 and count >= 0:

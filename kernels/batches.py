@@ -6,36 +6,38 @@
 
 Without the interpreter lock nothing but the caller's hold of the automata's locks keeps the tables from changing under a
 kernel (runtime/batch.py); matchers are private, so that two threads never write to the same memory.
+
+What one matcher does is called at its address: named, it would be compiled again for each of these kernels.
 """
 
 from __future__ import annotations
 
-from numba import njit
-
 from maskwright.kernels import layout as L
-from maskwright.kernels.automaton import accept_token, fill, remembered, row_key
-from maskwright.kernels.memory import fetch_add, load_i64, store_i64
+from maskwright.kernels.automaton import remembered, row_key
+from maskwright.kernels.jit import kernel, nogil_kernel, part
+from maskwright.kernels.memory import call, fetch_add, load_i64, store_i64
 
-# Callees: 3671f788afa0
+# Callees: fbf65f3ad952
 
 __all__ = ["accept_tokens", "fill_cold", "fill_warm", "find_ended"]
 
 
-@njit(cache=True)
+@part
 def _addresses(batch, number):
     """Headers of the automaton and of the matcher."""
     pairs = load_i64(batch, L.BATCH_MATCHERS)
     return load_i64(pairs, 2 * number), load_i64(pairs, 2 * number + 1)
 
 
-@njit(cache=True)
+@part
 def _fill(batch, number):
     automaton, matcher = _addresses(batch, number)
     row = load_i64(load_i64(batch, L.BATCH_ROWS), number)
-    return fill(automaton, matcher, load_i64(batch, L.BATCH_OUT) + row * load_i64(batch, L.BATCH_STRIDE))
+    out = load_i64(batch, L.BATCH_OUT) + row * load_i64(batch, L.BATCH_STRIDE)
+    return call(load_i64(batch, L.BATCH_FILL), automaton, matcher, out)
 
 
-@njit(cache=True, nogil=True)
+@nogil_kernel
 def fill_warm(batch):
     """Fill the rows whose masks are remembered; how many are not, and are listed in TODO."""
     todo, count = load_i64(batch, L.BATCH_TODO), 0
@@ -48,7 +50,7 @@ def fill_warm(batch):
     return count
 
 
-@njit(cache=True, nogil=True)
+@nogil_kernel
 def fill_cold(batch):
     """Fill rows of TODO until there are none left, STATUS says how each went; other threads may do the same.
 
@@ -78,7 +80,7 @@ def fill_cold(batch):
         store_i64(load_i64(batch, L.BATCH_KEYS), number, load_i64(matcher, L.MATCHER_NEED))
 
 
-@njit(cache=True)
+@kernel
 def find_ended(batch):
     """The first matcher whose text has ended, or -1."""
     for number in range(load_i64(batch, L.BATCH_COUNT)):
@@ -87,7 +89,7 @@ def find_ended(batch):
     return -1
 
 
-@njit(cache=True)
+@kernel
 def accept_tokens(batch):
     """Move each matcher over its token (in range, the text not ended): STATUS is OK, REJECTED or NEED_* for each.
 
@@ -97,4 +99,7 @@ def accept_tokens(batch):
     for number in range(load_i64(batch, L.BATCH_COUNT)):
         automaton, matcher = _addresses(batch, number)
         token = load_i64(tokens, number)
-        store_i64(statuses, number, L.NEED_LOWER if token == L.NO_TOKEN else accept_token(automaton, matcher, token))
+        status = L.NEED_LOWER
+        if token != L.NO_TOKEN:
+            status = call(load_i64(batch, L.BATCH_ACCEPT), automaton, matcher, token)
+        store_i64(statuses, number, status)

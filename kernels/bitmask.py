@@ -14,12 +14,15 @@ import sys
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from maskwright.kernels.jit import nogil_kernel
+
 if TYPE_CHECKING:
     import torch
+
+# Callees: 9b4d14c3f481
 
 __all__ = ["allocate_token_bitmask", "apply_token_bitmask_inplace", "bitmask_allowing", "bitmask_words", "copy_masked"]
 
@@ -163,7 +166,7 @@ def _apply_numpy(logits: npt.NDArray[Any], bitmask: npt.NDArray[np.int32], rows:
         logits[row, bits.size :] = -np.inf
 
 
-@numba.njit(cache=True, nogil=True)
+@nogil_kernel
 def _mask_rows(logits: Any, bitmask: Any, rows: Any) -> None:
     """logits float32 [B, V], bitmask int32 [B, W <= ceil(V / 32)], rows int64 [R]: mask row r by row r.
 
@@ -190,7 +193,7 @@ def _mask_rows(logits: Any, bitmask: Any, rows: Any) -> None:
             line[token] = _DISALLOWED
 
 
-@numba.njit(cache=True, nogil=True)
+@nogil_kernel
 def _copy_masked_rows(logits: Any, bitmask: Any, masked: Any) -> None:
     """logits and masked float32 [B, V], bitmask int32 [B, W <= ceil(V / 32)]; blocks of 32 columns as in _mask_rows."""
     columns = logits.shape[1]

@@ -11,32 +11,30 @@ it.
 
 from __future__ import annotations
 
-from numba import njit
-
 from maskwright.kernels import layout as L
-from maskwright.kernels.jit import kernel
+from maskwright.kernels.jit import part
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 from maskwright.kernels.stacks import intern_node
 from maskwright.kernels.steps import state_field, transition
 
-# Callees: 70c6e39b7262
+# Callees: ab1dc547e933
 
 __all__ = ["find_step", "forget_steps", "keep_step", "may_fork", "preserve"]
 
 
-@njit(cache=True, inline="always")
+@part
 def _place(matcher, state, register, top, byte):
     mixed = state * 0x9E3779B1 + top * 0x85EBCA77 + register * 0x27D4EB2F + byte * 0xC2B2AE3D
     return ((mixed ^ (mixed >> 15)) & load_i64(matcher, L.MATCHER_STEPS_MASK)) * L.STEP_SIZE
 
 
-@kernel
+@part
 def forget_steps(matcher):
     """Begin a new walk: nothing is known."""
     store_i64(matcher, L.MATCHER_STEPS_WALK, (load_i64(matcher, L.MATCHER_STEPS_WALK) + 1) & 0x7FFFFFFF)
 
 
-@kernel
+@part
 def may_fork(automaton, state, top, byte):
     """Whether a step is one that is worth to be kept: a call, or the end of a frame that was called on the way."""
     if state == L.SPLIT:
@@ -47,7 +45,7 @@ def may_fork(automaton, state, top, byte):
     return value < 0
 
 
-@kernel
+@part
 def find_step(matcher, state, register, top, byte):
     """What a byte leads to, the ends of the frame among LEFT: (status, state, register, node). Status -1: not known."""
     steps, place = load_i64(matcher, L.MATCHER_STEPS), _place(matcher, state, register, top, byte)
@@ -68,7 +66,7 @@ def find_step(matcher, state, register, top, byte):
     return status, state, register, load_i32(steps, place + L.STEP_NODE)
 
 
-@kernel
+@part
 def keep_step(matcher, state, register, top, byte, status, after, count, node):
     """Remember where a byte has led to: (after, count, node), `top` and `node` preserved. Not where it was NEED_*,
     nor where the frame has ended in several ways."""
@@ -93,7 +91,7 @@ def keep_step(matcher, state, register, top, byte, status, after, count, node):
     store_i32(steps, place + L.STEP_LEFT, left)
 
 
-@kernel
+@part
 def preserve(matcher, depth, top):
     """The node equal to `top` that stays until the walk is over; -1 when there is no room.
 

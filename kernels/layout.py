@@ -184,7 +184,9 @@ BATCH_STATUS = 9  # int64 [B]: what was answered for each matcher
 BATCH_KEYS = 10  # int64 [B]: where NEED_ROW was answered, the key of the row
 BATCH_WANTED = 11  # int64 [WANTED]: marks of configurations whose rows are worth computing; 0: none
 BATCH_TABLE = 12  # header of the mask table, where rows are asked for
-BATCH_SIZE = 13
+BATCH_FILL = 13  # where `fill` and `accept_token` lie (kernels/automaton.py)
+BATCH_ACCEPT = 14
+BATCH_SIZE = 15
 WANTED = 512
 NO_TOKEN = -1
 

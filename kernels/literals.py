@@ -11,11 +11,11 @@ comes next.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from maskwright.kernels import layout as L
+from maskwright.kernels.jit import kernel, part
 
-# Callees: f662700855e7
+# Callees: 6c89903dd1f9
 
 __all__ = ["MAY_END", "MUST_END", "lay_literals"]
 
@@ -23,7 +23,7 @@ MAY_END = 1
 MUST_END = 2
 
 
-@njit(cache=True)
+@part
 def _run_end(data, starts, depth, begin, high, byte):
     """The first entry from `begin` on whose next byte is another one: galloping, then halving."""
     step = 1
@@ -41,7 +41,7 @@ def _run_end(data, starts, depth, begin, high, byte):
     return low + 1
 
 
-@njit(cache=True)
+@kernel
 def lay_literals(
     data,
     marks,

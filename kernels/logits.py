@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
+
+from maskwright.kernels.jit import nogil_kernel
+
+# Callees: 9b4d14c3f481
 
 __all__ = ["log_sum_exp"]
 
 _DISALLOWED = np.float32(-np.inf)
 
 
-@numba.njit(cache=True, nogil=True)
+@nogil_kernel
 def log_sum_exp(logits: Any, largest: Any, out: Any) -> None:
     """The logarithm of each row's sum of exponentials.
 

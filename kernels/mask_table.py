@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from maskwright.kernels import layout as L
 from maskwright.kernels.automaton import find_memo, row_key
-from maskwright.kernels.jit import kernel
+from maskwright.kernels.jit import kernel, part
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 
 # Callees: 4f8b82565b5c
@@ -51,7 +51,7 @@ def take_row(table):
     return found
 
 
-@kernel
+@part
 def _leave_row(matcher, table):
     """Let go of the row that a matcher holds, if any."""
     held = load_i64(matcher, L.MATCHER_HELD)

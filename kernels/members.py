@@ -6,18 +6,17 @@ simple version: compile/objects.py, which makes one state after the other, for t
 
 from __future__ import annotations
 
-from numba import njit
-
 from maskwright.kernels import layout as L
+from maskwright.kernels.jit import kernel, part
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 from maskwright.kernels.words import lay_words, publish
 
-# Callees: d23aa88e796c
+# Callees: 34a3ad4dcaed
 
 __all__ = ["lay_places"]
 
 
-@njit(cache=True)
+@part
 def _call(automaton, cursor, target, block, kind):
     """Write a call; its transition value."""
     number = load_i64(cursor, 3)
@@ -30,7 +29,7 @@ def _call(automaton, cursor, target, block, kind):
     return -number
 
 
-@njit(cache=True)
+@part
 def _allocate(automaton, cursor, count):
     """Numbers for so many states that are not lowered; the first of them."""
     first = load_i64(cursor, 0)
@@ -41,7 +40,7 @@ def _allocate(automaton, cursor, count):
     return first
 
 
-@njit(cache=True)
+@part
 def _state_at(automaton, cursor, plan, place):
     """The state after a member at a place; a new one where there is none."""
     places, count = load_i64(plan, L.PLAN_PLACES), load_i64(plan, L.PLAN_PLACE_COUNT)
@@ -55,7 +54,7 @@ def _state_at(automaton, cursor, plan, place):
     return state
 
 
-@njit(cache=True)
+@part
 def _publish_pair(automaton, plan, which, state, behind, row):
     """Publish a state, and the one behind its white space, with one row."""
     states = load_i64(automaton, L.AUTOMATON_STATES)
@@ -63,7 +62,7 @@ def _publish_pair(automaton, plan, which, state, behind, row):
     publish(states, state, row, load_i64(plan, L.PLAN_MAPS + which + 1), -1, L.OP_NONE, 0, 0)
 
 
-@njit(cache=True)
+@part
 def _lay_after_key(automaton, cursor, plan, state, code, after):
     """Publish `state`, after the key of a code; `after` is the place behind its value."""
     transitions, blank = load_i64(automaton, L.AUTOMATON_TRANSITIONS), load_i64(plan, L.PLAN_BLANK)
@@ -80,7 +79,7 @@ def _lay_after_key(automaton, cursor, plan, state, code, after):
     _publish_pair(automaton, plan, L.MAP_COLON, state, first, row)
 
 
-@njit(cache=True)
+@part
 def _allowed_keys(plan, open_):
     """The named keys that may come next where those of `open_` may still come: all but those that close a needed one."""
     before, missing = load_i64(plan, L.PLAN_BEFORE), load_i64(plan, L.PLAN_NEEDED) & open_
@@ -91,7 +90,7 @@ def _allowed_keys(plan, open_):
     return found
 
 
-@njit(cache=True)
+@part
 def _lay_keys(automaton, cursor, plan, allowed, others):
     """Lay the keys that may come next: (need, the state after their quote); see lay_words."""
     chosen, results = load_i64(plan, L.WORDS_CHOSEN), load_i64(plan, L.WORDS_RESULTS)
@@ -110,7 +109,7 @@ def _lay_keys(automaton, cursor, plan, allowed, others):
     return lay_words(automaton, cursor, plan, count, otherwise, load_i64(plan, L.PLAN_ANY))
 
 
-@njit(cache=True)
+@part
 def _lay_block(automaton, cursor, plan, open_, allowed, others):
     """Lay the states after the keys that may come next; the first of the block."""
     shared = load_i64(plan, L.PLAN_SHARED)
@@ -135,7 +134,7 @@ def _lay_block(automaton, cursor, plan, open_, allowed, others):
     return block
 
 
-@njit(cache=True)
+@part
 def _lay_place(automaton, cursor, plan, place, keys):
     """Publish the state at a place: (need, the next place, or -1 where no named key may come)."""
     open_ = place & ~L.OPENED
@@ -174,7 +173,7 @@ def _lay_place(automaton, cursor, plan, place, keys):
     return 0, after
 
 
-@njit(cache=True)
+@kernel
 def lay_places(automaton, cursor, plan, place, keys, most):
     """Publish the state at a place and, at most `most` of them, at those where a text comes to with every key in order.
 

@@ -1,10 +1,13 @@
-"""Loads and stores at a table's address, for kernels that take few arguments.
+"""Loads, stores and calls at addresses, for kernels that take few arguments.
 
 A compiled call that takes thirty arrays spends 3 us on unpacking them; one that takes two integers spends 0.15 us. So a
 hot kernel gets the address of a header (an int64 array of table addresses and counters, laid out in
 kernels/layout.py) and reads through these four loads and three stores. Nothing here checks a bound: the objects that
 own the tables keep them alive and large enough (compile/tables.py, runtime/arena.py). What several threads count
 together they count with `fetch_add`.
+
+`call` is for kernels that would be compiled again, as a part of the caller, at each place that names them (kernels/jit.py:
+`address_of`).
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from llvmlite import ir as llvm
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["fetch_add", "load_i32", "load_i64", "load_u8", "load_u64", "store_i32", "store_i64", "store_u8"]
+__all__ = ["call", "fetch_add", "load_i32", "load_i64", "load_u8", "load_u64", "store_i32", "store_i64", "store_u8"]
 
 
 def _element(builder: Any, address: Any, index: Any, width: int) -> Any:
@@ -58,6 +61,18 @@ def _fetch_add(typing_context: Any, address: Any, index: Any, value: Any) -> Any
     return types.int64(types.int64, types.int64, types.int64), codegen
 
 
+def _call(typing_context: Any, address: Any, first: Any, second: Any, third: Any) -> Any:
+    """What the kernel at an address answers to three integers."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        integer = llvm.IntType(64)
+        function = llvm.FunctionType(integer, [integer] * 3).as_pointer()
+        return builder.call(builder.inttoptr(arguments[0], function), arguments[1:])
+
+    return types.int64(types.int64, types.int64, types.int64, types.int64), codegen
+
+
+call = intrinsic(_call)
 fetch_add = intrinsic(_fetch_add)
 load_u8 = intrinsic(_loader(types.int64, 8))
 load_i32 = intrinsic(_loader(types.int64, 32))

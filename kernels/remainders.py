@@ -9,7 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from maskwright.kernels.jit import nogil_kernel, part
+
+# Callees: 9b4d14c3f481
 
 __all__ = ["build_remainders", "part_exits"]
 
@@ -19,7 +22,7 @@ Array = np.ndarray[Any, Any]
 _KEY_BYTES = 5  # of an entry, in its key
 
 
-@njit(cache=True, nogil=True)
+@nogil_kernel
 def part_exits(exits, trie_end, trie_first, trie_depth, most):
     """Part the exits with more than `most` tokens below them from the others.
 
@@ -58,7 +61,7 @@ def part_exits(exits, trie_end, trie_first, trie_depth, most):
     return large[:found].copy(), others[:kept].copy()
 
 
-@njit(cache=True, nogil=True)
+@part
 def _precedes(text, starts, stops, left, right):
     """Whether what entry `left` has behind the bytes of its key sorts before that of `right`, or beside it."""
     a, b = starts[left] + _KEY_BYTES, starts[right] + _KEY_BYTES
@@ -70,7 +73,7 @@ def _precedes(text, starts, stops, left, right):
     return stops[left] - a <= stops[right] - b
 
 
-@njit(cache=True, nogil=True)
+@nogil_kernel
 def _entries(exits, trie_end, trie_first, trie_depth, trie_tokens, offsets, text, known):
     """What is behind the exits, one entry for each token: (keys, results, tokens, where the remainder starts, and stops).
 
@@ -101,7 +104,7 @@ def _entries(exits, trie_end, trie_first, trie_depth, trie_tokens, offsets, text
     return keys[:entry], results[:entry], tokens[:entry], starts[:entry], stops[:entry]
 
 
-@njit(cache=True, nogil=True)
+@nogil_kernel
 def _settle_ties(order, keys, text, starts, stops):
     """Sort the longer entries whose keys are equal: a bottom-up merge sort of each run of them, in place."""
     merged = np.empty(len(order), np.int64)
@@ -125,16 +128,19 @@ def _settle_ties(order, keys, text, starts, stops):
                     else:
                         merged[position] = order[right]
                         right += 1
-            order[first:last] = merged[first:last]
+            for position in range(first, last):  # numba would compile a message for slices that do not fit
+                order[position] = merged[position]
             width *= 2
         first = last
 
 
-@njit(cache=True, nogil=True)
+@nogil_kernel
 def _trie(order, text, results, tokens, starts, stops):
     """The trie of the sorted entries: see build_remainders."""
     count = len(order)
-    size = (stops - starts).sum()
+    size = 0
+    for entry in range(count):
+        size += stops[entry] - starts[entry]
     segments = np.empty((count, 3), np.int32)
     byte, end = np.empty(size, np.uint8), np.empty(size, np.int32)
     first, ids = np.empty(size + 1, np.int32), np.empty(count, np.int32)

@@ -20,24 +20,22 @@ NOT_LINKED.
 
 from __future__ import annotations
 
-from numba import njit
-
 from maskwright.kernels import layout as L
-from maskwright.kernels.jit import kernel
+from maskwright.kernels.jit import part
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 
-# Callees: 532ee779b627
+# Callees: f871a41f4984
 
 __all__ = ["intern_node", "keep", "settle", "truncate", "unite"]
 
 
-@njit(cache=True, inline="always")
+@part
 def _bucket(matcher, block, register, parent, also):
     mixed = block * 0x9E3779B1 + register * 0x85EBCA77 + parent * 0xC2B2AE3D + also * 0x27D4EB2F
     return (mixed ^ (mixed >> 17)) & load_i64(matcher, L.MATCHER_HASH_MASK)
 
 
-@kernel
+@part
 def _find(matcher, block, register, parent, also, bucket):
     """The linked node with these fields, or 0."""
     nodes = load_i64(matcher, L.MATCHER_NODES)
@@ -55,7 +53,7 @@ def _find(matcher, block, register, parent, also, bucket):
     return 0
 
 
-@kernel
+@part
 def _write(matcher, node, block, register, parent, also, bucket):
     """Write a node and link it; its MARK is left alone."""
     nodes, heads = load_i64(matcher, L.MATCHER_NODES), load_i64(matcher, L.MATCHER_HASH)
@@ -69,7 +67,7 @@ def _write(matcher, node, block, register, parent, also, bucket):
     store_i32(heads, bucket, node)
 
 
-@kernel
+@part
 def intern_node(matcher, block, register, parent, also):
     """The node with these fields, made when missing; -1 when there is no room."""
     bucket = _bucket(matcher, block, register, parent, also)
@@ -85,7 +83,7 @@ def intern_node(matcher, block, register, parent, also):
     return node
 
 
-@kernel
+@part
 def _unlink(matcher, count):
     """Take the nodes from `count` on out of the hash table; unions of them are forgotten."""
     nodes, heads = load_i64(matcher, L.MATCHER_NODES), load_i64(matcher, L.MATCHER_HASH)
@@ -109,7 +107,7 @@ def _unlink(matcher, count):
             store_i32(unions, slot, -1)
 
 
-@njit(cache=True, inline="always")
+@part
 def truncate(matcher, count):
     """Take back the temporary nodes from `count` on."""
     if load_i64(matcher, L.MATCHER_LINKED) > count:
@@ -117,7 +115,7 @@ def truncate(matcher, count):
     store_i64(matcher, L.MATCHER_NODE_COUNT, count)
 
 
-@kernel
+@part
 def settle(matcher, base, top):
     """The permanent node equal to `top`; frees every temporary (number >= base) that it does not need."""
     if top < base:
@@ -162,26 +160,26 @@ def settle(matcher, base, top):
     return top
 
 
-@kernel
+@part
 def keep(matcher):
     """Make every node permanent."""
     store_i64(matcher, L.MATCHER_LINKED, 0)
     store_i64(matcher, L.MATCHER_PERMANENT, load_i64(matcher, L.MATCHER_NODE_COUNT))
 
 
-@njit(cache=True, inline="always")
+@part
 def _following(nodes, cell):
     """The next cell of a set, or -1."""
     also = load_i32(nodes, cell * L.NODE_SIZE + L.NODE_ALSO)
     return also if also != 0 else -1
 
 
-@njit(cache=True, inline="always")
+@part
 def _union_slot(low, high):
     return L.UNION_SIZE * ((low * 0x9E3779B1 + high * 0x85EBCA77 >> 7) & (L.UNION_SLOTS - 1))
 
 
-@kernel
+@part
 def _known_union(matcher, left, right):
     """The union of two sets if it was found lately, or -1."""
     if left == right:
@@ -193,7 +191,7 @@ def _known_union(matcher, left, right):
     return -1
 
 
-@kernel
+@part
 def _intern_cells(matcher, start):
     """The set of the cells in the making from `start` on, which are taken away; -1 when there is no room."""
     cells, found = load_i64(matcher, L.MATCHER_CELLS), 0
@@ -206,7 +204,7 @@ def _intern_cells(matcher, start):
     return found
 
 
-@kernel
+@part
 def unite(matcher, left, right):
     """The union of two sets of stacks; -1 when there is no room for it.
 

@@ -16,14 +16,12 @@ that is not lowered yet, or a table that is full, answers NEED_*; its caller tak
 
 from __future__ import annotations
 
-from numba import njit
-
 from maskwright.kernels import layout as L
-from maskwright.kernels.jit import kernel
+from maskwright.kernels.jit import part
 from maskwright.kernels.memory import load_i32, load_i64, load_u8, store_i32, store_i64
 from maskwright.kernels.stacks import intern_node, keep, truncate, unite
 
-# Callees: 44171d34ed1d
+# Callees: c39ab5aecd61
 
 __all__ = ["LATEST", "close", "complete", "enter", "leave", "node_field", "state_field", "step", "transition"]
 
@@ -31,17 +29,17 @@ _MANY_ENDS = 6  # of frames before one byte, after which closures are worth thei
 LATEST = 256  # things still to be read among which equal ones are looked for
 
 
-@njit(cache=True, inline="always")
+@part
 def state_field(automaton, state, field):
     return load_i32(load_i64(automaton, L.AUTOMATON_STATES), state * L.STATE_SIZE + field)
 
 
-@njit(cache=True, inline="always")
+@part
 def node_field(matcher, node, field):
     return load_i32(load_i64(matcher, L.MATCHER_NODES), node * L.NODE_SIZE + field)
 
 
-@kernel
+@part
 def enter(automaton, matcher, state, register, top):
     """What being in `state` comes to: aliases followed, register set or counted, ended frames left."""
     while True:
@@ -72,7 +70,7 @@ def enter(automaton, matcher, state, register, top):
         top = node_field(matcher, top, L.NODE_PARENT)
 
 
-@kernel
+@part
 def enter_here(automaton, state, register):
     """As enter(), but a state that ends its frame at once is not left: (EXIT_AFTER, the state, ...)."""
     while True:
@@ -93,7 +91,7 @@ def enter_here(automaton, state, register):
         return L.OK, state, register
 
 
-@njit(cache=True, inline="always")
+@part
 def transition(automaton, state, byte):
     """The transition value of a byte, ELSE states included."""
     states = load_i64(automaton, L.AUTOMATON_STATES)
@@ -110,7 +108,7 @@ def transition(automaton, state, byte):
             return 0
 
 
-@kernel
+@part
 def _add_item(matcher, kind, state, register, top):
     """One more thing for a fork to read, unless it is one of the latest: a status."""
     items, count = load_i64(matcher, L.MATCHER_FORK), load_i64(matcher, L.MATCHER_FORK_COUNT)
@@ -134,7 +132,7 @@ def _add_item(matcher, kind, state, register, top):
     return L.OK
 
 
-@kernel
+@part
 def _add_call(matcher, number, kind, state, top):
     """Go on in a called frame: a status. Where item `number` is read and the same call still waits, it has more callers.
 
@@ -152,7 +150,7 @@ def _add_call(matcher, number, kind, state, top):
     return _add_item(matcher, kind, state, 0, top)
 
 
-@kernel
+@part
 def _add_callers(matcher, kind, top, result):
     """Go on with every caller of a frame that has ended with a result code: a status; the node where it is NEED_CLOSURE.
 
@@ -196,7 +194,7 @@ def _add_callers(matcher, kind, top, result):
             return L.OK
 
 
-@kernel
+@part
 def _add_found(matcher, state, register, top):
     """One more way on; stacks of the same state and register become one set. A status."""
     found, count = load_i64(matcher, L.MATCHER_FOUND), load_i64(matcher, L.MATCHER_FOUND_COUNT)
@@ -216,7 +214,7 @@ def _add_found(matcher, state, register, top):
     return L.OK
 
 
-@kernel
+@part
 def _no_room(matcher):
     """What was short when a node could not be made."""
     if load_i64(matcher, L.MATCHER_NODE_COUNT) >= load_i64(matcher, L.MATCHER_NODE_CAP):
@@ -224,14 +222,14 @@ def _no_room(matcher):
     return L.NEED_FORKS
 
 
-@kernel
+@part
 def _begin_fork(matcher):
     store_i64(matcher, L.MATCHER_FORK_COUNT, 0)
     store_i64(matcher, L.MATCHER_FOUND_COUNT, 0)
     store_i64(matcher, L.MATCHER_LEFT_COUNT, 0)
 
 
-@kernel
+@part
 def _read_items(automaton, matcher, byte):
     """Read all items of a fork, `byte` in those that have not consumed it (-1: none; DONE is found).
 
@@ -292,7 +290,7 @@ def _read_items(automaton, matcher, byte):
     return L.OK, 0
 
 
-@kernel
+@part
 def _join_found(matcher):
     """The configuration of all ways on: (status, state, register, node)."""
     found, count = load_i64(matcher, L.MATCHER_FOUND), load_i64(matcher, L.MATCHER_FOUND_COUNT)
@@ -308,7 +306,7 @@ def _join_found(matcher):
     return status, L.SPLIT, 0, cell
 
 
-@kernel
+@part
 def _intern_found(matcher):
     """The set of all ways on; -1 when there is no room."""
     found, count = load_i64(matcher, L.MATCHER_FOUND), load_i64(matcher, L.MATCHER_FOUND_COUNT)
@@ -340,7 +338,7 @@ def _intern_found(matcher):
     return cell
 
 
-@kernel
+@part
 def close(automaton, matcher, node):
     """Find the closure of a permanent node, and of those below that it takes: a status, and what it is about.
 
@@ -378,7 +376,7 @@ def close(automaton, matcher, node):
     return L.OK, 0
 
 
-@kernel
+@part
 def _gather_closure(automaton, matcher, cell):
     """Find what goes on after the frame above a set has ended: (status, what it is about).
 
@@ -425,7 +423,7 @@ def _gather_closure(automaton, matcher, cell):
     return L.OK, 0
 
 
-@kernel
+@part
 def fork(automaton, matcher, state, register, top, byte):
     """One byte from a configuration that may have several ways on: all of them."""
     _begin_fork(matcher)
@@ -445,7 +443,7 @@ def fork(automaton, matcher, state, register, top, byte):
     return _join_found(matcher)
 
 
-@kernel
+@part
 def leave(automaton, matcher, top, result):
     """Where the callers `top` go on after their frame has ended with a result code; `top` is not a scratch's bottom."""
     if node_field(matcher, top, L.NODE_ALSO) == 0:
@@ -468,7 +466,7 @@ def leave(automaton, matcher, top, result):
     return _join_found(matcher)
 
 
-@kernel
+@part
 def _end(automaton, matcher, top, result):
     """Where the one caller `top` goes on when its frame ends before a byte with a result code: as a step answers."""
     block = node_field(matcher, top, L.NODE_BLOCK)
@@ -484,7 +482,7 @@ def _end(automaton, matcher, top, result):
     return (L.EXIT_BEFORE if status == L.EXIT_AFTER else status), state, register, below
 
 
-@kernel
+@part
 def step(automaton, matcher, state, register, top, byte):
     """One byte. The nodes it makes lie above MATCHER_NODE_COUNT as it was; the caller takes them back or keeps them."""
     if state == L.SPLIT:
@@ -549,7 +547,7 @@ def step(automaton, matcher, state, register, top, byte):
     return fork(automaton, matcher, first_state, first_register, first_top, byte)
 
 
-@kernel
+@part
 def complete(automaton, matcher, state, top):
     """OK when the text so far is a whole sentence, else REJECTED (or NEED_*)."""
     ends = 0

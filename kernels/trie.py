@@ -19,7 +19,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from maskwright.kernels.jit import nogil_kernel, part
+
+# Callees: 9b4d14c3f481
 
 __all__ = ["check_nodes", "leading_bytes", "number_nodes", "shared_prefixes", "sign_nodes", "sort_ties"]
 
@@ -52,7 +55,7 @@ def _utf8_automaton() -> Array:
 UTF8_STEP = _utf8_automaton()  # uint8 [8, 256]: the next state, or _DEAD
 
 
-@njit(cache=True, nogil=True)
+@nogil_kernel
 def leading_bytes(data: Array, offset: Array, tokens: Array) -> Array:
     """The first eight bytes of each of `tokens` (int32 [T]) as one big-endian number, padded with zeros: uint64 [T]."""
     keys = np.zeros(tokens.size, np.uint64)
@@ -63,7 +66,7 @@ def leading_bytes(data: Array, offset: Array, tokens: Array) -> Array:
     return keys
 
 
-@njit(cache=True, nogil=True)
+@part
 def _before(data: Array, offset: Array, a: int, b: int) -> bool:
     """Whether token `a` comes before token `b` in the order of (bytes, id)."""
     i, stop_a = offset[a], offset[a + 1]
@@ -78,7 +81,7 @@ def _before(data: Array, offset: Array, a: int, b: int) -> bool:
     return a < b
 
 
-@njit(cache=True, nogil=True)
+@part
 def _sift_down(data: Array, offset: Array, heap: Array, root: int, size: int) -> None:
     """Restore the max-heap below `root` in heap[:size]."""
     while 2 * root + 1 < size:
@@ -91,7 +94,7 @@ def _sift_down(data: Array, offset: Array, heap: Array, root: int, size: int) ->
         root = child
 
 
-@njit(cache=True, nogil=True)
+@nogil_kernel
 def sort_ties(data: Array, offset: Array, keys: Array, order: Array) -> None:
     """Sort each run of equal `keys` (uint64 [T]) in `order` (int32 [T], token ids) by (bytes, id), in place.
 
@@ -111,7 +114,7 @@ def sort_ties(data: Array, offset: Array, keys: Array, order: Array) -> None:
         low = high
 
 
-@njit(cache=True, nogil=True)
+@nogil_kernel
 def shared_prefixes(data: Array, offset: Array, order: Array) -> Array:
     """For each rank the number of bytes its token shares with the token of the rank before: int64 [T]."""
     shared = np.zeros(order.size, np.int64)
@@ -127,7 +130,7 @@ def shared_prefixes(data: Array, offset: Array, order: Array) -> Array:
     return shared
 
 
-@njit(cache=True, nogil=True)
+@nogil_kernel
 def number_nodes(
     data: Array,
     offset: Array,
@@ -159,7 +162,7 @@ def number_nodes(
     first_rank[nodes] = order.size
 
 
-@njit(cache=True, nogil=True)
+@nogil_kernel
 def sign_nodes(byte: Array, end: Array) -> tuple[Array, Array, Array, Array]:
     """Signatures (sig_low, sig_high, sig_flags, sig_chars) of the strict subtree of each node, from the leaves up.
 
@@ -205,7 +208,7 @@ def sign_nodes(byte: Array, end: Array) -> tuple[Array, Array, Array, Array]:
 SOUND, BAD_END, BAD_RANKS, BAD_LEAF, BAD_ORDER, BAD_DEPTH, BAD_NESTING, BAD_DUPLICATES, BAD_SPELLING = range(9)
 
 
-@njit(cache=True, nogil=True)
+@nogil_kernel
 def check_nodes(
     data: Array,
     offset: Array,

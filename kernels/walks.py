@@ -10,16 +10,15 @@ What computes a row runs without the interpreter lock: its caller holds that of 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from maskwright.kernels import layout as L
-from maskwright.kernels.jit import kernel
+from maskwright.kernels.jit import nogil_kernel, part
 from maskwright.kernels.known import find_step, forget_steps, keep_step, may_fork, preserve
 from maskwright.kernels.memory import load_i32, load_i64, load_u8, load_u64, store_i32, store_i64
 from maskwright.kernels.stacks import truncate
 from maskwright.kernels.steps import node_field, state_field, step, transition
 
-# Callees: c756b8a48fae
+# Callees: 302e701c7b76
 
 __all__ = ["NO_BUDGET", "add_range", "diverging", "listed_at", "row_ids", "row_words", "start_walk", "walk", "walk_row"]
 
@@ -27,7 +26,7 @@ NO_BUDGET = 1 << 40
 _CALLS = 8  # calls within each other that are looked into
 
 
-@kernel
+@part
 def add_range(matcher, low, high):
     """Allow the ranks [low, high); True when there was no room."""
     if low == high:
@@ -45,7 +44,7 @@ def add_range(matcher, low, high):
     return False
 
 
-@kernel
+@part
 def _add_short(matcher, trie, node, limit):
     """Allow the tokens of a subtree that go on for at most `limit` code points after the node; True when there was no room.
 
@@ -71,7 +70,7 @@ def _add_short(matcher, trie, node, limit):
     return False
 
 
-@kernel
+@part
 def _add_exits(matcher, node, end, followed):
     """Note the ends of a fork as exits at a trie node; True when there was no room, and nothing is noted.
 
@@ -93,7 +92,7 @@ def _add_exits(matcher, node, end, followed):
     return False
 
 
-@kernel
+@part
 def _some_after(matcher):
     """Whether one of a fork's ends came after the byte."""
     left = load_i64(matcher, L.MATCHER_LEFT)
@@ -103,7 +102,7 @@ def _some_after(matcher):
     return False
 
 
-@kernel
+@part
 def _fits(automaton, matcher, trie, state, register, top, node):
     """Whether the signature of a subtree fits the safe set of a state: 1 as a whole, 2 as far as the count lasts, 0 not."""
     if state == L.SPLIT:
@@ -116,7 +115,7 @@ def _fits(automaton, matcher, trie, state, register, top, node):
     return _fits_one(automaton, trie, state, register, node)
 
 
-@kernel
+@part
 def _fits_one(automaton, trie, state, register, node):
     """See _fits."""
     safe = state_field(automaton, state, L.STATE_SAFE)
@@ -141,7 +140,7 @@ def _fits_one(automaton, trie, state, register, node):
     return 2 if (safe_flags & L.SAFE_LAST) != 0 else 0
 
 
-@kernel
+@part
 def _moves(automaton, state, byte):
     """Whether a byte certainly has a way on from an entered state, without going there.
 
@@ -168,7 +167,7 @@ def _moves(automaton, state, byte):
     return False
 
 
-@kernel
+@part
 def _some_moves(automaton, matcher, state, top, byte):
     """See _moves; of a configuration of several ways on, whether one of them does."""
     if state != L.SPLIT:
@@ -180,13 +179,13 @@ def _some_moves(automaton, matcher, state, top, byte):
     return False
 
 
-@njit(cache=True, inline="always")
+@part
 def _goes_on(status, state):
     """Whether a step has a way on, however the frame has ended beside it."""
     return status == L.OK or (status == L.EXIT_SOME and state != 0)
 
 
-@kernel
+@part
 def _note_need(matcher, state):
     """Remember a state to lower, and go on without it; False when there are too many."""
     needs, count = load_i64(matcher, L.MATCHER_NEEDS), load_i64(matcher, L.MATCHER_NEEDS_COUNT)
@@ -201,13 +200,13 @@ def _note_need(matcher, state):
     return True
 
 
-@njit(cache=True, inline="always")
+@part
 def _place(states, state):
     """Where the transitions of a state are: its row, and its byte classes."""
     return load_i32(states, state * L.STATE_SIZE + L.STATE_ROW), load_i32(states, state * L.STATE_SIZE + L.STATE_MAP)
 
 
-@kernel
+@part
 def _safe_set(automaton, state):
     """The safe set of a state: ASCII bytes below 64, those above, flags, and whether no count bounds it."""
     safe = state_field(automaton, state, L.STATE_SAFE)
@@ -219,7 +218,7 @@ def _safe_set(automaton, state):
     return load_u64(sets, safe * L.SAFE_SIZE), load_u64(sets, safe * L.SAFE_SIZE + 1), flags, endless
 
 
-@kernel
+@part
 def _only_ways(states, matcher, state, top):
     """Whether a configuration has no other ways on than the transitions of its state and those of one caller.
 
@@ -247,7 +246,7 @@ def _only_ways(states, matcher, state, top):
     return True, load_i32(states, record + L.STATE_ROW), load_i32(states, record + L.STATE_MAP)
 
 
-@kernel
+@part
 def _stop(matcher, node, depth, status):
     """Remember where a walk is interrupted; the status that says why."""
     store_i64(matcher, L.MATCHER_WALK_NODE, node)
@@ -255,7 +254,7 @@ def _stop(matcher, node, depth, status):
     return status
 
 
-@njit(cache=True)
+@part
 def walk(automaton, matcher, trie, node, limit, depth, budget, again):
     """Walk trie nodes [node, limit) depth first from the configuration in the workspace at `depth`.
 
@@ -435,7 +434,7 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
     return L.NEED_LOWER if again == 1 and load_i64(matcher, L.MATCHER_NEEDS_COUNT) > 0 else L.OK
 
 
-@kernel
+@part
 def start_walk(matcher, limit, state, register, top, listed):
     """Put the configuration a walk starts from at depth 0 of the workspace.
 
@@ -450,14 +449,14 @@ def start_walk(matcher, limit, state, register, top, listed):
     store_i32(workspace, 5, listed)
 
 
-@kernel
+@part
 def listed_at(trie, node):
     """Where the children of a node are listed, or 0."""
     lists = load_i64(trie, L.TRIE_LISTS)
     return load_i32(lists, node) if lists != 0 else 0
 
 
-@njit(cache=True, nogil=True)
+@nogil_kernel
 def walk_row(automaton, scratch, trie, nodes, state, register, resume):
     """Compute the row of (state, register) over an unknown stack: ranges and exits of `scratch`. OK or NEED_*.
 
@@ -484,7 +483,7 @@ def walk_row(automaton, scratch, trie, nodes, state, register, resume):
     return walk(automaton, scratch, trie, 1, nodes, 0, NO_BUDGET, 0)
 
 
-@njit(cache=True, nogil=True)
+@nogil_kernel
 def diverging(automaton, scratch, trie, state):
     """Where the row of a state with an ELSE differs from the row of that ELSE: exits of `scratch`.
 
@@ -526,7 +525,7 @@ def diverging(automaton, scratch, trie, state):
     return L.OK
 
 
-@njit(cache=True, nogil=True)
+@nogil_kernel
 def row_ids(matcher, trie, out):
     """Write the token ids of the ranges to `out` (int32, large enough); returns how many."""
     ranges, tokens = load_i64(matcher, L.MATCHER_RANGES), load_i64(trie, L.TRIE_TOKENS)
@@ -538,7 +537,7 @@ def row_ids(matcher, trie, out):
     return count
 
 
-@njit(cache=True, nogil=True)
+@nogil_kernel
 def row_words(matcher, trie, out, words, everything):
     """Write the mask words of the ranges to `out`; `everything`: the words of all tokens of the trie.
 

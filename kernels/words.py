@@ -8,17 +8,17 @@ has reached on the same prefix count (STATE_ELSE), so that "any key but these" c
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from maskwright.kernels import layout as L
+from maskwright.kernels.jit import kernel, part
 from maskwright.kernels.memory import load_i32, load_i64, load_u8, store_i32, store_i64, store_u8
 
-# Callees: 212fd272de06
+# Callees: f871a41f4984
 
 __all__ = ["lay_words", "publish"]
 
 
-@njit(cache=True)
+@part
 def publish(states, state, row, byte_map, final, op, argument, otherwise):
     """Write the record of a state without a safe set, its alias last."""
     record = state * L.STATE_SIZE
@@ -32,7 +32,7 @@ def publish(states, state, row, byte_map, final, op, argument, otherwise):
     store_i32(states, record + L.STATE_ALIAS, state)
 
 
-@njit(cache=True)
+@part
 def _follow(automaton, other, byte):
     """The state of the other language after a byte, 0 where it has none; `other` is lowered and plain."""
     states, maps = load_i64(automaton, L.AUTOMATON_STATES), load_i64(automaton, L.AUTOMATON_MAPS)
@@ -43,14 +43,14 @@ def _follow(automaton, other, byte):
     return value if value > 0 else 0
 
 
-@njit(cache=True)
+@part
 def _word_byte(words, index, depth):
     """Byte `depth` of word `index` of a list of words, in order."""
     word = load_i32(load_i64(words, L.WORDS_CHOSEN), index)
     return load_u8(load_i64(words, L.WORDS_TEXT), load_i64(load_i64(words, L.WORDS_OFFSETS), word) + depth)
 
 
-@njit(cache=True)
+@kernel
 def lay_words(automaton, cursor, words, count, otherwise, argument):
     """Write the trie of the first `count` chosen words, which are sorted, distinct and prefix-free.
 

@@ -32,6 +32,8 @@ from maskwright.compile.rows import Row
 from maskwright.grammars.errors import BatchError, MaskwrightError, MatcherError
 from maskwright.kernels import batches as kernels
 from maskwright.kernels import layout as L
+from maskwright.kernels.automaton import accept_token, fill
+from maskwright.kernels.jit import address_of
 from maskwright.kernels.mask_table import mask_rows
 from maskwright.runtime.matcher import GrammarMatcher
 from maskwright.runtime.targets import Target
@@ -345,6 +347,7 @@ class _Batch:
         self.header = array("q", bytes(8 * L.BATCH_SIZE))
         self.address = self.header.buffer_info()[0]
         self.header[L.BATCH_COUNT] = count
+        self.header[L.BATCH_FILL], self.header[L.BATCH_ACCEPT] = address_of(fill), address_of(accept_token)
         for slot, held in (
             (L.BATCH_MATCHERS, self.pairs),
             (L.BATCH_TOKENS, self.tokens),

@@ -209,6 +209,31 @@ for found in pkgutil.iter_modules(maskwright.kernels.__path__):
     assert not called & set(done.stdout.split())
 
 
+def test_the_second_process_compiles_what_the_first_one_needs() -> None:
+    """The same types of arguments, and nothing twice."""
+    code = """
+from maskwright.rehearsal import compile_walks
+from maskwright.warmup import warm_up
+from maskwright.kernels import automaton, members, walks, words
+warm_up(second_process=True)
+compile_walks()
+for module in (automaton, members, walks, words):
+    for name in module.__all__:
+        kernel = getattr(module, name)
+        if len(getattr(kernel, "signatures", [])) > 1:
+            print(name, kernel.signatures)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd="/", check=True, capture_output=True, text=True)
+    assert done.stdout == ""
+
+
+def test_parts_of_kernels_are_not_for_python() -> None:
+    from maskwright.kernels.walks import walk
+
+    with pytest.raises(TypeError, match="walk is a part of kernels"):
+        walk(*[0] * 8)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
