@@ -274,6 +274,9 @@ class Automaton:
 
         Half of all states of objects and arrays are made here. The two share one row: the second state's map has no
         class for the call at its end.
+
+        Args:
+            extra: white space, whose frame has the state of a run of it before it (kernels/layout.py: SPACED).
         """
         row, shape = _classes(edges, default)
         tables = self.tables
@@ -287,7 +290,8 @@ class Automaton:
         self.own(after, PUBLISHED)
         row.append(tables.append_call(frame, after, True))
         tables.append_transitions(row)
-        tables.set_state(state, offset, maps[1], -1, op, argument)
+        mark = L.SPACED_VALUE if default and len(row) == 2 else L.SPACED
+        tables.set_state(state, offset, maps[1], -1, op, argument, otherwise=mark)
 
     def byte_map(self, shape: bytes) -> int:
         """Offset of the map of byte classes of some edges: low, high, class number of each, one after the other.

@@ -16,6 +16,7 @@ from functools import cached_property
 from maskwright.compile.automaton import PUBLISHED, Automaton, Edge, Named
 from maskwright.compile.spelling import Spelling
 from maskwright.compile.texts import TextStates
+from maskwright.grammars import numbers, regular
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.regular import Regex
 from maskwright.kernels import layout as L
@@ -88,6 +89,17 @@ class Lowering:
         frame = self._whitespace_frame()
         automaton.emit_pair(state, edges, _WHITESPACE_BYTES, frame, default, op, argument)
 
+    def place_over(self, state: int, edges: list[Edge], target: int) -> None:
+        """Publish `state` with `edges`, and white space before them which leads to `target`, a state with `edges` alone."""
+        call = self.automaton.tables.add_call(self._whitespace_frame(), target, True)
+        self.automaton.emit(state, [*edges, *((low, high, call) for low, high in _WHITESPACE)])
+
+    @cached_property
+    def usual_numbers(self) -> tuple[Regex, ...]:
+        """The languages of numbers that most schemas ask for."""
+        policy = self.options.numbers
+        return regular.EMPTY, numbers.numbers(policy), numbers.integers(policy)
+
     @cached_property
     def member_maps(self) -> list[int]:
         """What plans of the states between members begin with (kernels/layout.py, PLAN_*)."""
@@ -150,12 +162,15 @@ class Lowering:
         return ord(separator), ord(separator), state
 
     def _whitespace_frame(self) -> int:
-        """The state after the first white-space byte of a run."""
+        """The state after the first white-space byte of a run; the one before it has the run before it."""
         if self._whitespace is None:
             automaton = self.automaton
             left = self.options.max_whitespace - 1
             owner = Named(("whitespace", self.options.max_whitespace))
+            before = automaton.allocate(1, Named(("run of whitespace", self.options.max_whitespace)))
             start, more = automaton.allocate(1, owner), automaton.allocate(1, owner)
+            assert start == before + 1
+            automaton.emit(before, [(low, high, start) for low, high in _WHITESPACE])
             if left == 0:
                 automaton.emit(start, (), final=0, op=L.OP_POP)
             else:

@@ -282,7 +282,7 @@ class AutomatonTables:
         assert (own[:, L.STATE_ROW] >= 0).all() and (own[:, L.STATE_ROW] < self.transition_count).all()
         assert (own[:, L.STATE_MAP] >= 0).all() and (own[:, L.STATE_MAP] + 256 <= self.map_count).all()
         assert (own[:, L.STATE_SAFE] >= 0).all() and (own[:, L.STATE_SAFE] < self.safe_count).all()
-        assert (own[:, L.STATE_ELSE] >= L.NOTHING_FOLLOWS).all() and (own[:, L.STATE_ELSE] < self.state_count).all()
+        assert (np.abs(own[:, L.STATE_ELSE]) < self.state_count).all()
         assert np.isin(own[:, L.STATE_OP], (L.OP_NONE, L.OP_POP, L.OP_SET, L.OP_COUNT)).all()
         assert (own[own[:, L.STATE_OP] == L.OP_POP][:, L.STATE_FINAL] >= 0).all()
         values = self.transitions[: self.transition_count]

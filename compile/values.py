@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
 from maskwright.compile.arrays import ArrayFrame
-from maskwright.compile.automaton import Edge, Owner, Private
+from maskwright.compile.automaton import Edge, Named, Owner, Private
 from maskwright.compile.distinct import Distinct
 from maskwright.compile.goals import NO_LABELS, Goal, Labels, Term, terms_of
 from maskwright.compile.lowering import Lowering
@@ -30,6 +30,7 @@ _Found = TypeVar("_Found")
 _LITERALS = ((ir.NULL_LITERAL, b"null"), (ir.FALSE_LITERAL, b"false"), (ir.TRUE_LITERAL, b"true"))
 
 
+_USUAL_STRINGS = (regular.EMPTY, regular.ANY_STRING)
 _MAX_WORDS = 1 << 20  # of one trie
 MAX_DEPTH = 40  # values inside each other that one visit goes through: Python's own stack is bounded
 
@@ -233,7 +234,11 @@ class _Scalar:
             edges.append((0x22, 0x22, start or lowering.strings.state((self.string,))))
         if not regular.is_empty(self.number):
             edges += lowering.numbers.edges((self.number,))
-        automaton.emit(state, edges)
+        spaced = 0
+        if lowering.has_runs and self.string in _USUAL_STRINGS and self.number in lowering.usual_numbers:
+            spaced = automaton.allocate(1, Named(("spaced", lowering.options.max_whitespace, self.share_key(index))))
+            lowering.place_over(spaced, edges, state)
+        automaton.emit(state, edges, otherwise=-spaced)
 
 
 class _Value(Private):

@@ -15,11 +15,11 @@ from __future__ import annotations
 from maskwright.kernels import layout as L
 from maskwright.kernels.jit import kernel, part
 from maskwright.kernels.memory import load_i32, load_i64, load_u8, store_i32, store_i64
-from maskwright.kernels.stacks import keep, settle, truncate
-from maskwright.kernels.steps import LATEST, close, complete, leave, node_field, state_field, step
+from maskwright.kernels.stacks import keep, push, settle, truncate
+from maskwright.kernels.steps import LATEST, close, complete, leave, node_field, state_field, step, transition
 from maskwright.kernels.walks import NO_BUDGET, diverging, listed_at, start_walk, walk
 
-# Callees: 38a088b60774
+# Callees: dcdf77528744
 
 __all__ = [
     "accept_bytes",
@@ -240,24 +240,37 @@ def _append(matcher, trie, offset, length, ranks, excluded, excluded_count):
 
 
 @part
-def _direct(automaton, matcher, state, register, top):
-    """The whole mask of a configuration as a patch, by one short walk with the stack as it is: (status, offset).
+def _walk_all(automaton, matcher, state, register, top, without):
+    """Begin a patch with the tokens of a configuration, by one short walk with the stack as it is: (status, their number).
 
-    NEED_ROW when the walk is not short, or has more to say than there is room for: then a row is worth computing.
+    `without`: see walk(). NEED_ROW, for the state itself, when the walk is not short or has more to say than there is room
+    for: then a row is worth computing.
     """
     trie = load_i64(automaton, L.AUTOMATON_TRIE)
     limit = load_i32(load_i64(trie, L.TRIE_END), 0)
     base = load_i64(matcher, L.MATCHER_NODE_COUNT)
-    offset = load_i64(matcher, L.MATCHER_PATCH_LENGTH)
     store_i64(matcher, L.MATCHER_RANGE_COUNT, 0)
     start_walk(matcher, limit, state, register, top, listed_at(trie, 0))
-    status = walk(automaton, matcher, trie, 1, limit, 0, _DIRECT_BUDGET, 1)
+    status = walk(automaton, matcher, trie, 1, limit, 0, _DIRECT_BUDGET, 1, without)
     truncate(matcher, base)
+    if status == L.NEED_RANGES or status == L.NEED_ROW:
+        store_i64(matcher, L.MATCHER_NEED, row_key(automaton, state, register))
+        return L.NEED_ROW, 0
     if status != L.OK:
-        return (L.NEED_ROW if status == L.NEED_RANGES else status), 0
-    length = _append(matcher, trie, offset, 0, 0, 0, 0)
+        return status, 0
+    length = _append(matcher, trie, load_i64(matcher, L.MATCHER_PATCH_LENGTH), 0, 0, 0, 0)
+    return (L.OK if length >= 0 else L.NEED_PATCH), length
+
+
+@part
+def _direct(automaton, matcher, state, register, top):
+    """The whole mask of a configuration as a patch: (status, offset)."""
+    offset = load_i64(matcher, L.MATCHER_PATCH_LENGTH)
+    status, length = _walk_all(automaton, matcher, state, register, top, 0)
+    if status != L.OK:
+        return status, 0
     eos, eos_count = load_i64(automaton, L.AUTOMATON_EOS), load_i64(automaton, L.AUTOMATON_EOS_COUNT)
-    if length < 0 or length + eos_count >= load_i64(matcher, L.MATCHER_PATCH_CAP) - offset - 1:
+    if length + eos_count >= load_i64(matcher, L.MATCHER_PATCH_CAP) - offset - 1:
         return L.NEED_PATCH, 0
     status, need = complete(automaton, matcher, state, top)
     if status > L.REJECTED:
@@ -283,16 +296,17 @@ def _walk_below(automaton, matcher, top, result, trie, low, high):
         return status
     store_i64(matcher, L.MATCHER_RANGE_COUNT, 0)
     start_walk(matcher, high, state, register, below, 0)
-    status = walk(automaton, matcher, trie, low, high, 0, NO_BUDGET, 1)
+    status = walk(automaton, matcher, trie, low, high, 0, NO_BUDGET, 1, 0)
     truncate(matcher, base)
     return status
 
 
 @part
-def _patch(automaton, matcher, row, top, alongside):
+def _patch(automaton, matcher, row, top, alongside, length):
     """Append the patch of row `row` over the stack node `top`: (status, offset). NEED_* leaves the patches alone.
 
     `alongside` 1: the row is that of the state's ELSE, and the matcher's exits say where the state itself differs.
+    `length`: tokens that are there already (_walk_all).
     """
     record = load_i64(automaton, L.AUTOMATON_ROWS) + 8 * row * L.ROW_SIZE
     segments = load_i64(record, L.ROW_SEGMENTS)
@@ -310,7 +324,6 @@ def _patch(automaton, matcher, row, top, alongside):
             store_i32(excluded, 2 * number + 1, load_i32(firsts, load_i32(load_i64(trie, L.TRIE_END), node)))
     ranks = load_i64(automaton, L.AUTOMATON_RANKS)
     offset = load_i64(matcher, L.MATCHER_PATCH_LENGTH)
-    length = 0
     for number in range(load_i64(record, L.ROW_SEGMENT_COUNT)):
         segment = segments + 8 * number * L.SEGMENT_SIZE
         trie = load_i64(segment, L.SEGMENT_TRIE)
@@ -348,6 +361,44 @@ def row_key(automaton, state, register):
     """What names the row of a configuration: state << 16 | slack."""
     cap = load_i64(automaton, L.AUTOMATON_SLACK_CAP)
     return state << 16 | (register if register < cap else cap)
+
+
+@part
+def _spaced(automaton, matcher, state, register, top):
+    """The mask of a state with white space before whatever follows, as a row and a patch: (status, row, patch).
+
+    The row is that of a run of white space, which all such states have in common, and the patch what may stand behind one
+    and what follows at once. Where a value follows that many grammars have, it is the row of the two together.
+    """
+    actions = load_i64(automaton, L.AUTOMATON_ACTIONS)
+    base = load_i64(matcher, L.MATCHER_NODE_COUNT)
+    space = transition(automaton, state, 0x20)
+    action, without = -space * L.ACTION_SIZE, space
+    common = load_i32(actions, action + L.ACTION_TARGET) - 1
+    if state_field(automaton, state, L.STATE_ELSE) == L.SPACED_VALUE:
+        call = -transition(automaton, state, 0) * L.ACTION_SIZE
+        value, alias = -1, load_i32(actions, call + L.ACTION_TARGET)
+        while alias != value:
+            value, alias = alias, state_field(automaton, alias, L.STATE_ALIAS)
+            if alias < 0:
+                store_i64(matcher, L.MATCHER_NEED, value)
+                return L.NEED_LOWER, 0, 0
+        mark = state_field(automaton, value, L.STATE_ELSE)
+        if mark < L.LAST_MARK:
+            action, without, common = call, 0, -mark
+    row = _find_row(automaton, common << 16)
+    if row < 0:
+        store_i64(matcher, L.MATCHER_NEED, common << 16)
+        return L.NEED_ROW, 0, 0
+    length = 0
+    if without != 0:
+        status, length = _walk_all(automaton, matcher, state, register, top, without)
+        if status != L.OK:
+            return status, 0, 0
+    below = push(matcher, load_i32(actions, action + L.ACTION_BLOCK), register, top)
+    status, patch = _patch(automaton, matcher, row, below, 0, length)
+    truncate(matcher, base)
+    return status, row, patch
 
 
 @part
@@ -419,15 +470,18 @@ def _memo(automaton, matcher, state, register, top):
                 alongside, row = 0, -1
                 store_i64(matcher, L.MATCHER_NEED, key)
                 return L.NEED_ROW, 0
-    if row < 0:
-        status, patch = _direct(automaton, matcher, state, register, top)
+    computed = row >= 0
+    if not computed:
+        mark = state_field(automaton, state, L.STATE_ELSE)
+        if mark == L.SPACED or mark == L.SPACED_VALUE:
+            status, row, patch = _spaced(automaton, matcher, state, register, top)
+        else:
+            row = 0
+            status, patch = _direct(automaton, matcher, state, register, top)
         if status != L.OK:
-            if status == L.NEED_ROW:
-                store_i64(matcher, L.MATCHER_NEED, key)
             return status, 0
-        row = 0
     result = state_field(automaton, state, L.STATE_FINAL)
-    if row > 0 and result >= 0:
+    if computed and result >= 0:
         base = load_i64(matcher, L.MATCHER_NODE_COUNT)
         status, next_state, next_register, next_top = leave(automaton, matcher, top, result)
         if status != L.OK:
@@ -435,8 +489,8 @@ def _memo(automaton, matcher, state, register, top):
             store_i64(matcher, L.MATCHER_NEED, next_state)
             return status, 0
         keep(matcher)  # a set of callers stays: the memo refers to it
-    if row > 0:
-        status, patch = _patch(automaton, matcher, row, top, alongside)
+    if computed:
+        status, patch = _patch(automaton, matcher, row, top, alongside, 0)
         if status != L.OK:
             return status, 0
     store_i64(entry, L.MEMO_TOP, top)

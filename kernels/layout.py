@@ -18,7 +18,8 @@ State record, STATE_SIZE int32 each, at AUTOMATON_STATES:
     STATE_ALIAS  the state that this one stands for (itself when it is its own), or -1 while it is not lowered
     STATE_SAFE   index of its safe set (below), or 0
     STATE_ELSE   state whose transitions count where this one has none (a trie of keys laid over "any other key"), or 0;
-                 or NOTHING_FOLLOWS: the frame is the whole text, so that no byte can follow its end
+                 or NOTHING_FOLLOWS: the frame is the whole text, so that no byte can follow its end;
+                 or what makes its mask cheaper: SPACED, SPACED_VALUE, or less
 
 Transition values: 0 none; > 0 the next state; REJECT none, and no ELSE either; otherwise minus the number of an action
 record, ACTION_SIZE int32: call `target` with return block `block`, consuming the byte (CALL) or not (CALL_BEFORE). When
@@ -206,6 +207,12 @@ OP_POP = 1  # the frame ends at once with result code FINAL
 OP_SET = 2  # register := ARG
 OP_COUNT = 3  # register -= 1; at zero go to state ARG
 NOTHING_FOLLOWS = -1  # ELSE of a state in a frame that is the whole text
+# ELSE of a state of whose mask a part is the row of another one, which many states have in common:
+SPACED = (
+    -2
+)  # a white-space byte calls the frame of white space; the state before that frame's has a run of it before it
+SPACED_VALUE = -3  # so it does, and every other byte calls one value before it
+LAST_MARK = -3  # below: minus the number of a state that has white space, too, before the value that this one has
 ALONGSIDE = 1  # ARG of a plain state with an ELSE that is alive after every prefix of its keys
 
 REJECT = -1

@@ -15,7 +15,7 @@ import numpy as np
 from maskwright.kernels import layout as L
 from maskwright.kernels.jit import kernel, part
 
-# Callees: 6c89903dd1f9
+# Callees: 1e2ed716a8b5
 
 __all__ = ["MAY_END", "MUST_END", "lay_literals"]
 

@@ -24,9 +24,9 @@ from maskwright.kernels import layout as L
 from maskwright.kernels.jit import part
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 
-# Callees: f871a41f4984
+# Callees: f6fccd81946e
 
-__all__ = ["intern_node", "keep", "settle", "truncate", "unite"]
+__all__ = ["intern_node", "keep", "push", "settle", "truncate", "unite"]
 
 
 @part
@@ -80,6 +80,23 @@ def intern_node(matcher, block, register, parent, also):
     _write(matcher, node, block, register, parent, also, bucket)
     store_i64(matcher, L.MATCHER_NODE_COUNT, node + 1)
     store_i64(matcher, L.MATCHER_LINKED, node + 1)
+    return node
+
+
+@part
+def push(matcher, block, register, parent):
+    """A temporary node with these fields, whether there is an equal one or not; -1 when there is no room."""
+    node = load_i64(matcher, L.MATCHER_NODE_COUNT)
+    if node >= load_i64(matcher, L.MATCHER_NODE_CAP):
+        return -1
+    nodes, record = load_i64(matcher, L.MATCHER_NODES), node * L.NODE_SIZE
+    store_i32(nodes, record + L.NODE_BLOCK, block)
+    store_i32(nodes, record + L.NODE_REGISTER, register)
+    store_i32(nodes, record + L.NODE_PARENT, parent)
+    store_i32(nodes, record + L.NODE_NEXT, L.NOT_LINKED)
+    store_i32(nodes, record + L.NODE_ALSO, 0)
+    store_i32(nodes, record + L.NODE_CLOSURE, 0)
+    store_i64(matcher, L.MATCHER_NODE_COUNT, node + 1)
     return node
 
 

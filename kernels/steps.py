@@ -19,9 +19,9 @@ from __future__ import annotations
 from maskwright.kernels import layout as L
 from maskwright.kernels.jit import part
 from maskwright.kernels.memory import load_i32, load_i64, load_u8, store_i32, store_i64
-from maskwright.kernels.stacks import intern_node, keep, truncate, unite
+from maskwright.kernels.stacks import intern_node, keep, push, truncate, unite
 
-# Callees: c39ab5aecd61
+# Callees: cdc3f45fbf2e
 
 __all__ = ["LATEST", "close", "complete", "enter", "leave", "node_field", "state_field", "step", "transition"]
 
@@ -523,18 +523,10 @@ def step(automaton, matcher, state, register, top, byte):
             if status != L.OK:
                 return status, state, register, top
             continue
-        count = load_i64(matcher, L.MATCHER_NODE_COUNT)
-        if count >= load_i64(matcher, L.MATCHER_NODE_CAP):
+        pushed = push(matcher, load_i32(actions, action + L.ACTION_BLOCK), register, top)
+        if pushed < 0:
             return L.NEED_NODES, state, register, top
-        nodes = load_i64(matcher, L.MATCHER_NODES)
-        store_i32(nodes, count * L.NODE_SIZE + L.NODE_BLOCK, load_i32(actions, action + L.ACTION_BLOCK))
-        store_i32(nodes, count * L.NODE_SIZE + L.NODE_REGISTER, register)
-        store_i32(nodes, count * L.NODE_SIZE + L.NODE_PARENT, top)
-        store_i32(nodes, count * L.NODE_SIZE + L.NODE_NEXT, L.NOT_LINKED)
-        store_i32(nodes, count * L.NODE_SIZE + L.NODE_ALSO, 0)
-        store_i32(nodes, count * L.NODE_SIZE + L.NODE_CLOSURE, 0)
-        store_i64(matcher, L.MATCHER_NODE_COUNT, count + 1)
-        top = count
+        top = pushed
         consume = load_i32(actions, action + L.ACTION_KIND)
         status, state, register, top = enter(automaton, matcher, load_i32(actions, action + L.ACTION_TARGET), 0, top)
         if status == L.FORKS:

@@ -18,7 +18,7 @@ from maskwright.kernels.memory import load_i32, load_i64, load_u8, load_u64, sto
 from maskwright.kernels.stacks import truncate
 from maskwright.kernels.steps import node_field, state_field, step, transition
 
-# Callees: 302e701c7b76
+# Callees: e4ebe4ea126e
 
 __all__ = ["NO_BUDGET", "add_range", "diverging", "listed_at", "row_ids", "row_words", "start_walk", "walk", "walk_row"]
 
@@ -255,12 +255,13 @@ def _stop(matcher, node, depth, status):
 
 
 @part
-def walk(automaton, matcher, trie, node, limit, depth, budget, again):
+def walk(automaton, matcher, trie, node, limit, depth, budget, again, without):
     """Walk trie nodes [node, limit) depth first from the configuration in the workspace at `depth`.
 
     Appends allowed ranks to the ranges and ends of the frame to the exits. On NEED_* the position is kept in
     WALK_NODE and WALK_DEPTH, and a call with them goes on from there. After `budget` nodes it gives up: NEED_ROW.
     With `again` 1 the caller walks anew after a NEED_LOWER: then the walk first finds more states that have to be lowered.
+    `without`: a transition value that is not taken at depth 0, or 0.
     """
     workspace = load_i64(matcher, L.MATCHER_WALK)
     bytes_, ends = load_i64(trie, L.TRIE_BYTE), load_i64(trie, L.TRIE_END)
@@ -344,6 +345,9 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again):
                 node = end
                 continue
         value = load_i32(transitions, row + load_u8(maps, classes + byte)) if alone else 0
+        if without != 0 and depth == 0 and value == without:
+            node = end
+            continue
         status, state, register, top = -1, 0, 0, 0
         keeps = keeping and value <= 0 and may_fork(automaton, before, below, byte)
         if keeps:
@@ -473,6 +477,7 @@ def walk_row(automaton, scratch, trie, nodes, state, register, resume):
             load_i64(scratch, L.MATCHER_WALK_DEPTH),
             NO_BUDGET,
             0,
+            0,
         )
     truncate(scratch, 1)
     forget_steps(scratch)
@@ -480,7 +485,7 @@ def walk_row(automaton, scratch, trie, nodes, state, register, resume):
     store_i64(scratch, L.MATCHER_EXIT_COUNT, 0)
     store_i64(scratch, L.MATCHER_BOTH, 0)
     start_walk(scratch, nodes, state, register, 0, listed_at(trie, 0))
-    return walk(automaton, scratch, trie, 1, nodes, 0, NO_BUDGET, 0)
+    return walk(automaton, scratch, trie, 1, nodes, 0, NO_BUDGET, 0, 0)
 
 
 @nogil_kernel
