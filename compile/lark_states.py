@@ -145,7 +145,7 @@ class LarkStates:
         for plan, targets in ways.plans:
             for number, target in enumerate(targets):
                 if target == state:
-                    safe = plan.safe[number]
+                    safe = self.automaton.plans(None).safe(plan.partition[number])
         self.automaton.emit(
             state,
             self._actions.edges(ways.actions),

@@ -53,23 +53,23 @@ class Plan:
     Attributes:
         edges: the first byte: low, high, and a target as in Node.
         nodes: the states inside a character.
-        safe: for each set, the safe set of a state that it leads back to; all zeros when there is none.
+        partition: the sets.
         laid: the first of the nodes' states in the automaton, by its targets (int32, as bytes).
     """
 
     def __init__(
-        self, edges: tuple[tuple[int, int, int], ...], nodes: tuple[Node, ...], safe: tuple[Safe, ...]
+        self, edges: tuple[tuple[int, int, int], ...], nodes: tuple[Node, ...], partition: tuple[CharSet, ...]
     ) -> None:
-        self.edges, self.nodes, self.safe = edges, nodes, safe
+        self.edges, self.nodes, self.partition = edges, nodes, partition
         self.laid: dict[bytes, int] = {}
 
     @cached_property
     def rows(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         """Where the row of transitions of each node begins, int64 [N]; and all rows, one after the other, int64.
 
-        An element of a row is 0 for no transition, 1 + n for target n, and 1 + len(safe) + n for node n.
+        An element of a row is 0 for no transition, 1 + n for target n, and 1 + len(partition) + n for node n.
         """
-        nodes_from = 1 + len(self.safe)
+        nodes_from = 1 + len(self.partition)
         rows = [
             [0, *(1 + number if number >= 0 else nodes_from + ~number for number in numbers)]
             for _, numbers in self.nodes
@@ -100,6 +100,7 @@ class Plans:
             self.alphabet = tokens.characters if spelling is None else spelling.finishable(tokens.characters, writable)
         self._plans: dict[tuple[CharSet, ...], Plan] = {}
         self._safe: dict[CharSet, Safe] = {}
+        self._spelled: dict[CharSet, list[Sequence]] = {}
         # Whether characters beyond ASCII may be written with an escape; if not, no ASCII character begins with their bytes.
         self._mixes = spelling is not None and (spelling.ensure_ascii or spelling.escapes == "any")
         self._high: dict[tuple[CharSet, ...], tuple[list[tuple[int, int, int]], tuple[Node, ...]]] = {}
@@ -112,6 +113,7 @@ class Plans:
                 self._plans.clear()
                 self._high.clear()
                 self._safe.clear()
+                self._spelled.clear()
             found = self._plans[partition] = self._make(partition)
         return found
 
@@ -128,14 +130,18 @@ class Plans:
                 found = self._high[high] = self._edges(self._items(high), nodes, numbers), tuple(nodes)
             edges, nodes = found[0], list(found[1])
         edges = self._edges(self._items(low), nodes, numbers) + edges
-        return Plan(tuple(edges), tuple(nodes), tuple(self.safe(members) for members in partition))
+        return Plan(tuple(edges), tuple(nodes), tuple(partition))
 
     def _items(self, partition: Sequence_[CharSet]) -> list[Item]:
         return [(sequence, number) for number, members in enumerate(partition) for sequence in self._spell(members)]
 
     def _spell(self, members: CharSet) -> list[Sequence]:
-        kept = members if self._usable is None else members & (self._usable | _ASCII)
-        return spell_utf8(kept) if self.spelling is None else self.spelling.sequences(kept)
+        found = self._spelled.get(members)
+        if found is None:
+            kept = members if self._usable is None else members & (self._usable | _ASCII)
+            found = spell_utf8(kept) if self.spelling is None else self.spelling.sequences(kept)
+            self._spelled[members] = found
+        return found
 
     def _edges(
         self, items: Sequence_[Item], nodes: list[Node], numbers: dict[tuple[Item, ...], int | None]

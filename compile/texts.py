@@ -103,7 +103,7 @@ class TextStates:
     def count(self, charset: CharSet, target: int) -> tuple[list[Edge], Safe]:
         """The transitions over one set of characters to `target`, and the safe set of `target`."""
         plan = self._plans.plan((charset,))
-        return self.automaton.lay_plan(plan, [target]), plan.safe[0]
+        return self.automaton.lay_plan(plan, [target]), self._plans.safe(charset)
 
     def bounded_state(self, language: Regex, slack: int) -> int:
         """A state of a counted pattern: `language` before it, and the bound further than `slack` characters away."""

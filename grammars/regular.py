@@ -157,8 +157,12 @@ def _has_short_member(node: Intersect) -> bool:
 
 def _misses_letters(node: Intersect) -> bool:
     """Whether one part plainly needs a character that another one never has."""
-    needs = [(part, letters) for part in node.parts for letters in _needed(part)]
-    return any(not (letters & other.letters) for part, letters in needs for other in node.parts if other is not part)
+    for narrow in node.parts:
+        if narrow.letters is not ALL and narrow.letters != ALL:
+            for part in node.parts:
+                if part is not narrow and any(not needed & narrow.letters for needed in _needed(part)):
+                    return True
+    return False
 
 
 def _needed(node: Regex) -> frozenset[CharSet]:
@@ -173,8 +177,12 @@ def _needed(node: Regex) -> frozenset[CharSet]:
         case Concat():
             return frozenset().union(*map(_needed, node.parts))
         case Alternate():
-            first, *others = map(_needed, node.parts)
-            return first.intersection(*others)
+            found = _needed(node.parts[0])
+            for part in node.parts[1:]:
+                if not found:
+                    break
+                found &= _needed(part)
+            return found
     return frozenset()
 
 
