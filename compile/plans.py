@@ -14,19 +14,23 @@ from collections.abc import Iterator
 from collections.abc import Sequence as Sequence_
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from maskwright.compile.spelling import Sequence, Spelling, spell_utf8
-from maskwright.compile.token_tables import TokenTables
 from maskwright.grammars.charset import CharSet
 from maskwright.kernels import layout as L
 
-__all__ = ["NOT_SAFE", "Plan", "Plans", "Safe"]
+if TYPE_CHECKING:
+    from maskwright.compile.token_tables import TokenTables
+
+__all__ = ["NOT_SAFE", "SPACES", "Plan", "Plans", "Safe"]
 
 _ASCII = CharSet([(0, 0x7F)])
 _NON_ASCII = ~_ASCII
+# White space and line ends beyond ASCII: what `.` and `\S` leave out, and `\s` is, in the dialects of regular expressions.
+SPACES = CharSet.of("\u0085\u00a0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff") | CharSet([(0x2000, 0x200A)])
 _MAX_PLANS = 4096
 
 Item = tuple[Sequence, int]  # bytes still to come, number of the target after them
@@ -200,11 +204,14 @@ class Plans:
         return found
 
     def _find_safe(self, loop: CharSet) -> Safe:
-        raw, unicode = loop, self._usable is None and not (_NON_ASCII & ~loop)
+        raw, flags = loop, 0
+        if self._usable is None and not (self.spelling is not None and self.spelling.ensure_ascii):
+            others = _NON_ASCII & ~loop
+            flags = L.SAFE_UNICODE if not others else L.SAFE_SPACELESS if others.issubset(SPACES) else 0
         if self.spelling is not None:
-            raw, unicode = loop & self.spelling.raw, unicode and not self.spelling.ensure_ascii
+            raw = loop & self.spelling.raw
         bits = 0
         for low, high in raw.ranges:
             if low < 0x80:
                 bits |= ((1 << (min(high, 0x7F) - low + 1)) - 1) << low
-        return bits & (1 << 64) - 1, bits >> 64, L.SAFE_UNICODE if unicode else 0
+        return bits & (1 << 64) - 1, bits >> 64, flags

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from maskwright.compile.plans import SPACES
 from maskwright.compile.trie import child_lists
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.grammars.charset import LAST_CODE_POINT, CharSet
@@ -49,6 +50,7 @@ class TokenTables:
         vocab_size, words: tokens, and int32 words of a mask (ceil(vocab_size / 32)).
         offsets, text: int64 [V + 1] and uint8: the path of token i is text[offsets[i]:offsets[i + 1]]: its bytes, or what
             stands for a special token (TokenizerInfo.path_of); end tokens, padded and empty ones have none.
+        held: the trie's other arrays, by the names of trie_header.
         trie: header of the vocabulary's trie; trie_nodes: its size; trie_depth: int32 [N].
         blank: bool [N], the trie's nodes that white space leads to from their parents, and nothing else on from there.
         braced: bool [N], the trie's nodes with a closing brace in their byte or below.
@@ -78,16 +80,17 @@ class TokenTables:
         self.braced = (source.byte == 0x7D) | (source.sig_high >> np.uint64(0x7D - 64) & 1).astype(bool)
         self.ranks = np.full(self.vocab_size, -1, np.int32)
         self.ranks[self.trie_tokens] = np.arange(len(self.trie_tokens), dtype=np.int32)
-        self._held: dict[str, np.ndarray[Any, Any]] = {
+        self.held: dict[str, np.ndarray[Any, Any]] = {
             "byte": np.ascontiguousarray(source.byte, np.uint8),
             "sig_low": np.ascontiguousarray(source.sig_low, np.uint64),
             "sig_high": np.ascontiguousarray(source.sig_high, np.uint64),
-            "sig_flags": np.ascontiguousarray(source.sig_flags, np.uint8),
+            "sig_flags": np.array(source.sig_flags, np.uint8),
             "sig_chars": np.ascontiguousarray(source.sig_chars, np.int32),
         }
         self._count_characters(source.offset, source.data)
-        self._held["lists"], self._held["children"] = child_lists(self.trie_end, self.trie_depth, self._held["byte"])
-        self.trie = trie_header(end=self.trie_end, first=self.trie_first, tokens=self.trie_tokens, **self._held)
+        self.held["lists"], self.held["children"] = child_lists(self.trie_end, self.trie_depth, self.held["byte"])
+        self._mark_spaces(source.offset, source.data)
+        self.trie = trie_header(end=self.trie_end, first=self.trie_first, tokens=self.trie_tokens, **self.held)
         self.trie_nodes = len(self.trie_end)
         in_trie = np.zeros(self.words * 32, bool)
         in_trie[self.trie_tokens] = True
@@ -112,10 +115,27 @@ class TokenTables:
         begun = np.zeros(len(text) + 1, np.int32)
         np.cumsum((text & 0xC0) != 0x80, out=begun[1:])
         starts = offsets[self.trie_tokens]
-        self._held["rank_chars"] = begun[offsets[self.trie_tokens + 1]] - begun[starts]
+        self.held["rank_chars"] = begun[offsets[self.trie_tokens + 1]] - begun[starts]
         some = starts[np.minimum(self.trie_first[:-1], len(starts) - 1)] if len(starts) else np.zeros(1, np.int64)
         # Every node but the root of an empty trie has a token below it, and that token's first bytes lead to the node.
-        self._held["node_chars"] = begun[some + self.trie_depth] - begun[some]
+        self.held["node_chars"] = begun[some + self.trie_depth] - begun[some]
+
+    def _mark_spaces(self, offsets: np.ndarray[Any, Any], text: np.ndarray[Any, Any]) -> None:
+        """Flag the nodes of the trie that have white space or line ends beyond ASCII below them (SIG_SPACES)."""
+        data, found = text.tobytes(), list[int]()
+        for spelled in (chr(code).encode() for code in SPACES):
+            place = data.find(spelled)
+            while place >= 0:
+                found.append(place)
+                place = data.find(spelled, place + 1)
+        places = np.array(found, np.int64)
+        owners = np.searchsorted(offsets, places, "right") - 1
+        ranks, depths = self.ranks[owners], places - offsets[owners]
+        for depth in range(int(depths.max(initial=-1)) + 1):
+            level = np.flatnonzero(self.trie_depth == depth)
+            deeper = ranks[(depths >= depth) & (ranks >= 0)]
+            above = level[np.searchsorted(self.trie_first[level], deeper, "right") - 1]
+            self.held["sig_flags"][above] |= L.SIG_SPACES
 
     def _find_characters(self) -> None:
         """What a vocabulary without a token for every byte can write: its characters, and whether tokens split others."""
@@ -209,7 +229,7 @@ class TokenTables:
         return {child[2]: child for child in self._children(0)}
 
     def _children(self, node: int) -> Iterator[tuple[int, int, int]]:
-        ends, bytes_ = self.trie_end, self._held["byte"]
+        ends, bytes_ = self.trie_end, self.held["byte"]
         child, end = node + 1, int(ends[node])
         while child < end:
             after = int(ends[child])

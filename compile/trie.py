@@ -32,14 +32,17 @@ from typing import Any
 import numpy as np
 
 from maskwright.grammars.errors import TokenizerError
+from maskwright.kernels import layout as L
 from maskwright.kernels import trie as kernels
 
 __all__ = ["SIG_NON_ASCII", "SIG_WELL_FORMED", "TokenTrie", "child_lists"]
 
 Array = np.ndarray[Any, Any]
 
-SIG_NON_ASCII = 1  # some byte >= 0x80 occurs below
-SIG_WELL_FORMED = 2  # every path below, read from a character boundary here, is UTF-8, perhaps cut short at its end
+SIG_NON_ASCII = L.SIG_NON_ASCII  # some byte >= 0x80 occurs below
+SIG_WELL_FORMED = (
+    L.SIG_WELL_FORMED
+)  # every path below, read from a character boundary here, is UTF-8, perhaps cut short at its end
 
 _MAX_NODES = 2**31 - 2
 

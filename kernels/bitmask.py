@@ -22,7 +22,7 @@ from maskwright.kernels.jit import nogil_kernel
 if TYPE_CHECKING:
     import torch
 
-# Callees: 9b4d14c3f481
+# Callees: 2935f94e1048
 
 __all__ = ["allocate_token_bitmask", "apply_token_bitmask_inplace", "bitmask_allowing", "bitmask_words", "copy_masked"]
 

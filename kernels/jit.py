@@ -12,7 +12,7 @@ Here there is one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from llvmlite.binding import Linkage
@@ -44,7 +44,7 @@ def part(function: Callable[..., Any]) -> Any:
     return dispatcher
 
 
-@cache
+@lru_cache(maxsize=16)
 def address_of(kernel: Any) -> int:
     """Where a kernel of three int64 that answers with one lies, for other kernels to call it (kernels/memory.py)."""
     compiled = kernel.get_compile_result(types.int64(types.int64, types.int64, types.int64))

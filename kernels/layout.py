@@ -28,11 +28,11 @@ form a chain (`also`, 0 at the end) of calls, moves (MOVE: to state `target`) an
 with result code `target`).
 
 Safe set, SAFE_SIZE uint64: the ASCII bytes below 64, those below 128, and flags: SAFE_UNICODE when every well-formed
-non-ASCII character also leads back. From a state with a safe set every such character returns to the state itself, or to
-one that can go on in every way that this one can (or it counts one off the register on the way), so that a subtree of
-tokens made of them is allowed as a whole. Where the state counts, the flags also say what comes when the register is
-zero: with SAFE_ENDLESS a state that every safe character returns to, so that the count does not matter; with SAFE_LAST one
-that no safe character may follow.
+non-ASCII character is safe, too, SAFE_SPACELESS when all but white space and line ends are. A text of safe characters, in
+any order, leads from the state to none that could not go on with each of them (or counts them off the register on the
+way), so that a subtree of tokens made of them is allowed as a whole. Where the state counts, the flags also say what comes
+when the register is zero: with SAFE_ENDLESS a state that every safe character returns to, so that the count does not matter;
+with SAFE_LAST one that no safe character may follow.
 
 Stack node, NODE_SIZE int32: return block, register, parent node, next node in the hash chain (NOT_LINKED: in none), next
 cell of the set that the node is the first of (0: none), workspace, closure (0: not known, NO_CLOSURE: it has none). Node
@@ -221,7 +221,12 @@ ACTION_TARGET, ACTION_BLOCK, ACTION_KIND, ACTION_ALSO = range(4)
 CALL_BEFORE, CALL, MOVE, LEAVE = range(4)
 
 SAFE_SIZE = 3
-SAFE_UNICODE, SAFE_LAST, SAFE_ENDLESS = 1, 2, 4
+SAFE_UNICODE, SAFE_LAST, SAFE_ENDLESS, SAFE_SPACELESS = 1, 2, 4, 8
+SIG_NON_ASCII, SIG_WELL_FORMED, SIG_SPACES = (
+    1,
+    2,
+    4,
+)  # flags of TRIE_SIG_FLAGS (compile/trie.py, compile/token_tables.py)
 
 NODE_SIZE = 7
 NODE_BLOCK, NODE_REGISTER, NODE_PARENT, NODE_NEXT, NODE_ALSO, NODE_MARK, NODE_CLOSURE = range(7)

@@ -9,7 +9,7 @@ import numpy as np
 
 from maskwright.kernels.jit import nogil_kernel
 
-# Callees: 9b4d14c3f481
+# Callees: 2935f94e1048
 
 __all__ = ["log_sum_exp"]
 

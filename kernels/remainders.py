@@ -12,7 +12,7 @@ import numpy as np
 
 from maskwright.kernels.jit import nogil_kernel, part
 
-# Callees: 9b4d14c3f481
+# Callees: 2935f94e1048
 
 __all__ = ["build_remainders", "part_exits"]
 

@@ -18,7 +18,7 @@ from maskwright.kernels.memory import load_i32, load_i64, load_u8, load_u64, sto
 from maskwright.kernels.stacks import truncate
 from maskwright.kernels.steps import node_field, state_field, step, transition
 
-# Callees: e4ebe4ea126e
+# Callees: f2d876da941d
 
 __all__ = ["NO_BUDGET", "add_range", "diverging", "listed_at", "row_ids", "row_words", "start_walk", "walk", "walk_row"]
 
@@ -116,6 +116,16 @@ def _fits(automaton, matcher, trie, state, register, top, node):
 
 
 @part
+def _beyond_ascii_fits(flags, safe_flags):
+    """Whether what a subtree has beyond ASCII fits a safe set, by the flags of both."""
+    if (flags & L.SIG_NON_ASCII) == 0:
+        return True
+    if (flags & L.SIG_WELL_FORMED) == 0:
+        return False
+    return (safe_flags & L.SAFE_UNICODE) != 0 or ((safe_flags & L.SAFE_SPACELESS) != 0 and (flags & L.SIG_SPACES) == 0)
+
+
+@part
 def _fits_one(automaton, trie, state, register, node):
     """See _fits."""
     safe = state_field(automaton, state, L.STATE_SAFE)
@@ -129,7 +139,7 @@ def _fits_one(automaton, trie, state, register, node):
     if (load_u64(load_i64(trie, L.TRIE_SIG_HIGH), node) & (high ^ full)) != np.uint64(0):
         return 0
     flags, safe_flags = load_u8(load_i64(trie, L.TRIE_SIG_FLAGS), node), load_i64(safe_sets, safe * L.SAFE_SIZE + 2)
-    if (flags & 1) != 0 and ((flags & 2) == 0 or (safe_flags & L.SAFE_UNICODE) == 0):
+    if not _beyond_ascii_fits(flags, safe_flags):
         return 0
     if (
         state_field(automaton, state, L.STATE_OP) == L.OP_NONE
@@ -337,7 +347,7 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again, without):
             if (
                 (load_u64(load_i64(trie, L.TRIE_SIG_LOW), node) & ~safe_low) == nothing
                 and (load_u64(load_i64(trie, L.TRIE_SIG_HIGH), node) & ~safe_high) == nothing
-                and ((flags & 1) == 0 or ((flags & 2) != 0 and (safe_flags & L.SAFE_UNICODE) != 0))
+                and _beyond_ascii_fits(flags, safe_flags)
                 and (endless or load_i32(load_i64(trie, L.TRIE_SIG_CHARS), node) + 1 < count)
             ):
                 if add_range(matcher, load_i32(firsts, node), load_i32(firsts, end)):

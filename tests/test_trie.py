@@ -11,7 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from maskwright.compile.plans import SPACES
+from maskwright.compile.token_tables import TokenTables
 from maskwright.compile.trie import SIG_NON_ASCII, SIG_WELL_FORMED, TokenTrie
+from maskwright.compile.vocabulary import TokenizerInfo
+from maskwright.kernels import layout as L
 
 # Few bytes, so that tokens share prefixes; among them all that decide whether UTF-8 is well formed.
 SOME_BYTES = [*b"\x00 aA}", *b"\x7f\x80\x8f\x90\x9f\xa0\xbf\xc1\xc2\xe0\xe1\xed\xf0\xf1\xf4\xf5\xff"]
@@ -219,3 +223,37 @@ def test_a_real_vocabulary(shared: Path) -> None:
         assert bool(trie.sig_flags[node] & SIG_NON_ASCII) == any(byte >= 128 for byte in present)
         assert bool(trie.sig_flags[node] & SIG_WELL_FORMED) == all(map(begins_utf8, below))
         assert trie.sig_chars[node] == max(sum(not 0x80 <= byte < 0xC0 for byte in tail) for tail in below)
+
+
+def node_texts(tables: TokenTables) -> Iterator[tuple[int, list[bytes]]]:
+    """The nodes of a trie, and what is left there of the tokens below."""
+    for node, depth in enumerate(tables.trie_depth):
+        ranks = range(tables.trie_first[node], tables.trie_first[tables.trie_end[node]])
+        yield node, [tables.bytes_of(int(tables.trie_tokens[rank]))[depth:] for rank in ranks]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(st.sampled_from("a é\u00a0\u2028\u2027\u3000\ufeff𝄞"), max_size=5), max_size=20))
+def test_spaces_beyond_ascii_are_flagged(texts: list[str]) -> None:
+    tables = TokenTables(TokenizerInfo([*(text.encode() for text in texts), b"x", b""], eos_token_ids=[len(texts) + 1]))
+    spaces = set(map(chr, SPACES))
+    for node, rests in node_texts(tables):
+        below = any(spaces & set(rest.decode(errors="ignore")) for rest in rests)
+        assert bool(tables.held["sig_flags"][node] & L.SIG_SPACES) == below
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.binary(min_size=1, max_size=3), min_size=100, max_size=200))
+def test_lists_of_children(tokens: list[bytes]) -> None:
+    tables = TokenTables(TokenizerInfo([*tokens, b""], eos_token_ids=[len(tokens)]))
+    lists, children = tables.held["lists"], tables.held["children"]
+    for node, end in enumerate(tables.trie_end):
+        wanted, child = [], node + 1
+        while child < end:
+            wanted += [(int(tables.held["byte"][child]), child)]
+            child = int(tables.trie_end[child])
+        if lists[node]:
+            pairs = children[lists[node] : lists[node] + 2 * len(wanted) + 2].reshape(-1, 2).tolist()
+            assert pairs == [*map(list, wanted), [-1, end]]
+        else:
+            assert len(wanted) < 16 or tables.trie_depth[node] >= 3
