@@ -86,6 +86,8 @@ class FlatVocabulary:
         digest = hashlib.sha256(b"maskwright vocabulary 1\0")
         for numbers in (lengths, self.eos, self.special):
             digest.update(numbers.size.to_bytes(8, "little") + numbers.astype("<i8").tobytes())
-        text = np.repeat(lengths[: len(self)] >= 0, np.diff(self.offset))
-        digest.update(self.data[text].tobytes())
+        first = 0
+        for stop in [*np.flatnonzero(lengths[: len(self)] < 0).tolist(), len(self)]:  # what lies between other tokens
+            digest.update(self.data[self.offset[first] : self.offset[stop]].tobytes())
+            first = stop + 1
         return digest.hexdigest()

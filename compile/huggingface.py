@@ -29,9 +29,10 @@ from __future__ import annotations
 import hashlib
 import json
 import marshal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, cast
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -41,6 +42,7 @@ from maskwright.grammars.errors import TokenizerError
 
 __all__ = ["Recognised", "recognise"]
 
+_BLOCK = 2048  # texts of tokens
 _BY_HAND = "pass the bytes of each token to TokenizerInfo yourself"
 
 
@@ -87,22 +89,45 @@ def _recognise_fast(tokenizer: Tokenizer, special: dict[int, str], eos_token_id:
     added = tokenizer.get_added_tokens_decoder()
     special = special | {token_id: token.content for token_id, token in added.items() if token.special}
     unknown = _unknown_token(tokenizer)
-    # In the order of ids: a dictionary's order scatters the strings in memory, and costs twice as much afterwards.
     size = max(tokenizer.get_vocab_size(with_added_tokens=True), max(added, default=-1) + 1)
-    texts = list(map(tokenizer.id_to_token, range(size)))
-    if None in texts:  # unused ids, so that the highest may be beyond the number of tokens
-        texts = _by_id(tokenizer.get_vocab(with_added_tokens=True), {i: token.content for i, token in added.items()})
     program, suffix = _decoder_program(tokenizer), getattr(tokenizer.model, "end_of_word_suffix", None)
     writer = _decoder_writer(program, suffix)
-    settings = json.dumps([program, suffix, unknown, eos_token_id, sorted(special.items())])
-    # Marshal's version 0 writes each text with its length, and equal lists alike.
-    digest = hashlib.sha256(b"tokenizers 1\0" + settings.encode() + b"\0" + marshal.dumps(texts, 0))
+
+    def texts() -> list[str | None]:
+        # In the order of ids: a dictionary's order scatters the strings in memory, and costs twice as much afterwards.
+        found: list[str | None] = list(map(tokenizer.id_to_token, range(size)))
+        if None in found:  # unused ids, so that the highest may be beyond the number of tokens
+            found = _by_id(
+                tokenizer.get_vocab(with_added_tokens=True), {i: token.content for i, token in added.items()}
+            )
+        return found
 
     def read() -> Vocabulary:
-        unknowns = {token_id: text for token_id, text in enumerate(texts) if text is not None and text == unknown}
-        return _ending(_written(texts, special | unknowns, writer), eos_token_id)
+        found = texts()
+        unknowns = {token_id: text for token_id, text in enumerate(found) if text is not None and text == unknown}
+        return _ending(_written(found, special | unknowns, writer), eos_token_id)
 
-    return Recognised(digest.hexdigest(), read)
+    settings = json.dumps([program, suffix, unknown, eos_token_id, sorted(special.items())]).encode()
+    key = _digest(settings, map(tokenizer.id_to_token, range(size)))
+    if key is None:  # marshal's version 0 writes each text with its length, and equal lists alike
+        key = hashlib.sha256(b"tokenizers 1\0" + settings + b"\0" + marshal.dumps(texts(), 0)).hexdigest()
+    return Recognised(key, read)
+
+
+def _digest(settings: bytes, texts: Iterator[str | None]) -> str | None:
+    """SHA-256 of settings and texts; None where one of these is None or contains the character that separates them.
+
+    To ask for 128,256 texts is most of what a known tokenizer costs. Some thousands at a time stay in the processor's caches.
+    """
+    digest = hashlib.sha256(b"tokenizers 2\0" + settings)
+    while block := list(islice(texts, _BLOCK)):
+        if None in block:
+            return None
+        joined = "\0".join(cast("list[str]", block))
+        if joined.count("\0") != len(block) - 1:
+            return None
+        digest.update(b"\0" + joined.encode())
+    return digest.hexdigest()
 
 
 def _read_slow(tokenizer: Any, special: dict[int, str]) -> Vocabulary:

@@ -15,6 +15,7 @@ from maskwright.compile.trie import child_lists
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.grammars.charset import LAST_CODE_POINT, CharSet
 from maskwright.kernels import layout as L
+from maskwright.kernels.trie import count_characters
 
 __all__ = ["TokenTables", "trie_header"]
 
@@ -74,7 +75,7 @@ class TokenTables:
         self.trie_first = np.ascontiguousarray(source.first_rank, np.int32)
         self.trie_depth = np.ascontiguousarray(source.depth, np.int32)
         self.trie_tokens = np.ascontiguousarray(source.rank_to_token, np.int32)
-        visible = np.zeros(len(source.byte) + 1, np.int64)
+        visible = np.zeros(len(source.byte) + 1, np.int32)
         np.cumsum(~np.isin(source.byte, np.frombuffer(b" \t\r\n", np.uint8)), out=visible[1:])
         self.blank = visible[self.trie_end] == visible[:-1]
         self.braced = (source.byte == 0x7D) | (source.sig_high >> np.uint64(0x7D - 64) & 1).astype(bool)
@@ -87,7 +88,9 @@ class TokenTables:
             "sig_flags": np.array(source.sig_flags, np.uint8),
             "sig_chars": np.ascontiguousarray(source.sig_chars, np.int32),
         }
-        self._count_characters(source.offset, source.data)
+        self.held["node_chars"], self.held["rank_chars"] = count_characters(
+            self.held["byte"], self.trie_depth, self.trie_first, source.max_depth
+        )
         self.held["lists"], self.held["children"] = child_lists(self.trie_end, self.trie_depth, self.held["byte"])
         self._mark_spaces(source.offset, source.data)
         self.trie = trie_header(end=self.trie_end, first=self.trie_first, tokens=self.trie_tokens, **self.held)
@@ -101,24 +104,15 @@ class TokenTables:
         self.slack_cap = min(self.max_token + 1, (1 << 16) - 1)
         self.writable = np.asarray(info.single_byte_tokens, bool)
         self.lacking = bytes(np.flatnonzero(~self.writable).astype(np.uint8))
-        is_text = np.ones(self.vocab_size, bool)
-        is_text[list(info.special_token_ids)] = False
-        self.occurring = np.zeros(256, bool)
-        self.occurring[self.text[np.repeat(is_text, np.diff(self.offsets))]] = True
+        occurrences = np.bincount(self.text, minlength=256)
+        for token in info.special_token_ids:
+            start, stop = self.offsets[token : token + 2]
+            occurrences -= np.bincount(self.text[start:stop], minlength=256)
+        self.occurring = occurrences > 0
         self.characters: CharSet | None = None
         self.splits_characters = False
         if not self.writable.all():
             self._find_characters()
-
-    def _count_characters(self, offsets: np.ndarray[Any, Any], text: np.ndarray[Any, Any]) -> None:
-        """The trie's node_chars and rank_chars (kernels/layout.py)."""
-        begun = np.zeros(len(text) + 1, np.int32)
-        np.cumsum((text & 0xC0) != 0x80, out=begun[1:])
-        starts = offsets[self.trie_tokens]
-        self.held["rank_chars"] = begun[offsets[self.trie_tokens + 1]] - begun[starts]
-        some = starts[np.minimum(self.trie_first[:-1], len(starts) - 1)] if len(starts) else np.zeros(1, np.int64)
-        # Every node but the root of an empty trie has a token below it, and that token's first bytes lead to the node.
-        self.held["node_chars"] = begun[some + self.trie_depth] - begun[some]
 
     def _mark_spaces(self, offsets: np.ndarray[Any, Any], text: np.ndarray[Any, Any]) -> None:
         """Flag the nodes of the trie that have white space or line ends beyond ASCII below them (SIG_SPACES)."""

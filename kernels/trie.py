@@ -24,7 +24,15 @@ from maskwright.kernels.jit import nogil_kernel, part
 
 # Callees: 2935f94e1048
 
-__all__ = ["check_nodes", "leading_bytes", "number_nodes", "shared_prefixes", "sign_nodes", "sort_ties"]
+__all__ = [
+    "check_nodes",
+    "count_characters",
+    "leading_bytes",
+    "number_nodes",
+    "shared_prefixes",
+    "sign_nodes",
+    "sort_ties",
+]
 
 Array = np.ndarray[Any, Any]
 
@@ -206,6 +214,21 @@ def sign_nodes(byte: Array, end: Array) -> tuple[Array, Array, Array, Array]:
 
 # What check_nodes found wrong; compile/trie.py has the sentences.
 SOUND, BAD_END, BAD_RANKS, BAD_LEAF, BAD_ORDER, BAD_DEPTH, BAD_NESTING, BAD_DUPLICATES, BAD_SPELLING = range(9)
+
+
+@nogil_kernel
+def count_characters(byte: Array, depth: Array, first_rank: Array, max_depth: int) -> tuple[Array, Array]:
+    """Code points (bytes that are no continuation byte) on the way from the root to each node: int32 [N]; and in each
+    token, by its rank: int32 [T].
+    """
+    path = np.zeros(max_depth + 1, np.int32)  # of the node at hand and those above it, by depth
+    of_nodes, of_ranks = np.zeros(byte.size, np.int32), np.zeros(first_rank[byte.size], np.int32)
+    for i in range(1, byte.size):
+        count = path[depth[i] - 1] + (byte[i] & 0xC0 != 0x80)
+        path[depth[i]] = of_nodes[i] = count
+        for r in range(first_rank[i], first_rank[i + 1]):
+            of_ranks[r] = count
+    return of_nodes, of_ranks
 
 
 @nogil_kernel

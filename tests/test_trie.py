@@ -16,6 +16,7 @@ from maskwright.compile.token_tables import TokenTables
 from maskwright.compile.trie import SIG_NON_ASCII, SIG_WELL_FORMED, TokenTrie
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.kernels import layout as L
+from maskwright.kernels.trie import count_characters
 
 # Few bytes, so that tokens share prefixes; among them all that decide whether UTF-8 is well formed.
 SOME_BYTES = [*b"\x00 aA}", *b"\x7f\x80\x8f\x90\x9f\xa0\xbf\xc1\xc2\xe0\xe1\xed\xf0\xf1\xf4\xf5\xff"]
@@ -112,6 +113,18 @@ def check_against_naive(tokens: list[bytes | None]) -> None:
 @given(TOKENS)
 def test_equals_the_naive_trie(tokens: list[bytes | None]) -> None:
     check_against_naive(tokens)
+
+
+@settings(max_examples=100, deadline=None)
+@given(TOKENS)
+def test_characters_are_counted(tokens: list[bytes | None]) -> None:
+    trie = TokenTrie.from_tokens(tokens)
+    of_nodes, of_ranks = count_characters(trie.byte, trie.depth, trie.first_rank, trie.max_depth)
+    begun = [sum(byte & 0xC0 != 0x80 for byte in tokens[token] or b"") for token in trie.rank_to_token]
+    assert of_ranks.tolist() == begun
+    for node in range(trie.node_count):
+        text = tokens[trie.tokens_under(node)[0]] if trie.token_count else b""
+        assert of_nodes[node] == sum(byte & 0xC0 != 0x80 for byte in (text or b"")[: trie.depth[node]])
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
+from maskwright.compile.huggingface import recognise
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.grammars.errors import TokenizerError
 
@@ -200,6 +201,24 @@ def test_byte_level_alphabet_covers_every_byte() -> None:
     info = TokenizerInfo.from_huggingface(tokenizer)
     assert sorted(info.tokens) == [bytes([byte]) for byte in range(256)]
     assert info.single_byte_tokens.all()
+
+
+def test_tokenizers_are_told_apart() -> None:
+    """By every text, wherever one ends: also those that contain the character between texts, and ids without any."""
+    vocabularies = [
+        {"a": 0, "b": 1, "[UNK]": 2},
+        {"b": 0, "a": 1, "[UNK]": 2},
+        {"a\0b": 0, "[UNK]": 1},
+        {"a\0b": 0, "[UNK]": 1, "": 2},
+        {"a": 0, "b": 2, "[UNK]": 3},
+        {"a": 0, "b": 3, "[UNK]": 2},
+        {"a": 0, "b\0[UNK]": 1, "[UNK]": 2},
+        {"a\0b": 0, "[UNK]": 1, "\0": 2},
+    ]
+    keys = [recognise(Tokenizer(models.WordLevel(one, "[UNK]"))).key for one in vocabularies]
+    assert None not in keys
+    assert len(set(keys)) == len(vocabularies)
+    assert recognise(Tokenizer(models.WordLevel(vocabularies[0], "[UNK]"))).key == keys[0]
 
 
 def test_unused_ids_are_padding() -> None:
