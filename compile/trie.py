@@ -276,12 +276,11 @@ def child_lists(end: Array, depth: Array, byte: Array) -> tuple[Array, Array]:
         children = np.flatnonzero(depth == level)
         firsts = np.searchsorted(children, parents)
         counts = np.searchsorted(children, end[parents]) - firsts
-        for parent, first, count in zip(parents, firsts, counts, strict=True):
-            if count >= _LISTED_FROM:
-                listed = children[first : first + count]
-                pairs = np.append(np.stack((byte[listed], listed), axis=1).ravel(), (-1, end[parent]))
-                lists[parent] = size
-                pieces.append(pairs.astype(np.int32))
-                size += len(pairs)
+        for place in np.flatnonzero(counts >= _LISTED_FROM):
+            listed = children[firsts[place] : firsts[place] + counts[place]]
+            pairs = np.append(np.stack((byte[listed], listed), axis=1).ravel(), (-1, end[parents[place]]))
+            lists[parents[place]] = size
+            pieces.append(pairs.astype(np.int32))
+            size += len(pairs)
         parents = children
     return lists, np.concatenate(pieces)
