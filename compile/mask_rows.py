@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from maskwright.compile.row_file import RowParts
 from maskwright.compile.rows import RemainderCache, Row, RowCache, RowWalker
 from maskwright.kernels import layout as L
 
@@ -59,12 +60,10 @@ class MaskRows:
         found = self._rows.get(key)
         if found is None:
             content = self._content(key)
-            found = None if content is None else self._shared.get(content)
+            found = None if content is None else self._known(content)
             if found is None:
                 found = self._computed(key, self._automaton.lower)
-                self.computed_bytes += found.nbytes
-                if content is not None:
-                    self._shared.put(content, found)
+                self._share(content, found)
             self._publish(key, found)
         return found
 
@@ -75,7 +74,7 @@ class MaskRows:
             if key in self._rows or (self._automaton.is_alongside(key >> 16) and self._over(key) not in self._rows):
                 continue
             content = self._content(key)
-            row = None if content is None else self._shared.get(content)
+            row = None if content is None else self._known(content)
             if row is not None:
                 self._publish(key, row)
             elif (content or key) not in seen:
@@ -92,10 +91,7 @@ class MaskRows:
 
     def publish(self, key: int, row: Row) -> None:
         """Add what compute() has computed."""
-        self.computed_bytes += row.nbytes
-        content = self._content(key)
-        if content is not None:
-            self._shared.put(content, row)
+        self._share(self._content(key), row)
         self._publish(key, row)
 
     def forget(self) -> None:
@@ -109,6 +105,23 @@ class MaskRows:
     def _content(self, key: int) -> Hashable | None:
         share = self._automaton.share_key(key >> 16)
         return None if share is None else (share, key & 0xFFFF)
+
+    def _known(self, content: Hashable) -> Row | None:
+        """The row of a content, where this process has it, or one before it had."""
+        found, file = self._shared.get(content), self._shared.file
+        if found is None and file is not None and (parts := file.get(content)) is not None:
+            with self._walker() as walker:
+                found = walker.assemble(parts)
+            self._shared.put(content, found)
+        return found
+
+    def _share(self, content: Hashable | None, row: Row) -> None:
+        """Let others have a row that was computed here."""
+        self.computed_bytes += row.nbytes
+        if content is not None:
+            self._shared.put(content, row)
+            if self._shared.file is not None:
+                self._shared.file.add(content, RowParts(row.dense, row.data, row.exits, row.both))
 
     def _publish(self, key: int, row: Row) -> None:
         self._rows[key] = row

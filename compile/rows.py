@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from maskwright.compile.row_file import RowFile, RowParts
 from maskwright.compile.token_tables import TokenTables, trie_header
 from maskwright.compile.workspace import Workspace
 from maskwright.kernels import layout as L
@@ -41,9 +42,10 @@ class Row:
         exits: int32 [E, 3], what the segments were made of (trie node, result code, 1 if the byte is in the remainder).
         excluded: int32 [X, 2], ranges of ranks that do not count in shared segments.
         held: other owners of memory that the segments point to.
+        both: see RowParts.
     """
 
-    __slots__ = ("_held", "data", "dense", "excluded", "exits", "nbytes", "record", "segments")
+    __slots__ = ("_held", "both", "data", "dense", "excluded", "exits", "nbytes", "record", "segments")
 
     def __init__(
         self,
@@ -53,7 +55,9 @@ class Row:
         exits: Array,
         excluded: Array | None = None,
         held: Any = None,
+        both: bool = False,
     ) -> None:
+        self.both = both
         self.dense, self.data, self.segments, self.exits, self.excluded = dense, data, segments, exits, excluded
         packed = np.array(segments, np.int64)
         self._held = (held, packed)
@@ -73,11 +77,16 @@ class RowCache:
     """Rows by content, shared by the grammars of one compiler; bounded in bytes, oldest use evicted first.
 
     A row lives on as long as a grammar uses it. Any thread may use the cache, which several automata share.
-    Attributes: nbytes, max_bytes, hits, misses, evictions.
+
+    Args:
+        max_bytes: the bound.
+        file: where rows are kept for other processes.
+
+    Attributes: nbytes, max_bytes, hits, misses, evictions, file.
     """
 
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes, self.nbytes = max_bytes, 0
+    def __init__(self, max_bytes: int, file: RowFile | None = None) -> None:
+        self.max_bytes, self.nbytes, self.file = max_bytes, 0, file
         self.hits = self.misses = self.evictions = 0
         self._rows: dict[Hashable, Row] = {}
         self._lock = threading.Lock()
@@ -181,12 +190,16 @@ class RowWalker(Workspace):
                 self._ids = np.zeros(2 * allowed, np.int32)
             count = kernels.row_ids(address, trie, self._ids.ctypes.data)
             data = self._ids[:count].copy()
-        exits = self._exits()
+        return self.assemble(RowParts(dense, data, self._exits(), bool(dense and self.header[L.MATCHER_BOTH])))
+
+    def assemble(self, parts: RowParts) -> Row:
+        """The row that is made of what a walk has found."""
+        dense, data, exits, both = parts.dense, parts.data, parts.exits, parts.both
         if len(exits) <= _FEW_EXITS:
-            return Row(dense, data, self._direct(exits), exits)
+            return Row(dense, data, self._direct(exits), exits, both=both)
         # Where the frame both ends and goes on, most tokens are allowed already, whatever is below.
-        segments, held = self._segments(exits, data if dense and self.header[L.MATCHER_BOTH] else self._nothing)
-        return Row(dense, data, segments, exits, held=held)
+        segments, held = self._segments(exits, data if both else self._nothing)
+        return Row(dense, data, segments, exits, held=held, both=both)
 
     def _segments(self, exits: Array, known: Array) -> tuple[list[Segment], Any]:
         """The segments of many exits without tokens that are known, and what owns their tries.

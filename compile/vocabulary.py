@@ -240,6 +240,11 @@ class TokenizerInfo:
     # ------------------------------------------------------------ what it says
 
     @property
+    def disk(self) -> DiskCache:
+        """Where what is found out about it is kept for other processes."""
+        return self._disk
+
+    @property
     def trie(self) -> TokenTrie:
         """The trie of the text tokens, built on first use, once, whichever threads ask."""
         if self._trie is None:

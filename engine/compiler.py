@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import weakref
 from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -12,6 +13,7 @@ from maskwright.compile.automaton import Automaton
 from maskwright.compile.grammar import SOURCE_BYTES, CompiledGrammar, Limits
 from maskwright.compile.literals import CHUNKS, Chunks, Literals
 from maskwright.compile.mask_table import MaskTable
+from maskwright.compile.row_file import RowFile
 from maskwright.compile.token_tables import TokenTables
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.grammar_cache import CacheInfo, GrammarCache
@@ -86,7 +88,9 @@ class GrammarCompiler:
             raise InvalidError(
                 f"the mask table has rows of {masks.words} words, and this vocabulary's have {tokens.words}"
             )
-        self._cache = GrammarCache(max_cache_bytes, lambda rows: Automaton(tokens, rows, _MAX_STATES, masks))
+        row_file = RowFile(tokenizer_info.disk, tokenizer_info.fingerprint)
+        weakref.finalize(self, row_file.flush)  # at the end of the process, too
+        self._cache = GrammarCache(max_cache_bytes, lambda rows: Automaton(tokens, rows, _MAX_STATES, masks), row_file)
         self.eager, self._workers = eager, workers
         self._pool: ThreadPoolExecutor | None = None
         self._pool_lock, self._closed = threading.Lock(), False
@@ -114,11 +118,15 @@ class GrammarCompiler:
             return self._pool.submit(getattr(self, f"compile_{kind}"), *arguments, **options)
 
     def close(self) -> None:
-        """End the threads of `submit`: what has not begun is cancelled, what has is waited for. `compile_...` go on working."""
+        """End the threads of `submit`: what has not begun is cancelled, what has is waited for. `compile_...` go on working.
+
+        Mask rows that many grammars have in common are written to disk now, which otherwise happens when the compiler goes.
+        """
         with self._pool_lock:
             self._closed, pool = True, self._pool
         if pool is not None:
             pool.shutdown(cancel_futures=True)
+        self._cache.row_file.flush()
 
     def __enter__(self) -> GrammarCompiler:
         return self

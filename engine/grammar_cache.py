@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from maskwright.compile.automaton import Automaton
 from maskwright.compile.grammar import CompiledGrammar
+from maskwright.compile.row_file import RowFile
 from maskwright.compile.rows import RowCache
 
 __all__ = ["CacheBytes", "CacheInfo", "GrammarCache"]
@@ -59,6 +60,7 @@ class CacheInfo:
         grammars: how many are kept.
         nbytes: bytes kept.
         max_bytes: the bound.
+        rows_loaded, rows_stored: mask rows that were found on disk, and written there.
     """
 
     hits: int
@@ -67,6 +69,8 @@ class CacheInfo:
     grammars: int
     nbytes: CacheBytes
     max_bytes: int
+    rows_loaded: int = 0
+    rows_stored: int = 0
 
 
 class _Generation:
@@ -89,11 +93,12 @@ class GrammarCache:
     Args:
         max_bytes: the bound, of all that `CacheBytes` counts.
         new_automaton: makes an automaton whose rows outlive it in the given RowCache.
+        row_file: where rows are kept for other processes.
     """
 
-    def __init__(self, max_bytes: int, new_automaton: Callable[[RowCache], Automaton]) -> None:
-        self.max_bytes = max_bytes
-        self.rows = RowCache(max_bytes // _ARENA_SHARE)
+    def __init__(self, max_bytes: int, new_automaton: Callable[[RowCache], Automaton], row_file: RowFile) -> None:
+        self.max_bytes, self.row_file = max_bytes, row_file
+        self.rows = RowCache(max_bytes // _ARENA_SHARE, row_file)
         self._new_automaton = new_automaton
         self._lock = threading.Lock()
         self._hits = self._misses = self._evictions = 0
@@ -200,4 +205,4 @@ class GrammarCache:
                 arenas=self._arena_bytes(),
             )
             counters = self._hits, self._misses, self._evictions, len(self._grammars)
-            return CacheInfo(*counters, nbytes, self.max_bytes)
+            return CacheInfo(*counters, nbytes, self.max_bytes, self.row_file.loaded, self.row_file.stored)

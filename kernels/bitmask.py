@@ -22,7 +22,7 @@ from maskwright.kernels.jit import nogil_kernel
 if TYPE_CHECKING:
     import torch
 
-# Callees: 2935f94e1048
+# Callees: b2c0dbada27d
 
 __all__ = ["allocate_token_bitmask", "apply_token_bitmask_inplace", "bitmask_allowing", "bitmask_words", "copy_masked"]
 

@@ -44,7 +44,7 @@ def part(function: Callable[..., Any]) -> Any:
     return dispatcher
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)  # there are two
 def address_of(kernel: Any) -> int:
     """Where a kernel of three int64 that answers with one lies, for other kernels to call it (kernels/memory.py)."""
     compiled = kernel.get_compile_result(types.int64(types.int64, types.int64, types.int64))

@@ -9,7 +9,7 @@ import numpy as np
 
 from maskwright.kernels.jit import nogil_kernel
 
-# Callees: 2935f94e1048
+# Callees: b2c0dbada27d
 
 __all__ = ["log_sum_exp"]
 

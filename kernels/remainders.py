@@ -12,7 +12,7 @@ import numpy as np
 
 from maskwright.kernels.jit import nogil_kernel, part
 
-# Callees: 2935f94e1048
+# Callees: b2c0dbada27d
 
 __all__ = ["build_remainders", "part_exits"]
 
