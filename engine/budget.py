@@ -120,7 +120,8 @@ class Budget:
         search for it was given up), so that nothing is promised.
         """
         if self._postponed:
-            self._completion, self._postponed = self._matcher.shortest_completion(), False
+            shortest = self._shortest()
+            self.completion = self._matcher.simple_completion() if shortest is None else shortest
         return self._completion
 
     @completion.setter
@@ -171,8 +172,8 @@ class Budget:
             assert self._completion is not None
             return self._completion
         self._matcher.rollback(len(tokens))
-        known = self._matcher.shortest_completion()
-        self.completion = known
+        known = self.completion
+        assert known is not None
         for token in tokens:
             self._matcher.accept_token(token)
         return known

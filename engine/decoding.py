@@ -25,11 +25,12 @@ from maskwright.budget import Budget, Covers
 from maskwright.cached_model import CachedModel
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.vocabulary import TokenizerInfo
-from maskwright.grammars.errors import MatcherError, TokenizerError, TruncatedError
-from maskwright.kernels.bitmask import allocate_token_bitmask, apply_token_bitmask_inplace
+from maskwright.grammars.errors import BatchError, MatcherError, TokenizerError, TruncatedError
+from maskwright.kernels.bitmask import apply_token_bitmask_inplace, count_allowed
 from maskwright.results import FinishReason, GenerationResult, MaskStatistics, Timings
+from maskwright.runtime.batch import BatchGrammarMatcher
 from maskwright.runtime.matcher import GrammarMatcher
-from maskwright.sampling import Sampling, choose, generator_of, log_probabilities
+from maskwright.sampling import Sampling, draw, generator_of
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +67,6 @@ class Row:
     matcher: GrammarMatcher
     budget: Budget
     random: np.random.Generator
-    mask: npt.NDArray[np.int32]  # [words]
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     forced: list[bool] = field(default_factory=list)
@@ -96,16 +96,13 @@ class Row:
         self.finish_reason, self.finished_at = reason, perf_counter()
         self.pending.clear()
 
-    def fill_mask(self) -> None:
-        """Fill the row's mask with what may come next.
+    def count_mask(self, allowed: int, seconds: float) -> None:
+        """Note a mask that allows so many tokens.
 
         Raises:
-            TokenizerError: no token of the vocabulary writes that.
+            TokenizerError: no token of the vocabulary writes what must come next.
         """
-        started = perf_counter()
-        self.matcher.fill_next_token_bitmask(self.mask)
-        self.mask_seconds += perf_counter() - started
-        allowed = int(np.bitwise_count(self.mask.view(np.uint32)).sum())
+        self.mask_seconds += seconds
         if not allowed:
             wanted = self.matcher.allowed_bytes()
             raise TokenizerError(f"no token of this vocabulary writes what must come next: one of the bytes {wanted!r}")
@@ -156,10 +153,13 @@ class Decoder:
                 covers[info] = Covers(info)
             for sample in range(samples):
                 matcher = GrammarMatcher(request.compiled)
-                mask = allocate_token_bitmask(1, info.vocab_size, backend="numpy")[0]
                 budget = Budget(covers[info], matcher, request.limit)
                 random = generator_of(entropy, prompt, sample)
-                self.rows.append(Row(request, prompt, sample, matcher, budget, random, mask))
+                self.rows.append(Row(request, prompt, sample, matcher, budget, random))
+        words = {request.compiled.tokens.words for request in requests}
+        self._masks = np.zeros((len(self.rows), max(words)), np.int32)
+        self._counts = np.zeros(len(self.rows), np.int64)  # of tokens that each of the masks allows
+        self._batch = BatchGrammarMatcher(1) if len(words) == 1 else None
         self._started, self._prefilled_at = perf_counter(), 0.0
         for row in self.rows:
             self._settle(row)
@@ -175,14 +175,12 @@ class Decoder:
             logits = self._forward()  # [B, V]
             ready = [index for index, row in enumerate(self.live) if not row.pending]
             moved = [self.live[index] for index in ready]
-            for row in moved:
-                row.fill_mask()
-            logits = self._masked(logits if len(ready) == len(logits) else logits[ready], moved)
-            uniforms = np.array([row.random.random() for row in moved])
-            tokens = choose(logits, self._sampling, uniforms)
-            logprobs = log_probabilities(logits, tokens.clamp(min=0))
-            for row, scores, token, logprob in zip(moved, logits, tokens.tolist(), logprobs.tolist(), strict=True):
-                self._take(row, scores, token, logprob)
+            if len(ready) < len(logits):
+                logits = logits[ready]
+            bitmask = self._filled(moved)
+            drawn = draw(logits, bitmask, self._sampling, [row.random for row in moved])
+            for index, (row, token, logprob) in enumerate(zip(moved, *drawn, strict=True)):
+                self._take(row, logits, bitmask, index, token, logprob)
                 self._settle(row)
             going = [index for index, row in enumerate(self.live) if row.finish_reason is None]
             if len(going) < len(self.live):
@@ -235,26 +233,47 @@ class Decoder:
             del row.pending[:width]
         return logits
 
-    @staticmethod
-    def _masked(logits: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
-        """logits [R, V] with what the rows' masks disallow at -inf, in place."""
-        bitmask = np.zeros((len(rows), max(len(row.mask) for row in rows)), np.int32)
-        for index, row in enumerate(rows):
-            bitmask[index, : len(row.mask)] = row.mask
-        apply_token_bitmask_inplace(logits, bitmask)
-        return logits
+    def _filled(self, rows: Sequence[Row]) -> npt.NDArray[np.int32]:
+        """The masks of some rows, int32 [R, W]; good until the next call."""
+        masks, matchers = self._masks[: len(rows)], [row.matcher for row in rows]
+        started = perf_counter()
+        if self._batch is None or len(rows) == 1:
+            for mask, matcher in zip(masks, matchers, strict=True):
+                matcher.fill_next_token_bitmask(mask[: matcher.compiled.tokens.words])
+                mask[matcher.compiled.tokens.words :] = 0
+        else:
+            try:
+                self._batch.batch_fill_next_token_bitmask(matchers, self._masks)
+            except BatchError as error:
+                raise next(iter(error.failures.values())) from None
+        seconds = (perf_counter() - started) / len(rows)
+        count_allowed(masks, self._counts)
+        for row, allowed in zip(rows, self._counts[: len(rows)].tolist(), strict=True):
+            row.count_mask(allowed, seconds)
+        return masks
 
-    def _take(self, row: Row, logits: torch.Tensor, token: int, logprob: float) -> None:
+    def _take(
+        self,
+        row: Row,
+        logits: torch.Tensor,
+        bitmask: npt.NDArray[np.int32],
+        index: int,
+        token: int,
+        logprob: float,
+    ) -> None:
         """Append a drawn token, or, where the text could not be completed behind it, another one.
 
         Args:
-            logits: [V], masked; draws that are put back are set to -inf.
+            logits: [R, V]; draws that are put back are set to -inf.
+            bitmask: int32 [R, W].
+            index: which of the R is the row's.
             token: the first draw.
             logprob: its log-probability.
         """
         if token < 0:
+            apply_token_bitmask_inplace(logits, bitmask, [index])
             raise MatcherError(
-                f"the model gives the allowed tokens no finite logit (the largest is {logits.max().item()})"
+                f"the model gives the allowed tokens no finite logit (the largest is {logits[index].max().item()})"
             )
         for _ in range(_MAX_BANS):
             self._accept(row, token)
@@ -265,12 +284,13 @@ class Decoder:
             row.matcher.rollback()
             row.steered = True
             row.banned += 1
-            normaliser = float(logits[token]) - logprob
-            logits[token] = -np.inf
-            token = int(choose(logits[None], self._sampling, np.array([row.random.random()])))
+            normaliser = float(logits[index, token]) - logprob
+            logits[index, token] = -np.inf
+            own = slice(index, index + 1)
+            ((token,), _) = draw(logits[own], bitmask[own], self._sampling, [row.random])
             if token < 0:
                 break
-            logprob = float(logits[token]) - normaliser
+            logprob = float(logits[index, token]) - normaliser
         planned = row.budget.next_token()
         if planned is None:  # the text is complete, and whatever else could follow does not fit
             return row.finish("budget")

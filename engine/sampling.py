@@ -8,18 +8,20 @@ logits, never on what else is in the batch.
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from maskwright.kernels.logits import log_sum_exp
+from maskwright.kernels.bitmask import apply_token_bitmask_inplace, check_shapes
+from maskwright.kernels.logits import likeliest, log_sum_exp
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Sampling", "choose", "generator_of", "log_probabilities"]
+__all__ = ["Sampling", "choose", "draw", "generator_of", "log_probabilities"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,31 @@ class Sampling:
 def generator_of(entropy: int, prompt: int, sample: int) -> np.random.Generator:
     """The generator of one row: independent of every other row's, and of how many rows there are."""
     return np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(prompt, sample)))
+
+
+def draw(
+    logits: torch.Tensor, bitmask: npt.NDArray[np.int32], sampling: Sampling, generators: Sequence[np.random.Generator]
+) -> tuple[list[int], list[float]]:
+    """A token for each row, and its log-probability among the allowed ones.
+
+    Args:
+        logits: float32 [B, V]; afterwards those of disallowed tokens may be -inf, or what they were.
+        bitmask: int32 [B, W], as in apply_token_bitmask_inplace.
+        sampling: how to draw.
+        generators: B of them, asked for one number each, if any.
+
+    Returns:
+        B tokens, -1 where no allowed logit is finite, and B log-probabilities.
+    """
+    if sampling.temperature == 0 and _in_cpu_memory(logits):
+        rows = logits.numpy()
+        tokens, logprobs = np.empty(len(rows), np.int64), np.empty(len(rows))
+        check_shapes(rows.shape, bitmask.shape)
+        likeliest(rows, bitmask, tokens, logprobs)
+        return tokens.tolist(), logprobs.tolist()
+    apply_token_bitmask_inplace(logits, bitmask)
+    drawn = choose(logits, sampling, np.array([generator.random() for generator in generators]))
+    return drawn.tolist(), log_probabilities(logits, drawn.clamp(min=0)).tolist()
 
 
 def log_probabilities(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

@@ -16,8 +16,8 @@ from numba.core import event
 from maskwright.cli_output import print_json
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
-from maskwright.kernels.bitmask import allocate_token_bitmask, apply_token_bitmask_inplace, copy_masked
-from maskwright.kernels.logits import log_sum_exp
+from maskwright.kernels.bitmask import allocate_token_bitmask, apply_token_bitmask_inplace, copy_masked, count_allowed
+from maskwright.kernels.logits import likeliest, log_sum_exp
 from maskwright.rehearsal import rehearse
 from maskwright.runtime.batch import BatchGrammarMatcher
 from maskwright.runtime.matcher import GrammarMatcher
@@ -43,6 +43,8 @@ def _mask_logits() -> None:
     apply_token_bitmask_inplace(logits, bitmask)
     copy_masked(logits, bitmask, logits.copy())
     log_sum_exp(logits, logits.max(1), np.empty(1))
+    likeliest(logits, bitmask, np.empty(1, np.int64), np.empty(1))
+    count_allowed(bitmask, np.empty(1, np.int64))
 
 
 class _Helper(event.Listener):  # type: ignore[misc]

@@ -18,13 +18,22 @@ import numpy as np
 import numpy.typing as npt
 
 from maskwright.kernels.jit import nogil_kernel
+from maskwright.kernels.memory import count_bits
 
 if TYPE_CHECKING:
     import torch
 
 # Callees: b2c0dbada27d
 
-__all__ = ["allocate_token_bitmask", "apply_token_bitmask_inplace", "bitmask_allowing", "bitmask_words", "copy_masked"]
+__all__ = [
+    "allocate_token_bitmask",
+    "apply_token_bitmask_inplace",
+    "bitmask_allowing",
+    "bitmask_words",
+    "check_shapes",
+    "copy_masked",
+    "count_allowed",
+]
 
 Array: TypeAlias = "npt.NDArray[Any] | torch.Tensor"
 
@@ -99,8 +108,18 @@ def copy_masked(
     Raises:
         ValueError: shapes that do not fit each other.
     """
-    _check_shapes(logits.shape, bitmask.shape, None)
+    check_shapes(logits.shape, bitmask.shape)
     _copy_masked_rows(logits, bitmask, masked)
+
+
+@nogil_kernel
+def count_allowed(bitmask: Any, counts: Any) -> None:
+    """How many tokens each row allows: bitmask int32 [B, W], its padding 0; counts int64 [B], written."""
+    for row in range(bitmask.shape[0]):
+        total = 0
+        for bits in bitmask[row]:
+            total += count_bits(bits)
+        counts[row] = total
 
 
 def _is_tensor(value: object) -> bool:
@@ -128,7 +147,7 @@ def _row_indices(indices: Sequence[int] | Array | None) -> npt.NDArray[np.int64]
     return rows.astype(np.int64)
 
 
-def _check_shapes(logits: tuple[int, ...], bitmask: tuple[int, ...], rows: npt.NDArray[np.int64] | None) -> None:
+def check_shapes(logits: tuple[int, ...], bitmask: tuple[int, ...], rows: npt.NDArray[np.int64] | None = None) -> None:
     """Raise ValueError unless the (two-dimensional) shapes and the rows fit each other."""
     if rows is None:
         if logits[0] != bitmask[0]:
@@ -152,7 +171,7 @@ def _apply_numpy(logits: npt.NDArray[Any], bitmask: npt.NDArray[np.int32], rows:
     if not 1 <= logits.ndim <= 2 or not 1 <= bitmask.ndim <= 2:
         raise ValueError(f"logits and bitmask must have 1 or 2 dimensions, not {logits.ndim} and {bitmask.ndim}")
     logits, bitmask = np.atleast_2d(logits), np.atleast_2d(bitmask)
-    _check_shapes(logits.shape, bitmask.shape, rows)
+    check_shapes(logits.shape, bitmask.shape, rows)
     if rows is None:
         rows = np.arange(logits.shape[0])
     if logits.dtype == np.float32:
@@ -237,7 +256,7 @@ def _apply_torch(logits: Any, bitmask: Array, indices: Sequence[int] | Array | N
     logits = logits.unsqueeze(0) if logits.ndim == 1 else logits
     bitmask = bitmask.unsqueeze(0) if bitmask.ndim == 1 else bitmask
     rows = _row_indices(indices)
-    _check_shapes(tuple(logits.shape), tuple(bitmask.shape), rows)
+    check_shapes(tuple(logits.shape), tuple(bitmask.shape), rows)
     if rows is None:
         logits.masked_fill_(_disallowed(bitmask.to(logits.device, non_blocking=True), logits.shape[1]), float("-inf"))
         return

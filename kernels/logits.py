@@ -1,4 +1,8 @@
-"""Loops over masked logits: most of them are -inf, which neither exponential nor sum has to see."""
+"""Loops over logits: the likeliest token that a mask allows, and logarithms of sums of exponentials.
+
+The loops work on 32 columns at a time, a word of the mask, with an accumulator for each column, so that the compiler makes
+vector code of them: neither a largest value nor a sum in one variable would become that without changing the result.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,104 @@ from typing import Any
 
 import numpy as np
 
-from maskwright.kernels.jit import nogil_kernel
+from maskwright.kernels.jit import nogil_kernel, part
+from maskwright.kernels.memory import float_of_bits
 
 # Callees: b2c0dbada27d
 
-__all__ = ["log_sum_exp"]
+__all__ = ["likeliest", "log_sum_exp"]
 
 _DISALLOWED = np.float32(-np.inf)
+_NOTHING, _ONE = np.float32(0), np.float32(1)
+
+# exp(x) = 2**n * exp(r) with |r| <= ln(2) / 2, r = x - n ln(2), the logarithm in two parts so that n times the first is
+# exact, and exp(r) the Taylor polynomial of degree 7, whose error (2e-8) is below float32's.
+_LOWEST = np.float32(-87)  # whose exponential is the least that is still normal
+_PER_LN2 = np.float32(1 / math.log(2))
+_LN2_HIGH = np.float32(0.693359375)
+_LN2_LOW = np.float32(math.log(2) - 0.693359375)
+_TO_WHOLE = np.float32(3 << 22)  # adding it leaves no bits for the fraction
+_T2, _T3, _T4, _T5, _T6, _T7 = (np.float32(1 / math.factorial(n)) for n in range(2, 8))
+
+
+@part
+def _exp(x: Any) -> Any:
+    """float32, for x <= 0 (NaN for NaN), with a relative error of 1e-7; below -87 the value there."""
+    x = _LOWEST if x < _LOWEST else x
+    n = (x * _PER_LN2 + _TO_WHOLE) - _TO_WHOLE
+    r = x - n * _LN2_HIGH - n * _LN2_LOW
+    tail = ((((_T7 * r + _T6) * r + _T5) * r + _T4) * r + _T3) * r + _T2
+    return (tail * r * r + r + _ONE) * float_of_bits((np.int32(n) + np.int32(127)) << np.int32(23))
+
+
+@part
+def _largest(line: Any, words: Any) -> Any:
+    """The largest allowed value of float32 [V], and the first place that has it; -inf where there is none."""
+    best, where = np.full(32, _DISALLOWED, np.float32), np.zeros(32, np.int32)
+    whole = min(len(words), len(line) // 32)  # words with 32 columns each
+    for word in range(whole):
+        bits = words[word]
+        if bits == 0:
+            continue
+        block = line[32 * word : 32 * word + 32]
+        for k in range(32):
+            value = block[k] if (bits >> np.int32(k)) & np.int32(1) else _DISALLOWED
+            better = value > best[k]
+            best[k] = value if better else best[k]
+            where[k] = np.int32(word) if better else where[k]
+    top, place = _DISALLOWED, len(line)
+    for k in range(32):
+        column = 32 * where[k] + k
+        if best[k] > top or (best[k] == top and column < place):
+            top, place = best[k], column
+    for word in range(whole, len(words)):
+        for column in range(32 * word, len(line)):
+            if (words[word] >> (column - 32 * word)) & 1 and line[column] > top:
+                top, place = line[column], column
+    return top, place
+
+
+@part
+def _mass(line: Any, words: Any, top: Any) -> Any:
+    """The sum over allowed columns of exp(value - top)."""
+    part, total = np.zeros(32, np.float32), np.zeros(32, np.float64)
+    whole = min(len(words), len(line) // 32)
+    for first in range(0, whole, 64):  # few enough terms to add up in float32
+        for word in range(first, min(first + 64, whole)):
+            bits = words[word]
+            if bits == 0:
+                continue
+            block = line[32 * word : 32 * word + 32]
+            for k in range(32):
+                value = _exp(block[k] - top)
+                part[k] += value if (bits >> np.int32(k)) & np.int32(1) else _NOTHING
+        for k in range(32):
+            total[k] += np.float64(part[k])
+            part[k] = _NOTHING
+    mass = total.sum()
+    for word in range(whole, len(words)):
+        for column in range(32 * word, len(line)):
+            if (words[word] >> (column - 32 * word)) & 1:
+                mass += _exp(line[column] - top)
+    return mass
+
+
+@nogil_kernel
+def likeliest(logits: Any, bitmask: Any, tokens: Any, logprobs: Any) -> None:
+    """For each row the likeliest allowed token, the first of equally likely ones, and its log-probability among them.
+
+    Args:
+        logits: float32 [B, V]; what is disallowed is not looked at.
+        bitmask: int32 [B, W <= ceil(V / 32)]; columns beyond it are disallowed.
+        tokens: int64 [B], written; -1 where the largest logit is not finite, or one of them is not a number.
+        logprobs: float64 [B], written.
+    """
+    for row in range(logits.shape[0]):
+        top, token = _largest(logits[row], bitmask[row])
+        mass = _mass(logits[row], bitmask[row], top) if math.isfinite(top) else math.nan
+        found = math.isfinite(mass)
+        tokens[row] = token if found else -1
+        logprobs[row] = -math.log(mass) if found else -math.inf
 
 
 @nogil_kernel
@@ -25,9 +120,6 @@ def log_sum_exp(logits: Any, largest: Any, out: Any) -> None:
         largest: float32 [B], the largest of each row.
         out: float64 [B], written.
     """
+    everything = np.full((logits.shape[1] + 31) // 32, -1, np.int32)
     for row in range(logits.shape[0]):
-        top, total = largest[row], 0.0
-        for value in logits[row]:
-            if value != _DISALLOWED:
-                total += math.exp(value - top)
-        out[row] = top + np.log(total)
+        out[row] = largest[row] + np.log(_mass(logits[row], everything, largest[row]))

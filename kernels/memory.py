@@ -18,7 +18,19 @@ from llvmlite import ir as llvm
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["call", "fetch_add", "load_i32", "load_i64", "load_u8", "load_u64", "store_i32", "store_i64", "store_u8"]
+__all__ = [
+    "call",
+    "count_bits",
+    "fetch_add",
+    "float_of_bits",
+    "load_i32",
+    "load_i64",
+    "load_u64",
+    "load_u8",
+    "store_i32",
+    "store_i64",
+    "store_u8",
+]
 
 
 def _element(builder: Any, address: Any, index: Any, width: int) -> Any:
@@ -72,8 +84,28 @@ def _call(typing_context: Any, address: Any, first: Any, second: Any, third: Any
     return types.int64(types.int64, types.int64, types.int64, types.int64), codegen
 
 
+def _float_of_bits(typing_context: Any, bits: Any) -> Any:
+    """The float32 whose bits are those of an int32."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], llvm.FloatType())
+
+    return types.float32(types.int32), codegen
+
+
+def _count_bits(typing_context: Any, bits: Any) -> Any:
+    """How many bits of an int32 are 1."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.zext(builder.ctpop(arguments[0]), llvm.IntType(64))
+
+    return types.int64(types.int32), codegen
+
+
 call = intrinsic(_call)
+count_bits = intrinsic(_count_bits)
 fetch_add = intrinsic(_fetch_add)
+float_of_bits = intrinsic(_float_of_bits)
 load_u8 = intrinsic(_loader(types.int64, 8))
 load_i32 = intrinsic(_loader(types.int64, 32))
 load_i64 = intrinsic(_loader(types.int64, 64))

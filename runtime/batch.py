@@ -52,7 +52,8 @@ class BatchGrammarMatcher:
     """Serves many matchers, of any grammars over one vocabulary, in one call.
 
     Each matcher is in a call once, and no other thread uses it meanwhile. Threads are started when there is work for them
-    and end with `close()`, at the end of a `with` block, or when the object is gone. Make one and keep it.
+    and end with `close()`, at the end of a `with` block, or when the object is gone. Make one and keep it; it keeps the
+    matchers of the call before.
 
     Args:
         max_threads: threads that compute masks, the caller's among them; no more than the processors that this process
@@ -73,6 +74,7 @@ class BatchGrammarMatcher:
         self._helpers: ThreadPoolExecutor | None = None
         self._closed = False
         self._target: Target | None = None
+        self._last: _Batch | None = None  # of the fill before: most often the next one is for the same matchers
         # The first call of a kernel in a process loads it: some milliseconds that no mask should wait for.
         nothing = _Batch((), set())
         nothing.start(())
@@ -89,7 +91,7 @@ class BatchGrammarMatcher:
 
     def close(self) -> None:
         """End the threads; masks cannot be filled after that."""
-        self._closed = True
+        self._closed, self._last = True, None
         if self._helpers is not None:
             self._helpers.shutdown()
             self._helpers = None
@@ -239,6 +241,9 @@ class BatchGrammarMatcher:
 
     def _batch(self, matchers: Sequence[GrammarMatcher], bitmask: Any, indices: Sequence[int] | None) -> _Batch:
         """The batch of a fill, its arguments checked."""
+        last = self._last
+        if last is not None and last.is_of(matchers, bitmask, indices):
+            return last
         grammars = _check(matchers)
         first = matchers[0].compiled.tokens
         target = self._target
@@ -255,6 +260,8 @@ class BatchGrammarMatcher:
         if indices is not None and len(set(rows)) < len(rows):
             raise MatcherError("two matchers have the same row: indices must differ")
         batch.aim(target, rows)
+        batch.indices = None if indices is None else [*indices]
+        self._last = batch
         return batch
 
     def _fill_together(self, batch: _Batch, failures: Failures) -> Sequence[int]:
@@ -337,7 +344,9 @@ class _Batch:
         tokens: Sequence[int] = (),
     ) -> None:
         count = len(matchers)
-        self.matchers = matchers
+        self.matchers = [*matchers]
+        self.target: Target | None = None
+        self.indices: list[int] | None = None
         self.automata = {grammar.automaton for grammar in grammars}
         self.has_unique = any(grammar.distinct is not None for grammar in grammars)
         self.pairs = array("q", b"".join([matcher._pair for matcher in matchers]))
@@ -356,9 +365,18 @@ class _Batch:
         ):
             self.header[slot] = held.buffer_info()[0]
 
+    def is_of(self, matchers: Sequence[GrammarMatcher], bitmask: Any, indices: Sequence[int] | None) -> bool:
+        """Whether it is for these matchers and rows, which were checked then."""
+        return (
+            self.target is not None
+            and self.target.bitmask() is bitmask
+            and self.matchers == (matchers if isinstance(matchers, list) else [*matchers])
+            and self.indices == (None if indices is None else [*indices])
+        )
+
     def aim(self, target: Target, rows: Sequence[int]) -> None:
         """Have masks written to these rows of a bitmask."""
-        self.rows = array("q", rows)
+        self.rows, self.target = array("q", rows), target
         self.header[L.BATCH_ROWS] = self.rows.buffer_info()[0]
         self.header[L.BATCH_OUT], self.header[L.BATCH_STRIDE] = target.address, target.stride
 

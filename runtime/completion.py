@@ -17,7 +17,6 @@ import numpy as np
 
 from maskwright.compile.endings import NO_END, Endings
 from maskwright.compile.moves import place
-from maskwright.grammars.errors import MaskwrightError
 from maskwright.kernels import layout as L
 
 __all__ = ["StackCompletions"]
@@ -68,8 +67,8 @@ class StackCompletions:
     def __init__(self) -> None:
         self._bytes = 0
         self._after: dict[int, _After] = {0: _NOTHING}
-        # For bound(): what comes after a frame that ends with a result, in bytes, by its callers and the result; how frames
-        # end, which is the grammar's, once something was found.
+        # What the next two tell: bytes behind a frame that ends with a result, by its callers and the result; how frames end,
+        # which is the grammar's.
         self._ended: dict[tuple[int, int], int] = {}
         self._nearest: Mapping[int, tuple[int, int]] = {}
 
@@ -81,16 +80,39 @@ class StackCompletions:
         return twin
 
     def bound(self, state: int, register: int, top: int) -> int | None:
-        """So many bytes suffice to complete a text, where earlier questions tell it: two look-ups.
-
-        It is the shortest completion that ends the innermost frame as soon as possible; most often there is none shorter.
-        """
+        """As many bytes as simplest() has, two look-ups; None where find_bound() has to find out."""
         nearest = self._nearest.get(place(state, register))
         if nearest is None:
             return None
         cost, result = nearest
         after = self._ended.get((top, result))
         return None if after is None else cost + after
+
+    def find_bound(self, endings: Endings, nodes: Nodes, state: int, register: int, top: int) -> int | None:
+        """The same, remembered from then on; None where there is no such text."""
+        self._nearest = endings.known_nearest
+        if len(self._ended) > _MAX_SEGMENTS:
+            self._ended = {}
+        ways, size = list[tuple[tuple[int, int], int]](), 0
+        for _, cost, result, node in _frame_by_frame(endings, nodes, state, register, top):
+            if result == NO_END[1]:
+                return None
+            ways.append(((node, result), cost))
+            if (node, result) in self._ended:
+                size = self._ended[node, result]
+                break
+        for way, cost in reversed(ways):
+            self._ended[way] = size
+            size += cost
+        return size
+
+    def simplest(self, endings: Endings, nodes: Nodes, state: int, register: int, top: int) -> bytes:
+        """A text that completes the text, where find_bound() knows its size: each frame ends as soon as it can.
+
+        Most often there is no shorter one.
+        """
+        steps = _frame_by_frame(endings, nodes, state, register, top)
+        return b"".join([endings.text(start, result) for start, _, result, _ in steps])
 
     def shortest(self, endings: Endings, nodes: Nodes, state: int, register: int, top: int) -> bytes:
         """The shortest text that completes a text that is in `state`, with the stack `top`.
@@ -100,7 +122,7 @@ class StackCompletions:
             state: entered already; neither DONE nor the state after an end-of-sequence token.
         """
         if len(self._after) > _MAX_SEGMENTS or self._bytes > _MAX_KEPT_BYTES:
-            self._after, self._ended, self._bytes = {0: _NOTHING}, {}, 0
+            self._after, self._bytes = {0: _NOTHING}, 0
         if state == L.SPLIT:
             ways = list(_cells(nodes, top))
         else:
@@ -124,31 +146,7 @@ class StackCompletions:
         while node:
             text, node, _ = self._after[node]
             pieces.append(text)
-        if state != L.SPLIT:
-            self._note(endings, nodes, place(state, register), top)
         return b"".join(pieces)
-
-    def _note(self, endings: Endings, nodes: Nodes, start: int, top: int) -> None:
-        """Find out what bound() tells of a place with the stack `top`."""
-        self._nearest = endings.known_nearest
-        try:
-            _, result = endings.nearest(start)
-            if (top, result) in self._ended:
-                return
-            if top == 0 or _is_cut(endings, nodes, top):
-                self._ended[top, result] = self._after[top].size
-                return
-            ways = [
-                self._segment(endings, nodes, endings.moves.enter(block + result, register), parent).size
-                for block, register, parent in _cells(nodes, top)
-                if result < endings.moves.results(block)
-            ]
-            if ways:
-                self._ended[top, result] = min(ways)
-        except (
-            MaskwrightError
-        ):  # the shortest completion ends the frame in another way, which is all that is known then
-            endings.forget()
 
     def _unknown(self, nodes: Nodes, todo: list[int]) -> set[int]:
         """The nodes under which it is not known what completes a text, down to those under which it is."""
@@ -223,6 +221,30 @@ def _cells(nodes: Nodes, node: int) -> Iterator[tuple[int, int, int]]:
         if also == 0:
             return
         node = also
+
+
+def _frame_by_frame(
+    endings: Endings, nodes: Nodes, state: int, register: int, top: int
+) -> Iterator[tuple[int, int, int, int]]:
+    """Ends of the frames of a stack, each the nearest: place, cost, result code, and the frame's callers.
+
+    The result code is NO_END[1] where the callers have no room for that of the frame above.
+    """
+    start = place(state, register)
+    while True:
+        cost, result = endings.nearest(start)
+        yield start, cost, result, top
+        if top == 0:
+            return
+        for block, count, parent in _cells(nodes, top):
+            if block == L.DONE:
+                return
+            if result < endings.moves.results(block):
+                start, top = endings.moves.enter(block + result, count), parent
+                break
+        else:
+            yield start, 0, NO_END[1], top
+            return
 
 
 def _is_cut(endings: Endings, nodes: Nodes, node: int) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from maskwright.compile.grammar import CompiledGrammar
-from maskwright.grammars.errors import MatcherError
+from maskwright.grammars.errors import MaskwrightError, MatcherError
 from maskwright.grammars.rules import SPECIAL_BYTE
 from maskwright.kernels import automaton as kernels
 from maskwright.kernels import layout as L
@@ -289,13 +289,27 @@ class GrammarMatcher:
         return self._shortest()
 
     def completion_bound(self) -> int | None:
-        """How many tokens certainly suffice to complete the text, where earlier questions tell it at once; else None.
+        """So many tokens certainly suffice to complete the text; None where that takes a search, or there is no such number.
 
-        It is a number of bytes, so that nothing is known where a vocabulary lacks a token for some byte.
+        It is the length of simple_completion(), so that nothing is known where a vocabulary lacks a token for some byte.
         """
         if self.compiled.tokens.lacking or (self._unique is not None and self._unique.may_repeat):
             return None
-        return self._completions.bound(*self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1].tolist())
+        state, register, top = self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1].tolist()
+        found = self._completions.bound(state, register, top)
+        if found is not None or state in (L.DONE, L.ENDED, L.SPLIT):
+            return found
+        try:
+            with self.compiled.endings() as endings:
+                return self._completions.find_bound(endings, self._arena.nodes, state, register, top)
+        except MaskwrightError:  # a limit was reached, say: shortest_completion() tells
+            return None
+
+    def simple_completion(self) -> bytes:
+        """A text that completes the text, where `completion_bound` is known; found without a search, and maybe not shortest."""
+        state, register, top = self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1].tolist()
+        with self.compiled.endings() as endings:
+            return self._completions.simplest(endings, self._arena.nodes, state, register, top)
 
     def _shortest(self) -> bytes:
         """What completes the text, as far as the automaton knows."""

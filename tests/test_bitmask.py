@@ -16,6 +16,7 @@ from maskwright.kernels.bitmask import (
     bitmask_allowing,
     bitmask_words,
     copy_masked,
+    count_allowed,
 )
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install maskwright[hf]")
@@ -185,3 +186,12 @@ def test_wrong_logits_and_arguments_are_refused() -> None:
         allocate_token_bitmask(-1, 5)
     with pytest.raises(ValueError, match="choose 'torch', 'numpy' or None"):
         allocate_token_bitmask(1, 5, backend="jax")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("words", [0, 1, 5, 1000])
+def test_allowed_tokens_are_counted(words: int) -> None:
+    bitmask = np.random.default_rng(words).integers(-(2**31), 2**31, (4, words), np.int64).astype(np.int32)
+    bitmask[:2] = [[-1]] * 1 + [[0]]
+    counts = np.zeros(4, np.int64)
+    count_allowed(bitmask, counts)
+    assert counts.tolist() == np.bitwise_count(bitmask.view(np.uint32)).sum(1).tolist()

@@ -137,6 +137,14 @@ def test_what_is_known_at_once_changes_nothing(schema: Any, seed: int) -> None:
                 break
             token = rng.choice(structure if structure and rng.random() < 0.7 else allowed)
             assert [matcher.accept_token(token) for matcher in matchers] == [True, True]
+            bound = matchers[0].completion_bound()
+            if bound is not None:
+                simple = matchers[0].simple_completion()
+                assert (len(simple), matchers[0].completion_bound()) == (bound, bound)
+                assert bound >= len(matchers[0].shortest_completion())
+                assert not simple or matchers[0].accept_string(simple)
+                assert matchers[0].is_completed()
+                matchers[0].rollback(1 if simple else 0)
             if matchers[0].is_terminated():
                 break
             admitted = [budget.admit([token]) for budget in budgets]

@@ -12,7 +12,8 @@ warpers = pytest.importorskip(
     "transformers.generation.logits_process", reason="transformers is not installed: pip install maskwright[hf]"
 )
 
-from maskwright.sampling import Sampling, choose, generator_of, log_probabilities  # noqa: E402
+from maskwright import apply_token_bitmask_inplace  # noqa: E402
+from maskwright.sampling import Sampling, choose, draw, generator_of, log_probabilities  # noqa: E402
 
 OPTIONS: list[dict[str, Any]] = [
     {"temperature": 1.0},
@@ -75,6 +76,37 @@ def test_log_probabilities_are_those_of_torch() -> None:
     tokens = choose(logits, Sampling(), np.zeros(5))
     expected = torch.log_softmax(logits.double(), 1).gather(1, tokens[:, None])[:, 0]
     assert log_probabilities(logits, tokens).tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("columns", [1, 17, 32, 63, 100, 4130])
+@pytest.mark.parametrize("density", [0.02, 0.5, 1.0])
+def test_greedy_draws_are_those_of_masked_logits(columns: int, density: float) -> None:
+    """One pass under the mask, against masking first; equal logits, infinite ones, masks that end before the logits do."""
+    rng = np.random.default_rng(columns)
+    logits = rng.normal(0, 8, (6, columns)).astype(np.float32).round(0 if columns < 64 else 3)
+    logits[rng.random(logits.shape) < 0.1] = -np.inf
+    bitmask = np.packbits(rng.random((6, -(-columns // 32) * 32)) < density, axis=1, bitorder="little").view(np.int32)
+    if columns > 64:
+        bitmask = np.ascontiguousarray(bitmask[:, :-2])
+    masked = torch.from_numpy(logits.copy())
+    apply_token_bitmask_inplace(masked, bitmask)
+    expected = choose(masked, Sampling(), np.zeros(6))
+    tokens, logprobs = draw(torch.from_numpy(logits), bitmask, Sampling(), [generator_of(0, 0, 0)] * 6)
+    assert tokens == expected.tolist()
+    wanted = torch.log_softmax(masked.double(), 1).gather(1, expected.clamp(min=0)[:, None])[:, 0]
+    for token, logprob, value in zip(tokens, logprobs, wanted.tolist(), strict=True):
+        assert token < 0 or logprob == pytest.approx(value, abs=1e-5)
+
+
+def test_what_is_not_allowed_is_not_looked_at() -> None:
+    """Not even where it is not a number; where an allowed logit is none, nothing is drawn."""
+    logits = torch.zeros(3, 40)
+    logits[0, 7], logits[1, 7], logits[2, 39] = torch.nan, torch.nan, torch.inf
+    bitmask = np.full((3, 2), -1, np.int32)
+    bitmask[0, 0] = ~(1 << 7)
+    tokens, logprobs = draw(logits, bitmask, Sampling(), [generator_of(0, 0, 0)] * 3)
+    assert tokens == [0, -1, -1]
+    assert logprobs[0] == pytest.approx(-np.log(39), abs=1e-6)
 
 
 def test_generators_differ_by_seed_prompt_and_sample() -> None:

@@ -117,7 +117,9 @@ class Case:
         model.generation_config.pad_token_id = 0
         self._prompts = [SENTENCES[row % len(SENTENCES)] + f" [{row}]" for row in range(batch)]
         encoded = [tokenizer.encode(prompt, add_special_tokens=False) for prompt in self._prompts]
-        self._ids = torch.tensor([ids[: min(map(len, encoded))] for ids in encoded])
+        width = max(map(len, encoded))  # padded on the left, as maskwright.generate does it
+        self._ids = torch.tensor([[0] * (width - len(ids)) + ids for ids in encoded])
+        self._mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in encoded])
 
     def ways(self, engines: list[str]) -> dict[str, Generate]:
         """What is measured, by name; each call decodes the tokens once."""
@@ -145,7 +147,7 @@ class Case:
     def _transformers(self, processor: Any = None) -> None:
         self._model.generate(
             self._ids,
-            attention_mask=torch.ones_like(self._ids),
+            attention_mask=self._mask,
             max_new_tokens=self._tokens,
             do_sample=False,
             logits_processor=[processor] if processor else None,
