@@ -37,7 +37,7 @@ class MaskedScores:
         """
         import torch
 
-        if scores.device.type != "cpu" or scores.dtype != torch.float32 or scores.requires_grad:
+        if not scores.is_cpu or scores.dtype != torch.float32 or scores.requires_grad:
             masked = scores.clone()
             apply_token_bitmask_inplace(masked, bitmask)
             return masked

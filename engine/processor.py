@@ -14,7 +14,8 @@ is nearest to its own tokens and moves it there:
 Whatever the search strategy does, the mask is the one that a fresh matcher would give after the row's tokens.
 
 Plain decoding, where every row is that of the call before and one more token, is seen at one look: then nothing is
-searched for. A step of a small model takes a few milliseconds, of which this must be a hundredth.
+searched for, and all matchers go on in one call of a kernel. A step of a small model takes a few milliseconds, of which this
+must be a hundredth; so the walks learn what they have gone over only when they are searched again.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from maskwright.grammars.errors import MatcherError, TokenizerError
 from maskwright.kernels.bitmask import allocate_token_bitmask, bitmask_allowing
 from maskwright.masked_scores import MaskedScores
 from maskwright.runtime.batch import BatchGrammarMatcher
+from maskwright.runtime.lockstep import Lockstep
 from maskwright.runtime.matcher import GrammarMatcher
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ __all__ = ["MaskLogitsProcessor"]
 
 Tokens: TypeAlias = npt.NDArray[np.int32]  # [n], or [B, n]
 
+_NO_IDS = np.zeros((0, 0), np.int64)
 _FORK_COST = 16  # a fork copies the matcher's memory: about as long as accepting this many tokens
 _NEW_GENERATION = "call reset() before a new generation, or use a new MaskLogitsProcessor"
 
@@ -76,6 +79,11 @@ class _Walk:
         self._tokens[self._length] = token
         self._length += 1
         return True
+
+    def catch_up(self, tokens: Tokens) -> None:
+        """Learn that the matcher has gone on by itself, to a place before or at the end of these tokens."""
+        self._length = self.matcher.step_count
+        self._tokens = tokens[: self._length].copy()
 
     def move(self, tokens: Tokens) -> int | None:
         """Go to `tokens`; the position of the first that is not allowed, where the walk then stops, or None."""
@@ -125,16 +133,21 @@ class MaskLogitsProcessor:
         self._prompt_length = 0
         self._walks: list[_Walk] = []
         self._searches = 0
-        # The call before: the bytes of its input_ids, and for each row its walk and whether the row is finished.
-        self._seen: bytes | None = None
-        self._places: list[tuple[_Walk, bool]] = []
+        # The call before: its input_ids, whether all went well, for each row its walk and whether the row is finished, and
+        # the matchers of the others.
+        self._ids: npt.NDArray[np.int64]
+        self._whole: bool
+        self._places: list[tuple[_Walk, bool]]
+        self._lockstep: Lockstep | None
+        self._forget_call()
         self._masked = MaskedScores()
         self._batch = BatchGrammarMatcher()
         self._bitmask = allocate_token_bitmask(0, self._vocab_size, backend="numpy")
 
     def reset(self) -> None:
         """Begin a new generation: forget the prompt and every walk."""
-        self._prompt = self._seen = None
+        self._prompt = None
+        self._forget_call()
         self._walks.clear()
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.Tensor:
@@ -148,39 +161,65 @@ class MaskLogitsProcessor:
             MatcherError: a row holds a token that its grammar does not allow there.
             BatchError: of several rows some masks could not be computed; it has the error of each.
         """
-        ids = input_ids.cpu().numpy()  # int64 [B, L]
-        continued = len(ids) == len(self._places) and ids[:, :-1].tobytes() == self._seen
-        self._seen = None  # which no call may go on from, should one of these rows be wrong
-        self._places = self._advanced(ids) if continued else self._found(self._generated(input_ids))
-        self._seen = ids.tobytes()
-        if len(self._bitmask) != len(self._places):
-            self._bitmask = allocate_token_bitmask(len(self._places), self._vocab_size, backend="numpy")
-        going = dict[int, GrammarMatcher]()
-        for row, (walk, finished) in enumerate(self._places):
+        ids = (input_ids if input_ids.is_cpu else input_ids.cpu()).numpy()  # int64 [B, L]
+        continued = self._whole and len(ids) == len(self._ids) and ids[:, :-1].tobytes() == self._ids.tobytes()
+        self._whole = False  # no call may go on from this one, should one of its rows be wrong
+        if continued:
+            self._ids = ids.copy()
+            self._go_on(ids)
+        else:
+            self._catch_up()
+            self._places = self._found(self._generated(input_ids))
+            self._ids = ids.copy()
+            if len(self._bitmask) != len(self._places):
+                self._bitmask = allocate_token_bitmask(len(self._places), self._vocab_size, backend="numpy")
+            self._go_together()
+            if self._lockstep is not None:
+                self._lockstep.fill()
+        self._whole = True
+        return self._masked.of(scores, self._bitmask)
+
+    def _go_together(self) -> None:
+        """Have the matchers of the rows that are not finished go on in lockstep from now on."""
+        for row, (_, finished) in enumerate(self._places):
             if finished:
                 # transformers ignores these scores, but a row without any allowed token would make it fail.
                 self._bitmask[row] = self._eos_row
-            else:
-                going[row] = walk.matcher
-        if len(going) == 1:
-            ((row, matcher),) = going.items()
-            matcher.fill_next_token_bitmask(self._bitmask, row)
-        elif going:
-            self._batch.batch_fill_next_token_bitmask([*going.values()], self._bitmask, [*going])
-        return self._masked.of(scores, self._bitmask)
+        rows = [row for row, (_, finished) in enumerate(self._places) if not finished]
+        matchers = [self._places[row][0].matcher for row in rows]
+        self._lockstep = Lockstep(self._batch, matchers, self._bitmask, rows) if rows else None
 
-    def _advanced(self, ids: npt.NDArray[np.int64]) -> list[tuple[_Walk, bool]]:
-        """What _found() gives, where the rows are those of the call before and one more token each."""
-        places = []
-        for row, ((walk, finished), token) in enumerate(zip(self._places, ids[:, -1].tolist(), strict=True)):
-            if finished:
-                self._until_end(row, ids[row, self._prompt_length :].astype(np.int32))
-            elif walk.advance(token):
-                finished = token in self._eos_ids
-            else:
-                raise _not_allowed(row, token, len(walk.tokens))
-            places.append((walk, finished))
-        return places
+    def _go_on(self, ids: npt.NDArray[np.int64]) -> None:
+        """Masks for rows that are those of the call before and one more token each."""
+        lockstep = self._lockstep
+        if lockstep is None or len(lockstep.rows) < len(ids):
+            for row, (_, finished) in enumerate(self._places):
+                if finished:
+                    self._until_end(row, ids[row, self._prompt_length :].astype(np.int32))
+        if lockstep is None:
+            return
+        tokens = ids[:, -1].tolist()
+        if len(lockstep.rows) < len(ids):
+            tokens = [tokens[row] for row in lockstep.rows]
+        refused, ended = lockstep.step(tokens)
+        if refused:
+            row = lockstep.rows[refused[0]]
+            raise _not_allowed(row, tokens[refused[0]], lockstep.matchers[refused[0]].step_count)
+        if ended:
+            for number in ended:
+                row = lockstep.rows[number]
+                self._places[row] = self._places[row][0], True
+            self._go_together()
+
+    def _catch_up(self) -> None:
+        """Have the walks know what their matchers have gone over in lockstep."""
+        for (walk, _), ids in zip(self._places, self._ids[:, self._prompt_length :].astype(np.int32), strict=True):
+            walk.catch_up(ids)
+        self._forget_call()
+
+    def _forget_call(self) -> None:
+        """There is no call before, that rows could be gone on with from."""
+        self._ids, self._places, self._lockstep, self._whole = _NO_IDS, [], None, False
 
     def _generated(self, input_ids: torch.LongTensor) -> Tokens:
         """int32 [B, generated]: what stands after the prompt in each row."""

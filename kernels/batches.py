@@ -3,6 +3,7 @@
     fill_warm      one thread: masks that the matchers remember are copied, the others are listed
     fill_cold      any number of threads at once: each takes the next of the list until there is none
     accept_tokens  one thread, with the interpreter lock: a token for each matcher
+    go_on          the same, and the masks behind the tokens that the matchers remember
 
 Without the interpreter lock nothing but the caller's hold of the automata's locks keeps the tables from changing under a
 kernel (runtime/batch.py); matchers are private, so that two threads never write to the same memory.
@@ -19,7 +20,7 @@ from maskwright.kernels.memory import call, fetch_add, load_i64, store_i64
 
 # Callees: 14b51f0d727f
 
-__all__ = ["accept_tokens", "fill_cold", "fill_warm", "find_ended"]
+__all__ = ["accept_tokens", "fill_cold", "fill_warm", "find_ended", "go_on"]
 
 
 @part
@@ -103,3 +104,28 @@ def accept_tokens(batch):
         if token != L.NO_TOKEN:
             status = call(load_i64(batch, L.BATCH_ACCEPT), automaton, matcher, token)
         store_i64(statuses, number, status)
+
+
+@kernel
+def go_on(batch):
+    """Move each matcher over its token and fill the next mask: how many are not through, and listed in TODO.
+
+    Those have ended, or their STATUS is not OK (NEED_LOWER for a token that is none), or they do not remember the mask.
+    """
+    tokens, statuses = load_i64(batch, L.BATCH_TOKENS), load_i64(batch, L.BATCH_STATUS)
+    todo, count = load_i64(batch, L.BATCH_TODO), 0
+    for number in range(load_i64(batch, L.BATCH_COUNT)):
+        automaton, matcher = _addresses(batch, number)
+        token, status = load_i64(tokens, number), L.NEED_LOWER
+        if 0 <= token < load_i64(automaton, L.AUTOMATON_VOCABULARY):
+            status = call(load_i64(batch, L.BATCH_ACCEPT), automaton, matcher, token)
+        if (
+            status != L.OK
+            or load_i64(matcher, L.MATCHER_STATE) == L.ENDED
+            or not remembered(automaton, matcher)
+            or _fill(batch, number) != L.OK
+        ):
+            store_i64(todo, count, number)
+            count += 1
+        store_i64(statuses, number, status)
+    return count

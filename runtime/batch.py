@@ -14,11 +14,9 @@ themselves.
 from __future__ import annotations
 
 import os
-from array import array
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from operator import attrgetter
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Literal
@@ -27,14 +25,12 @@ import numpy as np
 import numpy.typing as npt
 
 from maskwright.compile.automaton import Automaton
-from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.rows import Row
 from maskwright.grammars.errors import BatchError, MaskwrightError, MatcherError
 from maskwright.kernels import batches as kernels
 from maskwright.kernels import layout as L
-from maskwright.kernels.automaton import accept_token, fill
-from maskwright.kernels.jit import address_of
 from maskwright.kernels.mask_table import mask_rows
+from maskwright.runtime.batch_call import BatchCall, check_count, check_going, checked
 from maskwright.runtime.matcher import GrammarMatcher
 from maskwright.runtime.targets import Target
 
@@ -42,8 +38,6 @@ __all__ = ["BatchGrammarMatcher"]
 
 _MOST_THREADS = 16  # of "auto"
 _COLD_A_THREAD = 4  # cold masks, 10 us or more each, that pay for waking another thread (10 to 85 us)
-
-_GRAMMAR = attrgetter("compiled")
 
 Failures = dict[int, MaskwrightError]
 
@@ -74,9 +68,9 @@ class BatchGrammarMatcher:
         self._helpers: ThreadPoolExecutor | None = None
         self._closed = False
         self._target: Target | None = None
-        self._last: _Batch | None = None  # of the fill before: most often the next one is for the same matchers
+        self._last: BatchCall | None = None  # of the fill before: most often the next one is for the same matchers
         # The first call of a kernel in a process loads it: some milliseconds that no mask should wait for.
-        nothing = _Batch((), set())
+        nothing = BatchCall((), set())
         nothing.start(())
         for kernel in (kernels.fill_warm, kernels.fill_cold, kernels.find_ended, kernels.accept_tokens):
             kernel(nothing.address)
@@ -157,7 +151,7 @@ class BatchGrammarMatcher:
             out[[place for place, matcher in enumerate(matchers) if matcher is None]] = -1
         if not constrained:
             return out
-        batch = _Batch(constrained, _check(constrained))
+        batch = BatchCall(constrained, checked(constrained))
         if len({automaton.mask_table for automaton in batch.automata}) > 1:
             raise MatcherError("the matchers' compilers have different mask tables: give them one (mask_table=)")
         batch.ask_rows(out, places)
@@ -192,10 +186,10 @@ class BatchGrammarMatcher:
             MatcherError: a matcher is there twice, its text has ended, or its token is not in its vocabulary.
             BatchError: some matchers could not go on. Either way none has moved.
         """
-        grammars = _check(matchers)
-        _check_count(matchers, tokens, "tokens")
-        batch = _Batch(matchers, grammars, tokens=tokens)
-        _check_going(batch)
+        grammars = checked(matchers)
+        check_count(matchers, tokens, "tokens")
+        batch = BatchCall(matchers, grammars, tokens=tokens)
+        check_going(batch)
         for number, (matcher, token) in enumerate(zip(matchers, tokens, strict=True)):
             if not 0 <= token < matcher._vocab_size:
                 size = f"the vocabulary of {matcher._vocab_size:,} tokens"
@@ -213,8 +207,8 @@ class BatchGrammarMatcher:
     @staticmethod
     def batch_accept_string(matchers: Sequence[GrammarMatcher], strings: Sequence[str | bytes]) -> list[bool]:
         """Move each matcher over a text of its own, one step of its history; see `batch_accept_token`."""
-        _check_count(matchers, strings, "strings")
-        _check_going(_Batch(matchers, _check(matchers)))
+        check_count(matchers, strings, "strings")
+        check_going(BatchCall(matchers, checked(matchers)))
 
         def move(number: int) -> bool:
             return matchers[number].accept_string(strings[number])
@@ -229,8 +223,8 @@ class BatchGrammarMatcher:
             MatcherError: there are not so many; nothing was taken back.
         """
         counts = [num_tokens] * len(matchers) if isinstance(num_tokens, int) else num_tokens
-        _check(matchers)
-        _check_count(matchers, counts, "numbers of steps")
+        checked(matchers)
+        check_count(matchers, counts, "numbers of steps")
         for number, (matcher, count) in enumerate(zip(matchers, counts, strict=True)):
             if not 0 <= count <= matcher.step_count:
                 raise MatcherError(
@@ -239,21 +233,21 @@ class BatchGrammarMatcher:
         for matcher, count in zip(matchers, counts, strict=True):
             matcher.rollback(count)
 
-    def _batch(self, matchers: Sequence[GrammarMatcher], bitmask: Any, indices: Sequence[int] | None) -> _Batch:
+    def _batch(self, matchers: Sequence[GrammarMatcher], bitmask: Any, indices: Sequence[int] | None) -> BatchCall:
         """The batch of a fill, its arguments checked."""
         last = self._last
         if last is not None and last.is_of(matchers, bitmask, indices):
             return last
-        grammars = _check(matchers)
+        grammars = checked(matchers)
         first = matchers[0].compiled.tokens
         target = self._target
         if target is None or target.bitmask() is not bitmask or target.words != first.words:
             target = self._target = Target.of(bitmask, first.words, first.vocab_size)
-        batch = _Batch(matchers, grammars)
+        batch = BatchCall(matchers, grammars)
         if any(automaton.tokens.words != first.words for automaton in batch.automata):
             raise MatcherError("the matchers have vocabularies of different sizes: fill a bitmask for each")
         rows = range(len(matchers)) if indices is None else indices
-        _check_count(matchers, rows, "indices")
+        check_count(matchers, rows, "indices")
         if min(rows) < 0 or max(rows) >= target.rows:
             wrong = next(row for row in rows if not 0 <= row < target.rows)
             raise MatcherError(f"row {wrong} is not one of the bitmask's {target.rows}")
@@ -264,7 +258,7 @@ class BatchGrammarMatcher:
         self._last = batch
         return batch
 
-    def _fill_together(self, batch: _Batch, failures: Failures) -> Sequence[int]:
+    def _fill_together(self, batch: BatchCall, failures: Failures) -> Sequence[int]:
         """Fill the rows of a batch; the numbers of those that must be filled one by one."""
         todo: Sequence[int] = range(len(batch.matchers))
         warm = True
@@ -286,7 +280,7 @@ class BatchGrammarMatcher:
             todo = [number for number in todo if number not in failures]
         return ()
 
-    def _compute_rows(self, batch: _Batch, todo: Sequence[int], failures: Failures) -> None:
+    def _compute_rows(self, batch: BatchCall, todo: Sequence[int], failures: Failures) -> None:
         """Compute rows that kernels have missed, where there are several: _mend() finds them there."""
         if self.max_threads == 1:
             return
@@ -334,87 +328,6 @@ class BatchGrammarMatcher:
             helper.result()
 
 
-class _Batch:
-    """What the kernels of one call read and write (kernels/layout.py: BATCH_*); `address` is where its header lies."""
-
-    def __init__(
-        self,
-        matchers: Sequence[GrammarMatcher],
-        grammars: set[CompiledGrammar],
-        tokens: Sequence[int] = (),
-    ) -> None:
-        count = len(matchers)
-        self.matchers = [*matchers]
-        self.target: Target | None = None
-        self.indices: list[int] | None = None
-        self.automata = {grammar.automaton for grammar in grammars}
-        self.has_unique = any(grammar.distinct is not None for grammar in grammars)
-        self.pairs = array("q", b"".join([matcher._pair for matcher in matchers]))
-        self.tokens = array("q", tokens)
-        self.todo, self.statuses = array("q", bytes(8 * count)), array("q", bytes(8 * count))
-        self.rows = self.keys = self._wanted = array("q")
-        self.header = array("q", bytes(8 * L.BATCH_SIZE))
-        self.address = self.header.buffer_info()[0]
-        self.header[L.BATCH_COUNT] = count
-        self.header[L.BATCH_FILL], self.header[L.BATCH_ACCEPT] = address_of(fill), address_of(accept_token)
-        for slot, held in (
-            (L.BATCH_MATCHERS, self.pairs),
-            (L.BATCH_TOKENS, self.tokens),
-            (L.BATCH_TODO, self.todo),
-            (L.BATCH_STATUS, self.statuses),
-        ):
-            self.header[slot] = held.buffer_info()[0]
-
-    def is_of(self, matchers: Sequence[GrammarMatcher], bitmask: Any, indices: Sequence[int] | None) -> bool:
-        """Whether it is for these matchers and rows, which were checked then."""
-        return (
-            self.target is not None
-            and self.target.bitmask() is bitmask
-            and self.matchers == (matchers if isinstance(matchers, list) else [*matchers])
-            and self.indices == (None if indices is None else [*indices])
-        )
-
-    def aim(self, target: Target, rows: Sequence[int]) -> None:
-        """Have masks written to these rows of a bitmask."""
-        self.rows, self.target = array("q", rows), target
-        self.header[L.BATCH_ROWS] = self.rows.buffer_info()[0]
-        self.header[L.BATCH_OUT], self.header[L.BATCH_STRIDE] = target.address, target.stride
-
-    def ask_rows(self, out: npt.NDArray[np.int32], places: Sequence[int]) -> None:
-        """Have the numbers of rows in the mask table written to these places of `out`."""
-        self.rows = array("q", places)
-        self.header[L.BATCH_ROWS] = self.rows.buffer_info()[0]
-        self.header[L.BATCH_OUT] = out.ctypes.data
-        self.header[L.BATCH_TABLE] = self.matchers[0].compiled.automaton.mask_table.address
-
-    def address_of(self, number: int) -> int:
-        """Where the row of a matcher lies."""
-        return int(self.header[L.BATCH_OUT] + self.rows[number] * self.header[L.BATCH_STRIDE])
-
-    def row_of(self, number: int) -> tuple[Automaton, int]:
-        """The automaton of a matcher, and the key of the row that it needs."""
-        return self.matchers[number].compiled.automaton, self.keys[number]
-
-    def has_row(self, number: int) -> bool:
-        """Whether a matcher has asked for a row that is there now."""
-        if self.statuses[number] != L.NEED_ROW:
-            return False
-        automaton, key = self.row_of(number)
-        return key in automaton.rows
-
-    def start(self, todo: Sequence[int]) -> None:
-        """Have the matchers of `todo` served from the first on."""
-        self.todo[: len(todo)] = array("q", todo)
-        if not self.keys:
-            self.keys = array("q", bytes(8 * len(self.matchers)))
-        self._wanted = array("q", bytes(8 * L.WANTED))
-        self.header[L.BATCH_KEYS], self.header[L.BATCH_WANTED] = (
-            self.keys.buffer_info()[0],
-            self._wanted.buffer_info()[0],
-        )
-        self.header[L.BATCH_TODO_COUNT], self.header[L.BATCH_NEXT] = len(todo), 0
-
-
 @contextmanager
 def _held(automata: set[Automaton]) -> Iterator[bool]:
     """Hold the locks of all automata, where they are free: whether they are held."""
@@ -428,35 +341,6 @@ def _held(automata: set[Automaton]) -> Iterator[bool]:
     finally:
         for automaton in taken:
             automaton.lock.release()
-
-
-def _check(matchers: Sequence[GrammarMatcher]) -> set[CompiledGrammar]:
-    """The grammars of some matchers, which are such and all different."""
-    try:
-        grammars = set(map(_GRAMMAR, matchers))
-        distinct = len(set(matchers))
-    except (AttributeError, TypeError):
-        number = next(number for number, each in enumerate(matchers) if not isinstance(each, GrammarMatcher))
-        kind = type(matchers[number]).__name__
-        raise MatcherError(f"matcher {number} is of the type {kind}: pass objects of GrammarMatcher") from None
-    if distinct < len(matchers):
-        number = next(number for number, matcher in enumerate(matchers) if matcher in matchers[:number])
-        raise MatcherError(f"matcher {number} is in the batch twice: fork() makes another one of it")
-    return grammars
-
-
-def _check_count(matchers: Sequence[GrammarMatcher], others: Sequence[Any], what: str) -> None:
-    if len(matchers) != len(others):
-        raise MatcherError(f"there are {len(matchers)} matchers and {len(others)} {what}: one is needed for each")
-
-
-def _check_going(batch: _Batch) -> None:
-    """Refuse matchers whose text has ended."""
-    number = kernels.find_ended(batch.address)
-    if number >= 0:
-        raise MatcherError(
-            f"matcher {number}: the text has ended (an end-of-sequence token was accepted); reset() or rollback() first"
-        )
 
 
 @contextmanager
