@@ -94,14 +94,6 @@ class MaskRows:
         self._share(self._content(key), row)
         self._publish(key, row)
 
-    def forget(self) -> None:
-        """Drop all rows, those by content too; for measurements, while there are no matchers whose memos refer to them."""
-        self._rows.clear()
-        self._automaton.tables.forget_rows()
-        self._remainders = RemainderCache()
-        self._walkers = [RowWalker(self._automaton.tokens, self._remainders)]
-        self._shared.clear()
-
     def _content(self, key: int) -> Hashable | None:
         share = self._automaton.share_key(key >> 16)
         return None if share is None else (share, key & 0xFFFF)

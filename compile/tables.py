@@ -251,11 +251,6 @@ class AutomatonTables:
             self._rehash()
         self._insert(self.row_keys, self.row_numbers, key, number)
 
-    def forget_rows(self) -> None:
-        """Drop all rows."""
-        self.row_keys[:] = -1
-        self.row_count = 1
-
     def _rehash(self) -> None:
         keys = np.full(2 * len(self.row_keys), -1, np.int64)
         numbers = np.zeros(len(keys), np.int32)

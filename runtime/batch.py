@@ -40,14 +40,14 @@ _MOST_THREADS = 16  # of "auto"
 _COLD_A_THREAD = 4  # cold masks, 10 us or more each, that pay for waking another thread (10 to 85 us)
 
 Failures = dict[int, MaskwrightError]
+Wanted = dict[tuple[Automaton, int], list[int]]
 
 
 class BatchGrammarMatcher:
     """Serves many matchers, of any grammars over one vocabulary, in one call.
 
     Each matcher is in a call once, and no other thread uses it meanwhile. Threads are started when there is work for them
-    and end with `close()`, at the end of a `with` block, or when the object is gone. Make one and keep it; it keeps the
-    matchers of the call before.
+    and end with `close()`, at the end of a `with` block, or when the object is gone. Make one and keep it.
 
     Args:
         max_threads: threads that compute masks, the caller's among them; no more than the processors that this process
@@ -110,19 +110,10 @@ class BatchGrammarMatcher:
         if not matchers:
             return
         batch = self._batch(matchers, bitmask, indices)
-        failures: Failures = {}
-        alone = self._fill_together(batch, failures)
-        for number in alone:
-            with _noted(failures, number):
-                batch.matchers[number]._fill(batch.address_of(number))
-        if batch.has_unique:
-            served = {*alone, *failures}
-            for number, matcher in enumerate(batch.matchers):
-                if matcher._unique is not None and number not in served:
-                    with _noted(failures, number):
-                        matcher._unique.restrict(batch.address_of(number))
-        if failures:
-            raise BatchError(failures, len(batch.matchers))
+        try:
+            self._fill(batch)
+        finally:
+            batch.matchers = ()
 
     def batch_mask_rows(
         self, matchers: Sequence[GrammarMatcher | None], out: npt.NDArray[np.int32] | None = None
@@ -258,10 +249,24 @@ class BatchGrammarMatcher:
         self._last = batch
         return batch
 
+    def _fill(self, batch: BatchCall) -> None:
+        failures: Failures = {}
+        alone = self._fill_together(batch, failures)
+        for number in alone:
+            with _noted(failures, number):
+                batch.matchers[number]._fill(batch.address_of(number))
+        for number, matcher in enumerate(batch.matchers):
+            if matcher._unique is not None and number not in failures and number not in alone:
+                with _noted(failures, number):
+                    matcher._unique.restrict(batch.address_of(number))
+        if failures:
+            raise BatchError(failures, len(batch.matchers))
+
     def _fill_together(self, batch: BatchCall, failures: Failures) -> Sequence[int]:
         """Fill the rows of a batch; the numbers of those that must be filled one by one."""
         todo: Sequence[int] = range(len(batch.matchers))
         warm = True
+        wanted: Wanted = {}
         while todo:
             with _held(batch.automata) as held:
                 if not held:
@@ -272,43 +277,52 @@ class BatchGrammarMatcher:
                     batch.start(todo)
                     self._share(lambda: kernels.fill_cold(batch.address), len(todo) // _COLD_A_THREAD)
                     todo = [number for number in todo if batch.statuses[number] != L.OK]
-                    self._compute_rows(batch, todo, failures)
+                    wanted = self._wanted_rows(batch, todo)
+                    self._compute_rows(batch, wanted, failures)
+            waiting = set[int]()  # for rows that are there now, or that the first who asks for them will have computed
+            for (automaton, key), numbers in wanted.items():
+                waiting.update(numbers if key in automaton.rows else numbers[1:])
             for number in todo:
-                if number not in failures and not batch.has_row(number):
+                if number not in failures and number not in waiting:
                     with _noted(failures, number):
                         batch.matchers[number]._mend(batch.statuses[number])
             todo = [number for number in todo if number not in failures]
         return ()
 
-    def _compute_rows(self, batch: BatchCall, todo: Sequence[int], failures: Failures) -> None:
-        """Compute rows that kernels have missed, where there are several: _mend() finds them there."""
-        if self.max_threads == 1:
-            return
-        wanted: dict[
-            Automaton, dict[int, int]
-        ] = {}  # keys of each automaton, with the matcher that asks for them first
+    @staticmethod
+    def _wanted_rows(batch: BatchCall, todo: Sequence[int]) -> Wanted:
+        """The rows that kernels have missed, each with the matchers that ask for it."""
+        wanted: Wanted = {}
         for number in todo:
             if batch.statuses[number] == L.NEED_ROW:
-                automaton, key = batch.row_of(number)
-                wanted.setdefault(automaton, {}).setdefault(key, number)
-        missing = [
-            (automaton, key, keys[key]) for automaton, keys in wanted.items() for key in automaton.rows.missing(keys)
-        ]
+                row = batch.matchers[number].compiled.automaton, batch.keys[number]
+                wanted.setdefault(row, []).append(number)
+        return wanted
+
+    def _compute_rows(self, batch: BatchCall, wanted: Wanted, failures: Failures) -> None:
+        """Compute the rows, where there are several to be shared out; _mend() does so with the others."""
+        if self.max_threads == 1 or len(wanted) < 2:
+            return
+        keys: dict[Automaton, list[int]] = {}
+        for automaton, key in wanted:
+            keys.setdefault(automaton, []).append(key)
+        missing = [(automaton, key) for automaton in keys for key in automaton.rows.missing(keys[automaton])]
         if len(missing) < 2:
             return
-        waiting, computed = iter(missing), list[tuple[int, int, Row, float]]()
+        waiting, computed = iter(missing), list[tuple[tuple[Automaton, int], Row, float]]()
 
         def work() -> None:
-            for automaton, key, number in waiting:
+            for automaton, key in waiting:
                 started = perf_counter()
                 row = automaton.rows.compute(key)
                 if row is not None:
-                    computed.append((number, key, row, perf_counter() - started))
+                    computed.append(((automaton, key), row, perf_counter() - started))
 
         self._share(work, len(missing))
-        for number, key, row, seconds in computed:
+        for asked, row, seconds in computed:
+            number = wanted[asked][0]
             with _noted(failures, number):
-                batch.matchers[number].compiled.publish_row(key, row, seconds)
+                batch.matchers[number].compiled.publish_row(asked[1], row, seconds)
 
     def _share(self, work: Callable[[], None], pieces: int) -> None:
         """Run `work`, which takes pieces until there are none, in this thread and in others, as many as there are pieces."""

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from maskwright.compile.automaton import Automaton
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.grammars.errors import MatcherError
 from maskwright.kernels import batches as kernels
@@ -27,7 +26,7 @@ from maskwright.runtime.targets import Target
 
 __all__ = ["BatchCall", "check_count", "check_going", "checked"]
 
-_GRAMMAR = attrgetter("compiled")
+_GRAMMAR, _PAIR = attrgetter("compiled"), attrgetter("_pair")
 
 
 class BatchCall:
@@ -45,12 +44,11 @@ class BatchCall:
         tokens: Sequence[int] = (),
     ) -> None:
         count = len(matchers)
-        self.matchers = [*matchers]
+        self.matchers = matchers
         self.target: Target | None = None
         self.indices: list[int] | None = None
         self.automata = {grammar.automaton for grammar in grammars}
-        self.has_unique = any(grammar.distinct is not None for grammar in grammars)
-        self.pairs = array("q", b"".join([matcher._pair for matcher in matchers]))
+        self.pairs = b"".join(map(_PAIR, matchers))
         self.tokens = array("q", tokens)
         self.todo, self.statuses = array("q", bytes(8 * count)), array("q", bytes(8 * count))
         self.rows = self.keys = self._wanted = array("q")
@@ -58,8 +56,9 @@ class BatchCall:
         self.address = self.header.buffer_info()[0]
         self.header[L.BATCH_COUNT] = count
         self.header[L.BATCH_FILL], self.header[L.BATCH_ACCEPT] = address_of(fill), address_of(accept_token)
+        self._addresses = array("q", self.pairs)
         for slot, held in (
-            (L.BATCH_MATCHERS, self.pairs),
+            (L.BATCH_MATCHERS, self._addresses),
             (L.BATCH_TOKENS, self.tokens),
             (L.BATCH_TODO, self.todo),
             (L.BATCH_STATUS, self.statuses),
@@ -67,13 +66,17 @@ class BatchCall:
             self.header[slot] = held.buffer_info()[0]
 
     def is_of(self, matchers: Sequence[GrammarMatcher], bitmask: Any, indices: Sequence[int] | None) -> bool:
-        """Whether it is for these matchers and rows, which were checked then."""
-        return (
-            self.target is not None
-            and self.target.bitmask() is bitmask
-            and self.matchers == (matchers if isinstance(matchers, list) else [*matchers])
-            and self.indices == (None if indices is None else [*indices])
-        )
+        """Whether it is for these matchers and rows, which were checked then; it has the matchers from now on."""
+        if self.target is None or self.target.bitmask() is not bitmask:
+            return False
+        try:
+            same = self.pairs == b"".join(map(_PAIR, matchers))
+        except AttributeError:
+            return False
+        if same and self.indices == (None if indices is None else [*indices]):
+            self.matchers = matchers
+            return True
+        return False
 
     def aim(self, target: Target, rows: Sequence[int]) -> None:
         """Have masks written to these rows of a bitmask."""
@@ -91,17 +94,6 @@ class BatchCall:
     def address_of(self, number: int) -> int:
         """Where the row of a matcher lies."""
         return int(self.header[L.BATCH_OUT] + self.rows[number] * self.header[L.BATCH_STRIDE])
-
-    def row_of(self, number: int) -> tuple[Automaton, int]:
-        """The automaton of a matcher, and the key of the row that it needs."""
-        return self.matchers[number].compiled.automaton, self.keys[number]
-
-    def has_row(self, number: int) -> bool:
-        """Whether a matcher has asked for a row that is there now."""
-        if self.statuses[number] != L.NEED_ROW:
-            return False
-        automaton, key = self.row_of(number)
-        return key in automaton.rows
 
     def start(self, todo: Sequence[int]) -> None:
         """Have the matchers of `todo` served from the first on."""

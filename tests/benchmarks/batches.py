@@ -39,6 +39,7 @@ from rich.table import Table
 from transformers import PreTrainedTokenizerFast
 
 import maskwright as mw
+from maskwright.compile.automaton import Automaton
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 
@@ -66,7 +67,7 @@ class Engine(Protocol):
 class Maskwright:
     def __init__(self, tokenizer: Any, threads: Sequence[int]) -> None:
         self.info = mw.TokenizerInfo.from_huggingface(tokenizer, vocab_size=len(tokenizer))
-        self.compiler = mw.GrammarCompiler(self.info, max_grammars=1 << 14, max_automaton_bytes=1 << 32)
+        self.compiler = mw.GrammarCompiler(self.info, max_cache_bytes=1 << 40)  # one automaton
         self.batches = {count: mw.BatchGrammarMatcher(count) for count in threads}
         self.bitmask = mw.allocate_token_bitmask(0, self.info.vocab_size, backend="numpy")
 
@@ -83,7 +84,7 @@ class Maskwright:
         grammars = [self.compiler.compile_json_schema(place.schema) for place in places]
         for grammar in grammars:
             grammar.spare_arenas.clear()  # they are warm
-            grammar.automaton.rows.forget()
+        forget_rows(grammars[0].automaton)
         found = []
         for grammar, place in zip(grammars, places, strict=True):
             found.append(mw.GrammarMatcher(grammar))
@@ -95,6 +96,15 @@ class Maskwright:
 
     def fill(self, matchers: Any, threads: int) -> None:
         self.batches[threads].batch_fill_next_token_bitmask(matchers, self.bitmask)
+
+
+def forget_rows(automaton: Automaton) -> None:
+    """Leave an automaton as if its states were lowered and no row computed; no matcher may remember one of its rows."""
+    automaton.rows._rows.clear()
+    automaton.rows._shared.clear()
+    automaton.rows._remainders._tries.clear()
+    automaton.tables.row_keys[:] = -1
+    automaton.tables.row_count = 1
 
 
 class Xgrammar:
