@@ -19,12 +19,10 @@ means matchers that are new: what they compute ahead, or keep with the grammar, 
 
 from __future__ import annotations
 
-import argparse
 import gc
 import gzip
 import json
 import random
-import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -33,15 +31,13 @@ from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import report
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from transformers import PreTrainedTokenizerFast
 
 import maskwright as mw
 from maskwright.compile.automaton import Automaton
-
-SHARED = Path(__file__).resolve().parents[3] / "shared"
 
 
 class Place(NamedTuple):
@@ -205,7 +201,7 @@ def measure(engine: Engine, places: Sequence[Place], threads: int) -> tuple[floa
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = report.parser(__doc__)
     parser.add_argument("--engines", nargs="+", choices=sorted(ENGINES), help="(default: all that are installed)")
     parser.add_argument(
         "--sizes", nargs="+", type=int, default=[1, 8, 64, 512], help="matchers of a batch (1 8 64 512)"
@@ -213,9 +209,9 @@ def main() -> None:
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], help="(1 2)")
     parser.add_argument("--runs", type=int, default=7, help="runs of each engine (7)")
     parser.add_argument(
-        "--data", type=Path, default=SHARED / "data/maskbench/dev.jsonl.gz", help="schemas and documents"
+        "--data", type=Path, default=report.SHARED / "data/maskbench/dev.jsonl.gz", help="schemas and documents"
     )
-    parser.add_argument("--tokenizer", default=str(SHARED / "data/tokenizers/llama3"))
+    parser.add_argument("--tokenizer", default=str(report.SHARED / "data/tokenizers/llama3"))
     args = parser.parse_args()
 
     console = Console(stderr=True)
@@ -231,16 +227,28 @@ def main() -> None:
                     found = measure(engine, places[first : first + size], threads)
                     before = best.get((size, name, threads), found)
                     best[size, name, threads] = (min(found[0], before[0]), min(found[1], before[1]))
-    table = Table(
-        "matchers", "engine", *(f"{kind}, {count} thr." for kind in ("cold", "warm") for count in args.threads)
-    )
+    page = report.Report(args)
+    page.heading("Batches")
+    page.provenance()
+    page.text("Microseconds a row, the least of the runs.")
+    kinds = [f"{kind}, {count} thread{'s' * (count > 1)}" for kind in ("cold", "warm") for count in args.threads]
+    rows = list[list[Any]]()
     for size in args.sizes:
         for name in engines:
             figures = np.array([best[size, name, threads] for threads in args.threads])  # [threads, cold and warm]
-            table.add_row(str(size), name, *(f"{figure:,.2f}" for figure in figures.T.reshape(-1)))
-        table.add_section()
-    (Console(width=120) if not sys.stdout.isatty() else Console()).print(table)
-    print("Microseconds a row, the least of the runs.")
+            rows.append([size, report.NAMES[name], *figures.T.reshape(-1).tolist()])
+    page.table(["matchers", "", *kinds], rows)
+
+    def draw(axes: Any) -> None:
+        for name in engines:
+            for threads, style in zip(args.threads, ("-", "--", ":", "-."), strict=False):
+                cold = [best[size, name, threads][0] for size in args.sizes]
+                label = f"{report.NAMES[name]}, {threads} thr."
+                axes.plot(args.sizes, cold, style, label=label, color=report.COLOURS[name], marker=report.MARKERS[name])
+
+    labels = {"xlabel": "matchers of a batch", "ylabel": "us a cold mask", "xscale": "log", "yscale": "log"}
+    page.plot("batches", draw, title="Masks that no matcher has filled before", **labels)
+    page.finish()
 
 
 if __name__ == "__main__":

@@ -32,7 +32,6 @@ import report
 from engines import ENGINES, installed
 
 HERE = Path(__file__).resolve().parent
-SHARED = HERE.parents[2] / "shared"
 
 SCHEMA = {
     "type": "object",
@@ -128,7 +127,7 @@ def main() -> None:
             if args.kernels:
                 with tempfile.TemporaryDirectory() as empty:
                     found["kernels, first ever"] = run(KERNELS, {"NUMBA_CACHE_DIR": empty})["kernels"]
-        tokenizer = str(SHARED / "data/tokenizers/llama3")
+        tokenizer = str(report.SHARED / "data/tokenizers/llama3")
         found |= least(FIRST.format(here=str(HERE), tokenizer=tokenizer, name=name, schema=SCHEMA), args.runs)
     names = list(dict.fromkeys(step for found in steps.values() for step in found))
     page.table(

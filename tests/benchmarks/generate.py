@@ -28,7 +28,6 @@ import json
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from time import process_time_ns
 from typing import Any
 
@@ -42,7 +41,6 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 import maskwright as mw
 from maskwright import embedded
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
 PROPERTIES = {
     "name": {"type": "string", "maxLength": 24},
     "age": {"type": "integer", "minimum": 0, "maximum": 120},
@@ -72,7 +70,7 @@ def embedded_model() -> tuple[Any, Any]:
 
 
 def one_layer_llama() -> tuple[Any, Any]:
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(str(SHARED / "data/tokenizers/llama3"))
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(str(report.SHARED / "data/tokenizers/llama3"))
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(tokenizer),

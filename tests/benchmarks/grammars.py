@@ -6,7 +6,7 @@ Examples:
     grammars.py                                  every grammar, every engine that is installed
     grammars.py python.lark sql.lark --runs 5    two of them, the best of five runs
     grammars.py --engines maskwright --forks     without peers; how many masks are of several stacks
-    grammars.py --json all.json --plot all.svg   keep the figures, and draw the times of all masks
+    grammars.py --json all.json --svg DIR        keep the figures, and draw the times of all masks
 
 A mask is one fill and one accept: Llama-3's vocabulary, one thread, a bitmask of 128,256 bits for every engine. A run
 compiles the grammar anew, with a compiler that has seen none, and follows all texts once (grammar_texts.py), so that what
@@ -21,27 +21,22 @@ place of figures.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
-import sys
-from collections.abc import Mapping
-from importlib import import_module
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import process_time_ns
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import report
 from engines import ENGINES, Engine, Maskwright, installed, is_lark
 from grammar_texts import GENERATORS, texts
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from transformers import PreTrainedTokenizerFast
 
 from maskwright.kernels import layout as L
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
 HERE = Path(__file__).resolve().with_suffix("")  # the folder of the Lark grammars
 SHOWN = ("avg", "p50", "p99", "max")
 
@@ -121,61 +116,53 @@ def forks(engine: Maskwright, name: str, text: str, sentences: list[list[int]]) 
     return total, several, most
 
 
-def show(console: Console, results: Mapping[str, Mapping[str, Figures]]) -> None:
+def show(page: report.Report, results: Mapping[str, Mapping[str, Figures]]) -> None:
     """A line for each grammar and engine; then how many figures of ours are more than a peer's."""
-    table = Table("grammar", "engine", "compile", "first mask", "masks", *SHOWN, "ratio of avg, p50, p99")
+    rows: list[list[Any]] = []
     behind: list[str] = []
     for name, figures in results.items():
         ours = figures.get("maskwright")
         for engine, found in figures.items():
             if found.error:
-                table.add_row(name, engine, *[""] * (3 + len(SHOWN)), found.error)
+                rows.append([name, report.NAMES[engine], *[""] * (3 + len(SHOWN)), found.error])
                 continue
             shown, ratio = found.shown(), ""
             if ours is not None and found is not ours and not ours.error:
                 ratios = {key: ours.shown()[key] / shown[key] for key in ("avg", "p50", "p99")}
-                ratio = "  ".join(f"{value:.2f}" for value in ratios.values())
+                ratio = " / ".join(f"{value:.2f}" for value in ratios.values())
                 behind += [f"{name} {key} {value:.2f} of {engine}" for key, value in ratios.items() if value > 1]
             numbers = [f"{shown[key]:,.1f}" for key in SHOWN]
             times = f"{found.compile:,.1f}", f"{found.first:,.1f}"
-            table.add_row(name, engine, *times, f"{len(found.masks):,}", *numbers, ratio)
-        table.add_section()
-    console.print(table)
-    console.print("Compilation and first mask in ms, masks in us; ratios: ours to the engine's, below 1 we are faster.")
-    console.print("Slower than a peer: " + ("; ".join(behind) or "nowhere"))
+            rows.append([name, report.NAMES[engine], *times, len(found.masks), *numbers, ratio])
+    page.text("Compilation and first mask in ms, masks in us; ratios: ours to the engine's, below 1 we are faster.")
+    page.table(["grammar", "", "compile", "first mask", "masks", *SHOWN, "ratio of avg / p50 / p99"], rows)
+    page.text("Slower than a peer: " + ("; ".join(behind) or "nowhere") + ".")
 
 
-def draw(results: Mapping[str, Mapping[str, Figures]], path: str) -> None:
-    """Which share of masks takes longer than a time: a panel for each grammar, a curve for each engine."""
-    columns = 4
-    rows = -(-len(results) // columns)
-    figure = import_module("matplotlib.figure").Figure(figsize=(3.2 * columns, 2.4 * rows), layout="constrained")
-    for number, (name, figures) in enumerate(results.items(), 1):
-        axes = figure.add_subplot(rows, columns, number)
+def curves(figures: Mapping[str, Figures]) -> Callable[[Any], None]:
+    """Draws which share of masks takes longer than a time, a curve for each engine."""
+
+    def draw(axes: Any) -> None:
         for engine, found in figures.items():
             if not found.error:
                 ordered = np.sort(found.masks)
-                axes.step(ordered, 1 - np.arange(len(ordered)) / len(ordered), where="post", label=engine)
-        axes.set(xscale="log", yscale="log", title=name)
-        axes.axhline(0.01, color="0.85", linewidth=0.8, zorder=0)
-        axes.legend(fontsize=7, frameon=False)
-    figure.supxlabel("time of a mask (μs)")
-    figure.supylabel("share of masks that take longer")
-    figure.savefig(path)
+                shares = 1 - np.arange(len(ordered)) / len(ordered)
+                axes.step(ordered, shares, where="post", label=report.NAMES[engine], color=report.COLOURS[engine])
+
+    return draw
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = report.parser(__doc__)
     parser.add_argument("names", nargs="*", help=f"grammars: {', '.join(GENERATORS)}")
     parser.add_argument("--engines", nargs="+", choices=sorted(ENGINES), help="(default: all that are installed)")
     parser.add_argument("--runs", type=int, default=3, help="runs of each engine (3)")
     parser.add_argument("--limit", type=float, default=60, help="seconds that one run may take (60)")
     parser.add_argument("--tokens", type=int, default=2000, help="least tokens of the texts of a grammar (2000)")
     parser.add_argument("--forks", action="store_true", help="count the masks of several stacks")
-    parser.add_argument("--data", type=Path, default=SHARED / "data/gbnf", help="folder of the GBNF grammars")
-    parser.add_argument("--tokenizer", default=str(SHARED / "data/tokenizers/llama3"))
+    parser.add_argument("--data", type=Path, default=report.SHARED / "data/gbnf", help="folder of the GBNF grammars")
+    parser.add_argument("--tokenizer", default=str(report.SHARED / "data/tokenizers/llama3"))
     parser.add_argument("--json", metavar="FILE", help="write every figure to this file")
-    parser.add_argument("--plot", metavar="FILE", help="draw the times to this file (.svg)")
     args = parser.parse_args()
     if unknown := [name for name in args.names if name not in GENERATORS]:
         parser.error(f"no grammar {unknown[0]!r}; there are {', '.join(GENERATORS)}")
@@ -187,9 +174,8 @@ def main() -> None:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(args.tokenizer)
     engines = {name: ENGINES[name](tokenizer) for name in chosen}
     results: dict[str, dict[str, Figures]] = {}
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("", total=len(names) * args.runs * len(engines))
+    with report.progress(len(names) * args.runs * len(engines)) as bar:
+        task = bar.task_ids[0]
         for name in names:
             text = ((HERE if is_lark(name) else args.data) / name).read_text("utf-8")
             sentences = texts(name, lambda text: tokenizer.encode(text, add_special_tokens=False), args.tokens)
@@ -206,12 +192,16 @@ def main() -> None:
             if args.forks:
                 total, several, most = forks(Maskwright(tokenizer), name, text, sentences)
                 bar.console.print(f"{name}: {several:,} of {total:,} masks have several ways on, at most {most}")
-    show(Console(width=160) if not sys.stdout.isatty() else Console(), results)
+    page = report.Report(args)
+    page.heading("Grammars")
+    page.provenance()
+    show(page, results)
+    labels = {"xlabel": "time of a mask (us)", "ylabel": "share that takes longer", "xscale": "log", "yscale": "log"}
+    page.panels("grammars", {name: curves(found) for name, found in results.items()}, columns=4, **labels)
+    page.finish()
     if args.json:
         kept = {name: {key: value._asdict() for key, value in found.items()} for name, found in results.items()}
         Path(args.json).write_text(json.dumps(kept) + "\n", "utf-8")
-    if args.plot:
-        draw(results, args.plot)
 
 
 if __name__ == "__main__":

@@ -41,9 +41,8 @@ from transformers import PreTrainedTokenizerFast
 
 from maskwright.warmup import warm_up
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
 GRAMMARS = Path(__file__).resolve().parent / "grammars"
-TOKENIZERS = SHARED / "data/tokenizers"
+TOKENIZERS = report.SHARED / "data/tokenizers"
 POSITIONS = (100, 1_000, 10_000, 30_000)
 WINDOW, CHUNK = 256, 32
 BOUNDS = (100, 1_000, 10_000, 100_000)
@@ -184,7 +183,7 @@ class Bench:
             "array of objects": (records(random.Random(0), POSITIONS[-1] // 20), partial(_compile_schema, RECORDS)),
             "string": (letter(characters), partial(_compile_schema, LETTER)),
         }
-        for name, folder in (("arithmetic.gbnf", SHARED / "data/gbnf"), ("python.lark", GRAMMARS)):
+        for name, folder in (("arithmetic.gbnf", report.SHARED / "data/gbnf"), ("python.lark", GRAMMARS)):
             text = (folder / name).read_text("utf-8")
             workloads[name] = (long_text(name, characters), partial(_compile_grammar, name, text))
         rows, curves = [], dict[tuple[str, str], list[tuple[int, float]]]()

@@ -3,8 +3,8 @@
 
 Examples:
 
-    memory.py                                  both, and the drawing in docs/memory.svg
-    memory.py --schemas 2000 --plot ""         a shorter run, without the drawing
+    memory.py --svg docs                       both, and the drawing in docs/memory.svg
+    memory.py --schemas 2000                   a shorter run, without the drawing
 
 One schema: what compiling it and walking its first valid instance, a mask at every token, adds to the process, by
 tracemalloc (which sees numpy's arrays) and by the growth of the automaton's tables; the matcher's arena is in it, mask
@@ -20,46 +20,44 @@ import gzip
 import json
 import random
 import tracemalloc
-from importlib import import_module
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+import report
 from transformers import PreTrainedTokenizerFast
 
 import maskwright as mw
 
-ROOT = Path(__file__).resolve().parents[2]
-SHARED = ROOT.parent / "shared"
 MEGABYTE = 1 << 20
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = report.parser(__doc__)
     parser.add_argument("--schemas", type=int, default=10_000, help="how many different schemas (default: %(default)s)")
     parser.add_argument("--single", type=int, default=200, help="schemas measured one by one (default: %(default)s)")
     parser.add_argument("--every", type=int, default=500, help="schemas between two looks at resident memory")
-    parser.add_argument("--tokenizer", type=Path, default=SHARED / "data/tokenizers/llama3")
-    parser.add_argument("--plot", default=str(ROOT / "docs/memory.svg"), help="the drawing; empty: none")
+    parser.add_argument("--tokenizer", type=Path, default=report.SHARED / "data/tokenizers/llama3")
     options = parser.parse_args()
 
-    with gzip.open(SHARED / "data/maskbench/dev.jsonl.gz", "rt", encoding="utf-8") as lines:
+    with gzip.open(report.SHARED / "data/maskbench/dev.jsonl.gz", "rt", encoding="utf-8") as lines:
         records = [json.loads(line) for line in lines]
     random.Random(1).shuffle(records)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(options.tokenizer)
     info = mw.TokenizerInfo.from_huggingface(tokenizer, vocab_size=len(tokenizer))
-    console = Console()
+    page = report.Report(options)
+    page.heading("Memory")
+    page.provenance()
     gc.freeze()  # or every collection goes through the vocabulary
     if options.single:
         compiler = mw.GrammarCompiler(info, cache_enabled=False, max_cache_bytes=1 << 40)  # one automaton
         drawn = draw(compiler, records, options.single)
-        show_single(console, [added_by(compiler, tokenizer, record) for record in drawn])
+        show_single(page, [added_by(compiler, tokenizer, record) for record in drawn])
     if options.schemas:
-        points = resident_memory(console, info, [record["schema"] for record in records], options)
-        if options.plot:
-            plot(points, options.plot)
+        points = resident_memory(page, info, [record["schema"] for record in records], options)
+        labels = {"xlabel": "different schemas compiled", "ylabel": "MB", "xlim": (0, None), "ylim": (0, None)}
+        page.plot("memory", lambda axes: plot(axes, points), title="Memory of a process that sees schemas", **labels)
+    page.finish()
 
 
 def draw(compiler: mw.GrammarCompiler, records: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
@@ -103,22 +101,22 @@ def added_by(compiler: mw.GrammarCompiler, tokenizer: Any, record: dict[str, Any
     return heap - shared + tables.nbytes - before, matcher.nbytes
 
 
-def show_single(console: Console, added: list[tuple[int, int]]) -> None:
-    table = Table("added by a schema and one instance, KB", "median", "90%", "99%", "most")
+def show_single(page: report.Report, added: list[tuple[int, int]]) -> None:
+    rows: list[list[Any]] = []
     for label, sizes in zip(("in all", "of it the matcher's arena"), zip(*added, strict=True), strict=True):
         cuts = quantiles(sizes, n=100)
-        table.add_row(label, *(f"{size / 1024:,.0f}" for size in (median(sizes), cuts[89], cuts[98], max(sizes))))
-    console.print(table)
+        rows.append([label, *(round(size / 1024) for size in (median(sizes), cuts[89], cuts[98], max(sizes)))])
+    page.table(["added by a schema and one instance, KB", "median", "90%", "99%", "most"], rows)
 
 
 def resident_memory(
-    console: Console, info: mw.TokenizerInfo, schemas: list[Any], options: argparse.Namespace
+    page: report.Report, info: mw.TokenizerInfo, schemas: list[Any], options: argparse.Namespace
 ) -> list[tuple[int, float, float]]:
     """(schemas seen, resident megabytes, megabytes that the cache counts), every so many schemas."""
     compiler = mw.GrammarCompiler(info)
     bitmask = mw.allocate_token_bitmask(1, info.vocab_size)
     points = [(0, resident(), 0.0)]
-    table = Table("schemas", "resident MB", "cache counts MB", "kept", "evicted")
+    rows: list[list[int]] = []
     for number in range(1, options.schemas + 1):
         try:
             grammar = compiler.compile_json_schema(renamed(schemas[number % len(schemas)], number))
@@ -128,9 +126,9 @@ def resident_memory(
             if number % options.every == 0:
                 cache = compiler.cache_info()
                 points.append((number, resident(), cache.nbytes.total / MEGABYTE))
-                table.add_row(*(f"{figure:,.0f}" for figure in (*points[-1], cache.grammars, cache.evictions)))
+                rows.append([round(figure) for figure in (*points[-1], cache.grammars, cache.evictions)])
         mw.GrammarMatcher(grammar).fill_next_token_bitmask(bitmask)
-    console.print(table)
+    page.table(["schemas", "resident MB", "cache counts MB", "kept", "evicted"], rows)
     return points
 
 
@@ -153,15 +151,10 @@ def resident() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / MEGABYTE
 
 
-def plot(points: list[tuple[int, float, float]], name: str) -> None:
-    figure = import_module("matplotlib.figure").Figure(figsize=(7, 3.5), layout="constrained")
-    axes = figure.add_subplot()
+def plot(axes: Any, points: list[tuple[int, float, float]]) -> None:
     seen, resident_mb, counted_mb = zip(*points, strict=True)
     axes.plot(seen, resident_mb, color="black", label="resident memory of the process")
-    axes.plot(seen, counted_mb, color="tab:blue", label="what the compiler's cache counts")
-    axes.set(xlabel="different schemas compiled", ylabel="MB", ylim=(0, None), xlim=(0, None))
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
-    figure.savefig(name, metadata={"Date": None})
+    axes.plot(seen, counted_mb, color=report.COLOURS["maskwright"], label="what the compiler's cache counts")
 
 
 if __name__ == "__main__":

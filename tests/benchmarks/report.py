@@ -15,7 +15,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -24,8 +24,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.markdown import Markdown
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-__all__ = ["COLOURS", "MARKERS", "NAMES", "Report", "parser"]
+__all__ = ["COLOURS", "MARKERS", "NAMES", "SHARED", "Report", "parser", "progress"]
 
 NAMES = {"maskwright": "Maskwright", "xgrammar": "XGrammar", "llguidance": "llguidance"}
 
@@ -33,8 +34,11 @@ NAMES = {"maskwright": "Maskwright", "xgrammar": "XGrammar", "llguidance": "llgu
 COLOURS = {"maskwright": "#0072B2", "xgrammar": "#D55E00", "llguidance": "#009E73", "other": "#666666"}
 MARKERS = {"maskwright": "o", "xgrammar": "s", "llguidance": "^", "other": "."}
 
+Draw = Callable[[Any], None]  # draws on matplotlib axes
+
 _PACKAGES = ("maskwright", "numba", "numpy", "torch", "transformers", "xgrammar", "llguidance")
 _ROOT = Path(__file__).resolve().parents[2]
+SHARED = _ROOT.parent / "shared"  # tokenizers and schemas
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -43,6 +47,14 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--markdown", metavar="FILE", type=Path, help="write the tables to this file")
     made.add_argument("--svg", metavar="DIR", type=Path, help="draw the plots into this folder")
     return made
+
+
+def progress(total: int) -> Progress:
+    """A bar on standard error: of `total` pieces, in one task with a description."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    bar = Progress(*columns, console=Console(stderr=True))
+    bar.add_task("", total=total)
+    return bar
 
 
 class Report:
@@ -73,7 +85,7 @@ class Report:
         lines = [columns, ["---"] * len(columns), *rows]
         self._parts.append("\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines))
 
-    def plot(self, name: str, draw: Callable[[Any], None], **settings: Any) -> None:
+    def plot(self, name: str, draw: Draw, **settings: Any) -> None:
         """Draw into `name`.svg and show it in the page, where --svg is given.
 
         Args:
@@ -81,23 +93,40 @@ class Report:
             draw: is given matplotlib axes.
             settings: for `axes.set`: title, xlabel, ylabel, xscale, ...
         """
+        self.panels(name, {settings.pop("title", name): draw}, size=(7.6, 3.6), **settings)
+
+    def panels(
+        self,
+        name: str,
+        draws: Mapping[str, Draw],
+        columns: int = 1,
+        size: tuple[float, float] = (3.2, 2.6),
+        **settings: Any,
+    ) -> None:
+        """The same with several axes side by side, by their titles, `columns` a line, each of `size` in inches."""
         if self._svg is None:
             return
         self._svg.mkdir(parents=True, exist_ok=True)
         matplotlib = import_module("matplotlib")
+        rows = -(-len(draws) // columns)
         # Text stays text: it can be searched and is small. A fixed salt and no date: the same figures, the same file.
         with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9}):
-            figure = import_module("matplotlib.figure").Figure(figsize=(7.6, 3.6), layout="constrained")
-            axes = figure.add_subplot()
-            draw(axes)
-            axes.set(**settings)
-            axes.grid(color="0.9", linewidth=0.6)
-            axes.set_axisbelow(True)
-            axes.spines[["top", "right"]].set_visible(False)
-            if axes.get_legend_handles_labels()[1]:
-                figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+            shape = (size[0] * columns, size[1] * rows)
+            figure = import_module("matplotlib.figure").Figure(figsize=shape, layout="constrained")
+            labels: dict[str, Any] = {}
+            for number, (title, draw) in enumerate(draws.items(), 1):
+                axes = figure.add_subplot(rows, columns, number)
+                draw(axes)
+                axes.set(title=title, **settings)
+                axes.grid(color="0.9", linewidth=0.6)
+                axes.set_axisbelow(True)
+                axes.spines[["top", "right"]].set_visible(False)
+                handles, names = axes.get_legend_handles_labels()
+                labels |= dict(zip(names, handles, strict=True))
+            if labels:
+                figure.legend(labels.values(), labels.keys(), loc="outside right upper", frameon=False, fontsize=8)
             figure.savefig(self._svg / f"{name}.svg", metadata={"Date": None}, facecolor="white")
-        self._parts.append(f"![{settings.get('title', name)}]({self._svg.name}/{name}.svg)")
+        self._parts.append(f"![{', '.join(draws)}]({self._svg.name}/{name}.svg)")
 
     def finish(self) -> None:
         """Print the page, and write it where --markdown says."""

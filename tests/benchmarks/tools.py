@@ -5,7 +5,7 @@ Examples:
 
     tools.py                                     every form, beside XGrammar and llguidance where they are installed
     tools.py --forms qwen required --runs 20     two of them, the best of twenty runs
-    tools.py --engines maskwright --svg all.svg  without peers, and draw the times
+    tools.py --engines maskwright --svg DIR      without peers, and draw the times
     tools.py --tools maskbench                   the functions in MaskBench in place of made ones, as many as there are
 
 A run compiles one description with a compiler that has seen none, without a cache of grammars, and fills the first mask of
@@ -19,13 +19,11 @@ special tokens are none of the strings here), the older ones as formats; llguida
 
 from __future__ import annotations
 
-import argparse
 import gc
 import gzip
 import json
 import multiprocessing
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -34,15 +32,12 @@ from pathlib import Path
 from time import process_time
 from typing import Any, NamedTuple
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+import report
 from transformers import PreTrainedTokenizerFast
 
 import maskwright as mw
 from maskwright.grammars.tool_calls import describe_tools
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
 COUNTS = (1, 5, 20, 50, 128, 200, 1000)
 FEW, MANY = 5, 200  # whose ratio is what the numbers are about
 
@@ -258,9 +253,8 @@ def measured(
 ) -> Results:
     """The least times of several runs; what an engine has once not done it is not asked again."""
     results: Results = {(form, engine): {} for form in forms for engine in engines}
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("", total=len(results) * len(counts) * runs)
+    with report.progress(len(results) * len(counts) * runs) as bar:
+        task = bar.task_ids[0]
         for form in forms:
             descriptions = {count: FORMS[form](tools[:count]) for count in counts}
             for turn in range(runs):
@@ -279,41 +273,32 @@ def measured(
     return results
 
 
-def show(console: Console, results: Results, counts: Sequence[int]) -> None:
+def show(page: report.Report, results: Results, counts: Sequence[int]) -> None:
     """A line for each form and engine: compilation and first mask for each number of tools, and what many cost of few."""
-    table = Table("form", "engine", *map(str, counts), f"{MANY} to {FEW}")
-    last = ""
+    rows: list[list[Any]] = []
     for (form, engine), found in results.items():
-        if last and form != last:
-            table.add_section()
-        last = form
         cells = [times.error or f"{times.compile:.1f} / {times.first:.1f}" for times in found.values()]
         few, many = found.get(FEW, Times(error="—")), found.get(MANY, Times(error="—"))
-        table.add_row(form, engine, *cells, "" if few.error or many.error else f"{many.first / few.first:.2f}")
-    console.print(table)
-    console.print("Milliseconds of the compilation / to the end of the first mask, by the number of tools.")
+        ratio = "" if few.error or many.error else f"{many.first / few.first:.2f}"
+        rows.append([form, report.NAMES[engine], *cells, ratio])
+    page.text("Milliseconds of the compilation / to the end of the first mask, by the number of tools.")
+    page.table(["form", "", *map(str, counts), f"{MANY} to {FEW}"], rows)
 
 
-def draw(results: Results, path: str) -> None:
-    """Time to the first mask by the number of tools: a panel for each engine, a line for each form."""
-    engines = list(dict.fromkeys(engine for _, engine in results))
-    figure = import_module("matplotlib.figure").Figure(figsize=(4.2 * len(engines), 3.6), layout="constrained")
-    for number, engine in enumerate(engines, 1):
-        axes = figure.add_subplot(1, len(engines), number)
+def lines(results: Results, engine: str) -> Callable[[Any], None]:
+    """Draws the time to the first mask by the number of tools, a line for each form."""
+
+    def draw(axes: Any) -> None:
         for (form, name), found in results.items():
             points = [(count, times.first) for count, times in found.items() if not times.error]
             if name == engine and points:
                 axes.plot(*zip(*points, strict=True), marker="o", markersize=3, linewidth=1, label=form)
-        axes.set(xscale="log", yscale="log", title=engine)
-        axes.grid(color="0.9", linewidth=0.6)
-        axes.legend(fontsize=7, frameon=False)
-    figure.supxlabel("tools")
-    figure.supylabel("compilation and first mask (ms)")
-    figure.savefig(path)
+
+    return draw
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = report.parser(__doc__)
     parser.add_argument(
         "--forms", nargs="+", choices=list(FORMS), default=list(FORMS), metavar="FORM", help=str([*FORMS])
     )
@@ -323,19 +308,25 @@ def main() -> None:
     parser.add_argument("--peer-runs", type=int, default=2, help="runs of the peers, which take longer (2)")
     parser.add_argument("--limit", type=float, default=20, help="seconds that a peer may take for one run (20)")
     parser.add_argument("--tools", choices=["made", "maskbench"], default="made", help="which tools (made)")
-    parser.add_argument("--tokenizer", default=str(SHARED / "data/tokenizers/llama3"))
+    parser.add_argument("--tokenizer", default=str(report.SHARED / "data/tokenizers/llama3"))
     parser.add_argument("--json", metavar="FILE", help="write every figure to this file")
-    parser.add_argument("--svg", metavar="FILE", help="draw the times to this file")
     args = parser.parse_args()
 
-    source = made_tools() if args.tools == "made" else maskbench_tools(SHARED / "data/maskbench/dev.jsonl.gz")
+    source = made_tools() if args.tools == "made" else maskbench_tools(report.SHARED / "data/maskbench/dev.jsonl.gz")
     tools = list(islice(source, max(args.counts)))
     counts = sorted({min(count, len(tools)) for count in args.counts})
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # peers are forked
     tokenizer = PreTrainedTokenizerFast.from_pretrained(args.tokenizer)
     engines = {name: ENGINES[name](tokenizer) for name in args.engines or filter(find_spec, ENGINES)}
     results = measured(engines, args.forms, tools, counts, args.runs, args.peer_runs, args.limit)
-    show(Console(width=160) if not sys.stdout.isatty() else Console(), results, counts)
+    page = report.Report(args)
+    page.heading("Tools")
+    page.provenance()
+    show(page, results, counts)
+    drawn = {report.NAMES[engine]: lines(results, engine) for engine in engines}
+    labels = {"xlabel": "tools", "ylabel": "compilation and first mask (ms)", "xscale": "log", "yscale": "log"}
+    page.panels("tools", drawn, columns=len(drawn), size=(4.2, 3.6), **labels)
+    page.finish()
     if args.json:
         kept = [
             {"form": form, "engine": engine, "tools": count, **times._asdict()}
@@ -343,8 +334,6 @@ def main() -> None:
             for count, times in found.items()
         ]
         Path(args.json).write_text(json.dumps(kept) + "\n", "utf-8")
-    if args.svg:
-        draw(results, args.svg)
 
 
 if __name__ == "__main__":
