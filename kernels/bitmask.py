@@ -23,7 +23,7 @@ from maskwright.kernels.memory import count_bits
 if TYPE_CHECKING:
     import torch
 
-# Callees: b2c0dbada27d
+# Callees: 20bd7ed06feb
 
 __all__ = [
     "allocate_token_bitmask",

@@ -14,7 +14,7 @@ import numpy as np
 from maskwright.kernels.jit import nogil_kernel, part
 from maskwright.kernels.memory import float_of_bits
 
-# Callees: b2c0dbada27d
+# Callees: 20bd7ed06feb
 
 __all__ = ["likeliest", "log_sum_exp"]
 
