@@ -23,7 +23,7 @@ from maskwright.kernels.memory import count_bits
 if TYPE_CHECKING:
     import torch
 
-# Callees: 20bd7ed06feb
+# Callees: 2c214c855b81
 
 __all__ = [
     "allocate_token_bitmask",

@@ -14,7 +14,7 @@ import numpy as np
 from maskwright.kernels.jit import nogil_kernel, part
 from maskwright.kernels.memory import float_of_bits
 
-# Callees: 20bd7ed06feb
+# Callees: 2c214c855b81
 
 __all__ = ["likeliest", "log_sum_exp"]
 

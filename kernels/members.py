@@ -11,7 +11,7 @@ from maskwright.kernels.jit import kernel, part
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 from maskwright.kernels.words import lay_words, publish
 
-# Callees: 4e667971ee2e
+# Callees: fb833a77440d
 
 __all__ = ["lay_places"]
 
