@@ -12,7 +12,7 @@ from maskwright.kernels.automaton import find_memo, row_key
 from maskwright.kernels.jit import kernel, part
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 
-# Callees: 2732dc5366d0
+# Callees: ff4470cd9704
 
 __all__ = ["give_row", "hold_row", "mask_row", "mask_rows", "release_row", "take_row"]
 
