@@ -62,7 +62,8 @@ class Engine(Protocol):
 
 class Maskwright:
     def __init__(self, tokenizer: Any, threads: Sequence[int]) -> None:
-        self.info = mw.TokenizerInfo.from_huggingface(tokenizer, vocab_size=len(tokenizer))
+        # Without the disk, which would have the rows that are to be cold.
+        self.info = mw.TokenizerInfo.from_huggingface(tokenizer, vocab_size=len(tokenizer), disk_cache=False)
         self.compiler = mw.GrammarCompiler(self.info, max_cache_bytes=1 << 40)  # one automaton
         self.batches = {count: mw.BatchGrammarMatcher(count) for count in threads}
         self.bitmask = mw.allocate_token_bitmask(0, self.info.vocab_size, backend="numpy")
