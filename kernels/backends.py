@@ -83,7 +83,9 @@ def backend_for(logits: torch.Tensor, backend: Backend | None) -> Backend:
                 "to test, set TRITON_INTERPRET=1 before anything imports triton"
             )
         if device not in ("cpu", "cuda"):
-            raise BackendError(f"backend='triton' works on CUDA and ROCm devices, and the logits are on {logits.device}")
+            raise BackendError(
+                f"backend='triton' works on CUDA and ROCm devices, and the logits are on {logits.device}"
+            )
     return backend
 
 
@@ -96,7 +98,9 @@ def check_logits(logits: Any, dimensions: int = 2) -> None:
     if logits.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise TypeError(f"logits must be float32, bfloat16 or float16, not {logits.dtype}: convert them with .float()")
     if logits.ndim != dimensions or logits.shape[-1] == 0:
-        raise ValueError(f"logits must have {dimensions} dimensions and at least one column, not shape {_shape(logits)}")
+        raise ValueError(
+            f"logits must have {dimensions} dimensions and at least one column, not shape {_shape(logits)}"
+        )
 
 
 def check_table(table: Any, logits: torch.Tensor) -> None:
@@ -127,7 +131,9 @@ def check_rows(rows: torch.Tensor | None, table: torch.Tensor, count: int) -> No
 
     if rows is None:
         if len(table) != count:
-            raise ValueError(f"logits have {count} rows and the bitmask has {len(table)}: give rows= to say which is whose")
+            raise ValueError(
+                f"logits have {count} rows and the bitmask has {len(table)}: give rows= to say which is whose"
+            )
         return
     if not isinstance(rows, torch.Tensor) or rows.dtype != torch.int32:
         raise TypeError(f"rows must be an int32 tensor, not {getattr(rows, 'dtype', type(rows).__name__)}")
@@ -149,7 +155,9 @@ def a_row(name: str, value: Any, dtype: torch.dtype, count: int, device: torch.d
     if not isinstance(value, torch.Tensor):
         return torch.full((count,), value, dtype=dtype, device=device)
     if value.ndim > 1 or value.numel() not in (1, count):
-        raise ValueError(f"{name} must be a number or a tensor of {count}, one for each row, not of shape {_shape(value)}")
+        raise ValueError(
+            f"{name} must be a number or a tensor of {count}, one for each row, not of shape {_shape(value)}"
+        )
     if value.device != device:
         raise ValueError(f"{name} is on {value.device} and the logits on {device}: move one of them")
     return value.to(dtype).expand(count).contiguous()

@@ -48,7 +48,9 @@ def apply_mask(
     import torch
 
     if not isinstance(logits, torch.Tensor) or not logits.is_floating_point():
-        raise TypeError(f"logits must be a floating point tensor, not {getattr(logits, 'dtype', type(logits).__name__)}")
+        raise TypeError(
+            f"logits must be a floating point tensor, not {getattr(logits, 'dtype', type(logits).__name__)}"
+        )
     if logits.ndim != 2:
         raise ValueError(f"logits must have 2 dimensions, not shape {tuple(logits.shape)}")
     check_table(table, logits)

@@ -80,6 +80,7 @@ def sample_tokens(
     stream: int = TOKEN_STREAM,
     out: Draws | None = None,
     backend: Backend | None = None,
+    raise_empty: bool | None = None,
 ) -> Draws:
     """Draw a token for each row.
 
@@ -96,11 +97,12 @@ def sample_tokens(
         stream: which random numbers of the position (kernels/noise.py).
         out: of an earlier call with as many rows and columns; it is written and returned.
         backend: "numba", "torch" or "triton"; None chooses by the device.
+        raise_empty: whether to raise where nothing can be drawn; None: on the host only, since a device would be waited for.
 
     Raises:
         TypeError, ValueError: dtypes, shapes or devices that do not fit.
         BackendError: the back end is not installed, or does not work on this device.
-        EmptyMaskError: nothing can be drawn from a row; on the host only.
+        EmptyMaskError: nothing can be drawn from a row.
     """
     import torch
 
@@ -142,7 +144,7 @@ def sample_tokens(
         found = torch_sampling.sample(logits, table, rows, heat, key, place, least, stream)
         for result, value in zip(results, found, strict=True):
             result.copy_(value)
-    if device.type == "cpu":
+    if raise_empty or (raise_empty is None and device.type == "cpu"):
         raise_where_none(draws.token)
     return draws
 

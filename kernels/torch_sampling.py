@@ -30,9 +30,7 @@ def allowed(table: torch.Tensor, rows: torch.Tensor | None, columns: int) -> tor
     return bits if rows is None else bits | (rows < 0)[:, None]
 
 
-def apply(
-    logits: torch.Tensor, table: torch.Tensor, rows: torch.Tensor | None, indices: torch.Tensor | None
-) -> None:
+def apply(logits: torch.Tensor, table: torch.Tensor, rows: torch.Tensor | None, indices: torch.Tensor | None) -> None:
     if indices is None:
         logits.masked_fill_(~allowed(table, rows, logits.shape[1]), float("-inf"))
         return

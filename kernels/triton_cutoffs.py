@@ -72,7 +72,7 @@ def _select(
     found = tl.zeros([], tl.uint32)
     missing = wanted
     enough = tl.full([], 1, tl.int1)
-    for step in tl.static_range(8):
+    for step in range(8):
         shift = 28 - 4 * step
         reached = tl.zeros([16], tl.int64)  # weight of those whose digit is at least each
         for first_word in range(0, tl.cdiv(columns, 32), WORDS):
@@ -82,8 +82,7 @@ def _select(
                 weight = tl.where(value >= least, integer_weights((value - best) * scale), 0)
             else:
                 weight = (value > float("-inf")).to(tl.int64)
-            if step > 0:
-                weight = tl.where((key >> (shift + 4)) == found, weight, 0)
+            weight = tl.where((key >> shift >> 4) == found, weight, 0)  # all of them at first, when both are 0
             digit = tl.reshape(((key >> shift) & 15).to(tl.int32), [WORDS * 32, 1])
             at_least = tl.where(digit >= digits[None, :], tl.reshape(weight, [WORDS * 32, 1]), 0)
             reached += tl.sum(at_least, 0)

@@ -77,9 +77,7 @@ def _apply(
         tl.store(place, float("-inf"), mask=(token < columns) & ~legal)
 
 
-def apply(
-    logits: torch.Tensor, table: torch.Tensor, rows: torch.Tensor | None, indices: torch.Tensor | None
-) -> None:
+def apply(logits: torch.Tensor, table: torch.Tensor, rows: torch.Tensor | None, indices: torch.Tensor | None) -> None:
     """Arguments as in kernels/masking.py, already checked."""
     count = len(logits) if indices is None else len(indices)
     columns = logits.shape[1]
