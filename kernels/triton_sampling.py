@@ -91,7 +91,8 @@ def _draw_parts(
     best, chosen = nothing, tl.full([WORDS, 32], _NOWHERE, tl.int32)
     chosen_z, high, high_rest = nothing, nothing, nothing
     total, total_rest = tl.zeros([WORDS, 32], tl.float32), tl.zeros([WORDS, 32], tl.float32)
-    for tile in range(TILES):
+    tiles = tl.cdiv(tl.cdiv(columns, 32) - part * (TILES * WORDS), WORDS)  # from here to the row's end
+    for tile in range(tl.minimum(tiles, TILES)):
         first_word = (part * TILES + tile) * WORDS
         bits = mask_words(table, mask, table_stride, first_word, words, WORDS)
         some = tl.max((bits != 0).to(tl.int32), 0) > 0

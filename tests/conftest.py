@@ -26,6 +26,10 @@ sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != ROOT]
 # The tests' own files on disk, not the user's; test_disk_cache.py has the cache on.
 os.environ["MASKWRIGHT_CACHE_DIR"] = ""
 
+# Triton reads this when it is imported. Where there is no GPU its interpreter runs the kernels, on tensors in CPU memory.
+if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd")):
+    os.environ["TRITON_INTERPRET"] = "1"
+
 # No deadline: the first case that reaches a kernel waits for its compilation.
 settings.register_profile("maskwright", deadline=None)
 settings.load_profile("maskwright")
