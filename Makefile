@@ -15,7 +15,7 @@ BENCH := ../shared/bench
 # Each prints its tables, and writes them and its plots into build/benchmarks (tests/benchmarks/report.py).
 REPORTS ?= cold_start generate growth batches grammars tools memory
 
-.PHONY: help setup demo test long-test lint format typecheck bench bench-reports clean
+.PHONY: help setup demo test long-test lint format typecheck bench bench-reports bench-gpu clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -66,6 +66,9 @@ bench-reports: $(KERNELS)  ## the benchmarks in the repository alone; REPORTS="g
 		$(BIN)/python tests/benchmarks/$$name.py --markdown build/benchmarks/$$name.md --svg build/benchmarks; \
 		echo "$$name took $$SECONDS s"; \
 	done
+
+bench-gpu: $(INSTALLED)  ## the kernels on this machine's GPU, into docs/kernels-gpu.md (ARGS: --rows, --sections)
+	@$(BIN)/python tests/benchmarks/gpu.py --markdown docs/kernels-gpu.md $(ARGS)
 
 clean:  ## remove build outputs and caches (.venv stays)
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .venv/.kernels-compiled

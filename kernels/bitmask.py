@@ -4,8 +4,9 @@ A bitmask is int32 [B, W] with W = ceil(V / 32): bit `t % 32` (least significant
 whether token t may come next in sequence b. It is the layout that servers ship to their devices. Bits past the
 vocabulary mean nothing and are never read.
 
-Three ways to apply one, held equal by tests: a numba loop (float32 in CPU memory: the hot path), plain torch operations
-(other dtypes, other devices) and plain numpy (other dtypes). torch is never imported here: whoever passes a tensor has.
+Ways to apply one, held equal by tests: a numba loop (float32 in CPU memory: the hot path), plain numpy (other dtypes of
+arrays), and for tensors of other dtypes or on other devices the back ends of kernels/masking.py. torch is never imported
+here: whoever passes a tensor has.
 """
 
 from __future__ import annotations
@@ -73,7 +74,13 @@ def bitmask_allowing(tokens: Collection[int], vocab_size: int) -> npt.NDArray[np
     return words.view(np.int32)
 
 
-def apply_token_bitmask_inplace(logits: Array, bitmask: Array, indices: Sequence[int] | Array | None = None) -> None:
+def apply_token_bitmask_inplace(
+    logits: Array,
+    bitmask: Array,
+    indices: Sequence[int] | Array | None = None,
+    *,
+    backend: Literal["numba", "torch", "triton"] | None = None,
+) -> None:
     """Set the logits of disallowed tokens to -inf, in place.
 
     Args:
@@ -82,13 +89,15 @@ def apply_token_bitmask_inplace(logits: Array, bitmask: Array, indices: Sequence
         bitmask: int32 [B, W] or [W], a torch tensor or a numpy array; it is moved to the logits' device. W must cover
             no 32 columns that the logits do not have.
         indices: rows to work on, each a row of both `logits` and `bitmask`; the others are left alone. None: all.
+        backend: of a tensor's; None chooses by its device (docs/kernels.md).
 
     Raises:
+        BackendError: the back end is not installed, or does not work on this device.
         TypeError: logits that are not floating point, a bitmask that is not int32, or neither array nor tensor.
         ValueError: shapes that do not fit each other, or an index out of range.
     """
     if _is_tensor(logits):
-        _apply_torch(logits, bitmask, indices)
+        _apply_torch(logits, bitmask, indices, backend)
     elif isinstance(logits, np.ndarray):
         _apply_numpy(logits, _as_numpy(bitmask), _row_indices(indices))
     else:
@@ -237,41 +246,37 @@ def _copy_masked_rows(logits: Any, bitmask: Any, masked: Any) -> None:
             out[token] = _DISALLOWED
 
 
-def _apply_torch(logits: Any, bitmask: Array, indices: Sequence[int] | Array | None) -> None:
+def _apply_torch(
+    logits: Any,
+    bitmask: Array,
+    indices: Sequence[int] | Array | None,
+    backend: Literal["numba", "torch", "triton"] | None,
+) -> None:
     import torch
 
     if not logits.is_floating_point():
         raise TypeError(f"logits must be floating point, not {logits.dtype}")
-    if logits.device.type == "cpu" and logits.dtype == torch.float32 and not logits.requires_grad:
-        _apply_numpy(logits.numpy(), _as_numpy(bitmask), _row_indices(indices))
+    rows = _row_indices(indices)
+    if backend is None and logits.device.type == "cpu" and logits.dtype == torch.float32 and not logits.requires_grad:
+        _apply_numpy(logits.numpy(), _as_numpy(bitmask), rows)  # with the fewest steps before the loop
         return
+    if backend is None and logits.requires_grad:
+        backend = "torch"
     if isinstance(bitmask, np.ndarray):
         bitmask = torch.from_numpy(bitmask)
     elif not _is_tensor(bitmask):
         raise TypeError(f"the bitmask must be a torch tensor or a numpy array, not {type(bitmask).__name__}")
-    if bitmask.dtype != torch.int32:
-        raise TypeError(f"the bitmask must be int32, not {bitmask.dtype}")
     if not 1 <= logits.ndim <= 2 or not 1 <= bitmask.ndim <= 2:
         raise ValueError(f"logits and bitmask must have 1 or 2 dimensions, not {logits.ndim} and {bitmask.ndim}")
     logits = logits.unsqueeze(0) if logits.ndim == 1 else logits
     bitmask = bitmask.unsqueeze(0) if bitmask.ndim == 1 else bitmask
-    rows = _row_indices(indices)
     check_shapes(tuple(logits.shape), tuple(bitmask.shape), rows)
-    if rows is None:
-        logits.masked_fill_(_disallowed(bitmask.to(logits.device, non_blocking=True), logits.shape[1]), float("-inf"))
-        return
-    chosen = torch.from_numpy(rows)
-    picked = bitmask[chosen.to(bitmask.device)].to(logits.device, non_blocking=True)
-    chosen = chosen.to(logits.device)
-    logits[chosen] = logits[chosen].masked_fill(_disallowed(picked, logits.shape[1]), float("-inf"))
+    if rows is not None:
+        height = min(len(logits), len(bitmask))  # rows beyond are not named
+        logits, bitmask = logits[:height], bitmask[:height]
+    if logits.device.type == "cuda" and bitmask.device.type == "cpu":
+        bitmask = bitmask.pin_memory()  # then the copy waits for nothing, and nothing waits for it
+    from maskwright.kernels.masking import apply_mask
 
-
-def _disallowed(bitmask: torch.Tensor, columns: int) -> torch.Tensor:
-    """bitmask int32 [B, W] to bool [B, columns], True where the token is disallowed; on the bitmask's device."""
-    import torch
-
-    shifts = torch.arange(32, dtype=torch.int32, device=bitmask.device)
-    bits = torch.bitwise_right_shift(bitmask.unsqueeze(-1), shifts) & 1  # [B, W, 32]
-    disallowed = bits.flatten(1)[:, :columns] == 0  # [B, min(32 W, columns)]
-    missing = columns - disallowed.shape[1]
-    return torch.nn.functional.pad(disallowed, (0, missing), value=True) if missing else disallowed
+    chosen = None if rows is None else torch.from_numpy(rows)
+    apply_mask(logits, bitmask.to(logits.device, non_blocking=True), indices=chosen, backend=backend)

@@ -23,7 +23,7 @@ never taken, not even by a coin of zero. Each node has a coin of its own, and th
 Sources: SpecInfer (Miao et al. 2024); Recursive Speculative Decoding (Jeon et al. 2024); Leviathan et al. 2023.
 """
 
-# Callees: 000000000000
+# Callees: 5da9947fa308
 
 from __future__ import annotations
 
@@ -125,7 +125,9 @@ class Verified:
         self.token = torch.empty(batch, dtype=torch.int64, device=device)
         self.logprob = torch.empty((batch, nodes), dtype=torch.float32, device=device)
         self.draws = Draws(batch * nodes, columns, device)
-        self.heat = torch.empty(batch * nodes, dtype=torch.float32, device=device)  # of each node, as `key` and `place` are
+        self.heat = torch.empty(
+            batch * nodes, dtype=torch.float32, device=device
+        )  # of each node, as `key` and `place` are
         self.key = torch.empty(batch * nodes, dtype=torch.int64, device=device)
         self.place = torch.empty(batch * nodes, dtype=torch.int64, device=device)
         self.rest = torch.empty((batch, 0 if method == "match" else columns), dtype=torch.float32, device=device)
@@ -243,20 +245,48 @@ def _ratio(
     rest: Any,
     results: Any,
 ) -> None:
+    logits, table, rows, heat, key, place, proposal = given
     if used == "triton":
         from maskwright.kernels import triton_trees
 
-        triton_trees.ratio(links, *given, without_replacement, drawn, drawn_logprob, rest, results)
+        triton_trees.ratio(
+            links,
+            logits,
+            table,
+            rows,
+            heat,
+            key,
+            place,
+            proposal,
+            without_replacement,
+            drawn,
+            drawn_logprob,
+            rest,
+            results,
+        )
     elif used == "numba":
         from maskwright.kernels import numba_trees
 
-        logits, *others = given
-        arrays = [value.numpy() for value in (*links, logits.detach().float(), *others)]
-        numba_trees.ratio(*arrays, without_replacement, *(value.numpy() for value in (drawn, drawn_logprob, *results)))
+        arrays = [value.numpy() for value in (*links, logits.detach().float(), table, rows, heat, key, place, proposal)]
+        written = [value.numpy() for value in (drawn, drawn_logprob, *results)]
+        numba_trees.ratio(*arrays, without_replacement, *written)
     else:
         from maskwright.kernels import torch_trees
 
-        torch_trees.ratio(links, *given, without_replacement, drawn, drawn_logprob, results)
+        torch_trees.ratio(
+            links,
+            logits,
+            table,
+            rows,
+            heat,
+            key,
+            place,
+            proposal,
+            without_replacement,
+            drawn,
+            drawn_logprob,
+            results,
+        )
 
 
 def gather_path(

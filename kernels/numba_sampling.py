@@ -4,7 +4,7 @@ The results are those of kernels/torch_sampling.py: tokens and cutoffs to the la
 Logits come as float32, or (to be masked) as integers of their bits.
 """
 
-# Callees: 000000000000
+# Callees: c71c005b87a7
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Draft trees verified in CPU memory."""
 
-# Callees: 000000000000
+# Callees: 212d5869b974
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The random numbers of kernels/noise.py in torch operations, on any device."""
 
-# Callees: 000000000000
+# Callees: 15643a694cee
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ find the key; weights are integers (kernels/noise.py), so that the order of addi
     digit >= 9: .5    digit >= 7: .95 reached: the digit is 7, and .4 are still wanted among those that begin with 7
 """
 
-# Callees: 000000000000
+# Callees: 9b5042d29bdd
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ Within a part every lane of the tile keeps a best token and two running sums of 
 Parts depend on the shape alone, and nothing is added up by atomics: a row's numbers do not depend on its batch.
 """
 
-# Callees: 000000000000
+# Callees: 574c2b91efb4
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def _join_parts(floats, tokens, token_out, logprob_out, mass_out, parts, PARTS: 
     winner = tl.min(tl.where(score == top, token, _NOWHERE))
     drawn = (top > float("-inf")) & (high < float("inf"))
     winner_z = tl.max(tl.where(token == winner, z, float("-inf")))
-    log_total = tl.log(total)
+    log_total = tl.log(tl.where(total > 0.0, total, 1.0))  # zero where nothing can be drawn
     tl.store(token_out + row, tl.where(drawn, winner, _NO_TOKEN).to(tl.int64))
     tl.store(logprob_out + row, tl.where(drawn, (winner_z - high) - log_total, float("-inf")))
     if WITH_MASS:
@@ -166,7 +166,7 @@ def _join_parts(floats, tokens, token_out, logprob_out, mass_out, parts, PARTS: 
         higher = tl.maximum(high, high_rest)
         reference = tl.where(higher == float("-inf"), 0.0, higher)
         everything = total * tl.exp(high - reference) + total_rest * tl.exp(high_rest - reference)
-        mass = (high - reference) + (log_total - tl.log(everything))
+        mass = (high - reference) + (log_total - tl.log(tl.where(everything > 0.0, everything, 1.0)))
         tl.store(mass_out + row, tl.where(drawn, tl.minimum(mass, 0.0), float("-inf")))
 
 

@@ -4,7 +4,7 @@ A walk reads links and single probabilities. Only where a draft is rejected by r
 take the proposal off the target; what is left is kept in `rest`.
 """
 
-# Callees: 000000000000
+# Callees: 5add078da5fc
 
 from __future__ import annotations
 

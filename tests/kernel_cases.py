@@ -14,7 +14,8 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 HOST = torch.device("cpu")
 
 TRITON = pytest.param(
-    "triton", marks=pytest.mark.skipif(not find_spec("triton"), reason="triton is not installed: pip install maskwright[gpu]")
+    "triton",
+    marks=pytest.mark.skipif(not find_spec("triton"), reason="triton is not installed: pip install maskwright[gpu]"),
 )
 BACKENDS = ["torch", "numba", TRITON]
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
@@ -40,9 +41,7 @@ def random_legal(rows: int, columns: int, density: float, generator: torch.Gener
     return legal
 
 
-def random_logits(
-    rows: int, columns: int, dtype: torch.dtype, layout: str, generator: torch.Generator
-) -> torch.Tensor:
+def random_logits(rows: int, columns: int, dtype: torch.dtype, layout: str, generator: torch.Generator) -> torch.Tensor:
     """[rows, columns] with equal values among them, contiguous or strided in rows, columns or both."""
     rounded = (4 * torch.randn(rows, columns, generator=generator)).round(decimals=1).to(dtype)
     store = torch.zeros(2 * rows, 2 * columns, dtype=dtype)

@@ -34,7 +34,9 @@ OTHERS = BACKENDS[1:]  # beside the reference
 class Case:
     """Rows of logits with masks, temperatures, seeds and filters, all random."""
 
-    def __init__(self, seed: int, columns: int, density: float, dtype: torch.dtype, layout: str, batch: int = 5) -> None:
+    def __init__(
+        self, seed: int, columns: int, density: float, dtype: torch.dtype, layout: str, batch: int = 5
+    ) -> None:
         generator = torch.Generator().manual_seed(seed)
         self.legal = random_legal(7, columns, density, generator)
         self.logits = random_logits(batch, columns, dtype, layout, generator)
@@ -89,7 +91,7 @@ class Case:
             torch.testing.assert_close(found.log_valid_mass.cpu(), expected.log_valid_mass, atol=2e-5, rtol=1e-5)
 
 
-CASES = [(17, 0.5), (32, 1.0), (33, 0.01), (200, 0.9), (1500, 0.3), (9000, 0.001)]
+CASES = [(17, 0.5), (32, 1.0), (33, 0.01), (200, 0.9), (1500, 0.3), (9000, 0.001)]  # the last in two parts
 
 
 # -------------------------------------------------------------------------------------------------------------- noise
@@ -145,8 +147,9 @@ def test_the_reference_is_what_loops_in_float64_say(columns: int, density: float
         law = masked_softmax(values, legal, temperature or 1.0)
         token = int(draws.token[row])
         assert legal[token]
-        assert float(draws.logprob[row]) == pytest.approx(math.log(law[token]), abs=1e-5)
-        assert float(draws.log_valid_mass[row]) == pytest.approx(log_valid_mass(values, legal, temperature), abs=1e-5)
+        assert float(draws.logprob[row]) == pytest.approx(math.log(law[token]), rel=1e-6, abs=1e-5)
+        mass = log_valid_mass(values, legal, temperature)
+        assert float(draws.log_valid_mass[row]) == pytest.approx(mass, rel=1e-6, abs=1e-5)
         if temperature == 0:
             assert token == np.argmax(np.where(legal, values, -np.inf))
         options = int(case.top_k[row]), float(case.top_p[row]), float(case.min_p[row])
@@ -157,8 +160,9 @@ def test_the_reference_is_what_loops_in_float64_say(columns: int, density: float
 @pytest.mark.parametrize("backend", OTHERS)
 @pytest.mark.parametrize(("columns", "density"), CASES)
 def test_back_ends_draw_the_same_tokens(backend: str, columns: int, density: float) -> None:
-    for number, dtype in enumerate(DTYPES if columns < 5000 else DTYPES[1:2]):
-        Case(columns + number, columns, density, dtype, LAYOUTS[(columns + number) % 4]).check(backend)
+    for number in range(3 if backend == "numba" else 1):  # the interpreter takes a tenth of a second a row
+        shape = columns, density, DTYPES[(columns + number) % 3], LAYOUTS[(columns + number) % 4]
+        Case(columns + number, *shape, batch=5 if columns < 5000 else 2).check(backend)
 
 
 @pytest.mark.long
@@ -183,7 +187,10 @@ def test_a_row_does_not_depend_on_its_batch(backend: str) -> None:
 # --------------------------------------------------------------------------------------------------------- frequencies
 
 
-@pytest.mark.parametrize(("backend", "count"), [("torch", 200_000), ("numba", 200_000), ("triton", 1_200)])
+@pytest.mark.parametrize(
+    ("backend", "count"),
+    [("torch", 200_000), ("numba", 200_000), pytest.param("triton", 1_000, marks=pytest.mark.long)],
+)
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_tokens_come_as_often_as_the_masked_softmax_says(backend: str, count: int, temperature: float) -> None:
     pytest.importorskip(backend, reason=f"{backend} is not installed")
@@ -210,7 +217,7 @@ def test_tokens_come_as_often_as_the_masked_softmax_says(backend: str, count: in
     assert statistic > bound
 
 
-@pytest.mark.parametrize(("backend", "count"), [("torch", 1_000_000), ("numba", 1_000_000), ("triton", 1_000)])
+@pytest.mark.parametrize(("backend", "count"), [("torch", 1_000_000), ("numba", 1_000_000), ("triton", 50)])
 def test_a_token_that_is_not_allowed_never_comes_however_likely(backend: str, count: int) -> None:
     pytest.importorskip(backend, reason=f"{backend} is not installed")
     logits = torch.tensor([math.log(0.0005), math.log(0.999), math.log(0.0005)])
@@ -237,7 +244,9 @@ def test_a_token_that_is_not_allowed_never_comes_however_likely(backend: str, co
 def test_equal_logits_greedy_takes_the_first_allowed(backend: str) -> None:
     device = device_of(backend)
     logits = torch.tensor([[1.0, 7, 7, 7] * 20], device=device)
-    draws = sample_tokens(logits, torch.tensor([[0b1000] + [-1] * 2], dtype=torch.int32, device=device), backend=backend)
+    draws = sample_tokens(
+        logits, torch.tensor([[0b1000] + [-1] * 2], dtype=torch.int32, device=device), backend=backend
+    )
     assert draws.token.tolist() == [3]
 
 
@@ -325,9 +334,7 @@ def test_a_step_is_captured_in_a_cuda_graph() -> None:
 
     def step() -> None:
         filter_cutoffs(logits, table, rows=rows, temperature=heat, top_k=top_k, top_p=top_p, out=least)
-        sample_tokens(
-            logits, table, rows=rows, temperature=heat, seed=seed, position=position, cutoff=least, out=out
-        )
+        sample_tokens(logits, table, rows=rows, temperature=heat, seed=seed, position=position, cutoff=least, out=out)
 
     step()  # compiled outside of the graph
     torch.cuda.synchronize()
