@@ -172,6 +172,8 @@ class Decoder:
         import torch
 
         with torch.inference_mode():
+            # On a GPU a forward has only been launched when this returns. Until something reads its logits, masks are looked
+            # up while it runs: what they depend on was accepted in the step before.
             logits = self._forward()  # [B, V]
             ready = [index for index, row in enumerate(self.live) if not row.pending]
             moved = [self.live[index] for index in ready]

@@ -1,10 +1,10 @@
-"""Masks, filters and draws in CPU memory; only what is allowed is given random numbers.
+"""Masks, filters and draws in CPU memory, in loops that become vector code.
 
 The results are those of kernels/torch_sampling.py: tokens and cutoffs to the last bit, logarithms but for rounding.
 Logits come as float32, or (to be masked) as integers of their bits.
 """
 
-# Callees: c71c005b87a7
+# Callees: 268cf4ffc838
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ import numpy as np
 from numba import njit
 
 from maskwright.kernels.backends import NO_TOKEN
-from maskwright.kernels.noise import MIN_TEMPERATURE
-from maskwright.kernels.numba_noise import MOST_NOISE, gumbel_of, integer_weight, philox
+from maskwright.kernels.noise import EXP_TERMS, INVERSE_LN2, LN2_HIGH, LN2_LOW, MIN_TEMPERATURE
+from maskwright.kernels.numba_noise import BLOCK, MOST_NOISE, gumbel_block, integer_weight, noise_memory
 
 __all__ = ["apply", "cutoffs", "is_allowed", "sample", "scale_of"]
 
 _INFINITY = np.float32(np.inf)
 _DISALLOWED = np.float32(-np.inf)
 _MIN_TEMPERATURE = np.float32(MIN_TEMPERATURE)
+_R0, _R1, _R2, _R3, _R4 = (np.float32(term) for term in EXP_TERMS)
 _LOWEST_KEY = np.int64(-(2**31))
 
 
@@ -102,94 +103,108 @@ def sample(
         tokens: int64 [B], written.
         logprobs, masses: float32 [B], written; both are logarithms.
     """
-    scratch = np.empty(1, np.float32)
+    memory = noise_memory(logits.shape[1])
+    noise = np.empty(memory[1].shape[0], np.float32)
+    size = (logits.shape[1] + noise.shape[0] - 1) // noise.shape[0] * noise.shape[0]
+    valid, others = np.full(size, _DISALLOWED), np.full(size, _DISALLOWED)  # what follows the row stays -inf
     for row in range(logits.shape[0]):
-        line, mask, least, scale = logits[row], rows[row], cutoff[row], scale_of(temperature[row])
-        likeliest, top, top_of_all, wrong = _tops(line, table, mask, least)
-        if wrong or likeliest < 0:
+        wrong = _part(logits[row], table, rows[row], cutoff[row], valid, others)
+        top = _largest(valid)
+        if wrong or top == _DISALLOWED:
             tokens[row], logprobs[row], masses[row] = NO_TOKEN, _DISALLOWED, _DISALLOWED
             continue
-        token = likeliest
+        scale = scale_of(temperature[row])
         if temperature[row] >= _MIN_TEMPERATURE:
-            token = _drawn(line, table, mask, least, scale, seed[row], position[row], stream, likeliest, scratch)
-        valid, others = _sums(line, table, mask, least, scale, top, top_of_all)
-        log_valid = np.log(valid)
-        logprobs[row] = np.float64(line[token] * scale) - top * scale - log_valid
-        difference = np.float64(top * scale) - np.float64(top_of_all * scale)
-        masses[row] = min(0.0, difference + log_valid - np.log(valid * math.exp(difference) + others))
-        tokens[row] = token
+            token = _drawn(valid, scale, seed[row], position[row], stream, memory, noise)
+        else:
+            token = _first(valid, top)
+        log_valid = math.log(_sum(valid, scale, top))
+        tokens[row], logprobs[row] = token, np.float64((valid[token] - top) * scale) - log_valid
+        masses[row] = 0.0
+        top_others = _largest(others)
+        if top_others > _DISALLOWED:
+            # log(a / (a + b)) = -log(1 + b / a), of which the logarithm of b / a is:
+            ratio = math.log(_sum(others, scale, top_others)) - log_valid + np.float64((top_others - top) * scale)
+            masses[row] = -(max(ratio, 0.0) + math.log1p(math.exp(-abs(ratio))))
 
 
 @njit(cache=True, nogil=True)
-def _tops(line: Any, table: Any, mask: Any, least: Any) -> Any:
-    """The likeliest allowed token (or NO_TOKEN), its logit, the largest logit of all, whether an allowed one is not finite."""
-    likeliest, top, top_of_all = NO_TOKEN, _DISALLOWED, _DISALLOWED
-    for token in range(line.shape[0]):
-        value = line[token]
-        if not value < _INFINITY:
-            if is_allowed(table, mask, token):
-                return NO_TOKEN, top, top_of_all, True
-        elif value >= least:
-            top_of_all = max(top_of_all, value)
-            if value > top and is_allowed(table, mask, token):
-                likeliest, top = token, value
-    return likeliest, top, top_of_all, False
+def _part(line: Any, table: Any, mask: Any, least: Any, valid: Any, others: Any) -> Any:
+    """Copy what is allowed and what is not apart, -inf elsewhere; whether an allowed logit is NaN or infinite."""
+    columns = line.shape[0]
+    wrong = np.int32(0)
+    for word in range((columns + 31) // 32):
+        bits = np.int32(0)
+        if mask < 0:
+            bits = np.int32(-1)
+        elif word < table.shape[1]:
+            bits = table[mask, word]
+        first = 32 * word
+        block, kept, rest = line[first : first + 32], valid[first : first + 32], others[first : first + 32]
+        for k in range(min(32, columns - first)):
+            value, legal = block[k], (bits >> np.int32(k)) & np.int32(1)
+            finite = value < _INFINITY
+            wrong |= legal if not finite else np.int32(0)
+            counted = value if finite and value >= least else _DISALLOWED
+            kept[k] = counted if legal else _DISALLOWED
+            rest[k] = _DISALLOWED if legal else counted
+    return wrong != 0
+
+
+@njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
+def _largest(values: Any) -> Any:
+    """float32: of values that are not NaN."""
+    largest = _DISALLOWED
+    for value in values:
+        largest = value if value > largest else largest
+    return largest
 
 
 @njit(cache=True, nogil=True)
-def _sums(line: Any, table: Any, mask: Any, least: Any, scale: Any, top: Any, top_of_all: Any) -> Any:
-    """float64: the sum of exp(z - top) over what is allowed, and of exp(z - top_of_all) over what is not."""
-    valid, others, high, high_of_all = 0.0, 0.0, np.float64(top * scale), np.float64(top_of_all * scale)
-    for token in range(line.shape[0]):
-        value = line[token]
-        if value >= least and value < _INFINITY and value > _DISALLOWED:
-            scaled = np.float64(value * scale)
-            if is_allowed(table, mask, token):
-                valid += math.exp(scaled - high)
-            else:
-                others += math.exp(scaled - high_of_all)
-    return valid, others
+def _first(values: Any, wanted: Any) -> Any:
+    for index in range(values.shape[0]):
+        if values[index] == wanted:
+            return index
+    return NO_TOKEN
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _sum(values: Any, scale: Any, top: Any) -> Any:
+    """float64: the sum of exp((value - top) * scale), value by value as in kernels/noise.py, but in 32-bit powers of two."""
+    power = np.empty(min(BLOCK, values.shape[0]), np.int32)
+    weight, series = power.view(np.float32), np.empty(power.shape[0], np.float32)
+    total = 0.0
+    for first in range(0, values.shape[0], power.shape[0]):
+        block = values[first : first + power.shape[0]]
+        for index in range(power.shape[0]):
+            y = max((block[index] - top) * scale, np.float32(-87))  # below, nothing
+            n = np.int32(y * np.float32(INVERSE_LN2) - np.float32(0.5))
+            r = (y - np.float32(n) * np.float32(LN2_HIGH)) - np.float32(n) * np.float32(LN2_LOW)
+            series[index] = (r * r * ((((_R4 * r + _R3) * r + _R2) * r + _R1) * r + _R0) + r) + np.float32(1)
+            power[index] = (n + np.int32(127)) << np.int32(23) if y > np.float32(-87) else np.int32(0)
+        part = np.float32(0)
+        for index in range(power.shape[0]):
+            part += series[index] * weight[index]
+        total += part
+    return total
 
 
 @njit(cache=True, nogil=True)
-def _drawn(
-    line: Any,
-    table: Any,
-    mask: Any,
-    least: Any,
-    scale: Any,
-    seed: Any,
-    position: Any,
-    stream: Any,
-    likeliest: Any,
-    scratch: Any,
-) -> Any:
-    """The token of the largest logit plus noise; who could not win with the most noise there is gets none."""
-    bits = philox(seed, likeliest // 4, position, stream)
-    token = likeliest
-    best = line[likeliest] * scale + gumbel_of(_lane(bits, likeliest % 4), scratch)
-    for group in range((line.shape[0] + 3) // 4):
-        made = False
-        for lane in range(min(4, line.shape[0] - 4 * group)):
-            other = 4 * group + lane
-            value = line[other]
-            if not (value >= least and value > _DISALLOWED) or value * scale + MOST_NOISE < best:
-                continue
-            if not is_allowed(table, mask, other):
-                continue
-            if not made:
-                bits, made = philox(seed, group, position, stream), True
-            score = value * scale + gumbel_of(_lane(bits, lane), scratch)
-            if score > best or (score == best and other < token):
-                token, best = other, score
+def _drawn(values: Any, scale: Any, seed: Any, position: Any, stream: Any, memory: Any, noise: Any) -> Any:
+    """The token of the largest logit plus noise; a block that could not win with the most noise there is gets none."""
+    token, best = NO_TOKEN, _DISALLOWED
+    for first in range(0, values.shape[0], noise.shape[0]):
+        block = values[first : first + noise.shape[0]]
+        highest = _largest(block)
+        if highest == _DISALLOWED or highest * scale + MOST_NOISE < best:
+            continue
+        gumbel_block(seed, position, stream, first, memory, noise)
+        for index in range(noise.shape[0]):
+            noise[index] = block[index] * scale + noise[index]
+        highest = _largest(noise)
+        if highest > best:
+            token, best = first + _first(noise, highest), highest
     return token
-
-
-@njit(cache=True, nogil=True)
-def _lane(bits: Any, lane: Any) -> Any:
-    if lane < 2:
-        return bits[0] if lane == 0 else bits[1]
-    return bits[2] if lane == 2 else bits[3]
 
 
 @njit(cache=True, nogil=True)

@@ -1,6 +1,6 @@
 """Draft trees verified in CPU memory."""
 
-# Callees: 212d5869b974
+# Callees: e7f2d55cc5af
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numba import njit
 
 from maskwright.kernels.backends import NO_TOKEN
 from maskwright.kernels.noise import MIN_TEMPERATURE, RESIDUAL_STREAM
-from maskwright.kernels.numba_noise import coin, gumbel_of, philox
+from maskwright.kernels.numba_noise import coin, gumbel_block, noise_memory
 from maskwright.kernels.numba_sampling import is_allowed, scale_of
 
 __all__ = ["match", "ratio"]
@@ -72,7 +72,6 @@ def ratio(
     """Accept by ratio. logits and proposal float32 [B, N, V], rows int32 [B, N]; the others [B] or as in match()."""
     path[:] = -1
     logprob[:] = _DISALLOWED
-    scratch = np.empty(1, np.float32)
     rest = np.empty(logits.shape[2], np.float64)
     for tree in range(logits.shape[0]):
         scale, greedy = scale_of(temperature[tree]), temperature[tree] < np.float32(MIN_TEMPERATURE)
@@ -114,7 +113,7 @@ def ratio(
                 node, depth = child, depth + 1
                 continue
             if rejections and total > _TINY:
-                choice = _drawn(rest, seed[tree], position[tree] + depth, scratch)
+                choice = _drawn(rest, seed[tree], position[tree] + depth)
             logprob[tree, depth] = line[choice] * scale - normaliser
         length[tree], last[tree] = depth + 1, choice
 
@@ -127,15 +126,17 @@ def _probability(line: Any, table: Any, mask: Any, scale: Any, normaliser: Any, 
 
 
 @njit(cache=True, nogil=True)
-def _drawn(weights: Any, seed: Any, position: Any, scratch: Any) -> Any:
+def _drawn(weights: Any, seed: Any, position: Any) -> Any:
     """A token by its weight; never one of weight zero."""
+    memory = noise_memory(weights.shape[0])
+    noise = np.empty(memory[1].shape[0], np.float32)
     best, token = -np.inf, np.int64(NO_TOKEN)
-    for group in range((weights.shape[0] + 3) // 4):
-        bits = philox(seed, group, position, RESIDUAL_STREAM)
-        for lane in range(min(4, weights.shape[0] - 4 * group)):
-            other = 4 * group + lane
-            if weights[other] > 0:
-                score = math.log(weights[other]) + gumbel_of(bits[lane], scratch)
+    for first in range(0, weights.shape[0], noise.shape[0]):
+        gumbel_block(seed, position, RESIDUAL_STREAM, first, memory, noise)
+        for index in range(min(noise.shape[0], weights.shape[0] - first)):
+            weight = weights[first + index]
+            if weight > 0:
+                score = math.log(weight) + noise[index]
                 if score > best:
-                    best, token = score, np.int64(other)
+                    best, token = score, np.int64(first + index)
     return token

@@ -112,21 +112,21 @@ def test_philox_gives_the_known_answers() -> None:
 
 def test_noise_has_gumbels_distribution_and_streams_and_positions_have_their_own() -> None:
     seed, position = torch.full((4,), 7), torch.tensor([0, 1, 2**32 - 1, 5])
-    noise = gumbel(seed, position, 100_000, 0).double()
+    noise = gumbel(seed, position, 30_000, 0).double()
     for row in noise:
         ordered = torch.exp(-torch.exp(-row)).sort().values  # uniform
-        steps = torch.arange(1, 100_001) / 100_000
-        assert (ordered - steps).abs().max() < 2.2 / math.sqrt(100_000)  # Kolmogorov and Smirnov, one in ten thousand
-    correlations = torch.corrcoef(torch.cat([noise, gumbel(seed[:1], position[:1], 100_000, 2).double()]))
-    assert (correlations - torch.eye(5)).abs().max() < 0.015
+        steps = torch.arange(1, 30_001) / 30_000
+        assert (ordered - steps).abs().max() < 2.2 / math.sqrt(30_000)  # Kolmogorov and Smirnov, one in ten thousand
+    correlations = torch.corrcoef(torch.cat([noise, gumbel(seed[:1], position[:1], 30_000, 2).double()]))
+    assert (correlations - torch.eye(5)).abs().max() < 0.025
 
 
 def test_coins_are_uniform_and_integer_weights_are_exponentials() -> None:
-    tossed = coins(torch.full((100_000,), 3), torch.arange(100_000) % 1000, torch.arange(100_000) // 1000)
+    tossed = coins(torch.full((30_000,), 3), torch.arange(30_000) % 1000, torch.arange(30_000) // 1000)
     assert 0 <= tossed.min()
     assert tossed.max() < 1
-    assert (tossed.sort().values - torch.arange(100_000) / 100_000).abs().max() < 2.2 / math.sqrt(100_000)
-    exponent = -torch.arange(0, 40, 0.001)
+    assert (tossed.sort().values - torch.arange(30_000) / 30_000).abs().max() < 2.2 / math.sqrt(30_000)
+    exponent = -torch.arange(0, 40, 0.01)
     weights = integer_weights(exponent)
     assert weights[0] == 1 << WEIGHT_BITS
     assert (weights.diff() <= 0).all()
@@ -189,7 +189,7 @@ def test_a_row_does_not_depend_on_its_batch(backend: str) -> None:
 
 @pytest.mark.parametrize(
     ("backend", "count"),
-    [("torch", 200_000), ("numba", 200_000), pytest.param("triton", 1_000, marks=pytest.mark.long)],
+    [("torch", 50_000), ("numba", 200_000), pytest.param("triton", 1_000, marks=pytest.mark.long)],
 )
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 def test_tokens_come_as_often_as_the_masked_softmax_says(backend: str, count: int, temperature: float) -> None:

@@ -12,6 +12,7 @@ Examples:
     draw        a token for each row; beside what it replaces: apply, softmax, multinomial
     filter      top-k 50, top-p 0.9 and min-p 0.02 together; beside torch's sort of the logits alone
     verify      trees of 16 nodes, by each method
+    generate    steps of generate() with the embedded model, masks looked up while the forward runs and after it
 
 Microseconds, the median of 100 ms of runs between which the second-level cache is flushed. "of copy" is the least time in which
 the bytes could move, at the bandwidth of a copy of 1 GiB, over the time taken: for masks the words read and the sectors of
@@ -37,7 +38,7 @@ VOCABULARIES = (128_256, 151_936)
 ROWS = (1, 8, 64, 512, 4096)
 DENSITIES = (0.001, 0.5, 0.99)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-SECTIONS = ("apply", "draw", "filter", "verify")
+SECTIONS = ("apply", "draw", "filter", "verify", "generate")
 _SECTOR = 32
 
 Timed = Callable[[Callable[[], Any]], float]
@@ -135,17 +136,51 @@ def verifiers(trees: int, columns: int) -> Iterator[tuple[str, Callable[[], Any]
         )
 
 
+def step_microseconds(batch: int, waiting: bool) -> float:
+    """The median wall time of a step of decoding; `waiting` looks no mask up before the forward is done."""
+    from time import perf_counter
+
+    from generate import SCHEMA, SENTENCES
+
+    from maskwright import embedded
+    from maskwright.decoding import Decoder, Request
+    from maskwright.loading import compiler_of
+    from maskwright.sampling import Sampling
+
+    class Waiting(Decoder):
+        def _forward(self) -> torch.Tensor:
+            logits = super()._forward()
+            torch.cuda.synchronize()
+            return logits
+
+    model, tokenizer = embedded.load()
+    model = model.to("cuda")
+    language = compiler_of(model, tokenizer).compile_json_schema(SCHEMA)
+    prompts = [tokenizer.encode(SENTENCES[row % len(SENTENCES)], add_special_tokens=False) for row in range(batch)]
+    requests = [Request(prompt, language, 2000) for prompt in prompts]
+    kind = Waiting if waiting else Decoder
+    decoder = kind(model, tokenizer, requests, samples=1, sampling=Sampling(), entropy=0, jump_forward=False)
+    times = []
+    for _ in range(60):
+        started = perf_counter()
+        decoder.step()
+        times.append(1e6 * (perf_counter() - started))
+    return sorted(times[10:])[25]
+
+
 COLUMNS = {
     "apply": ["by bitmask", "by number", "of copy", "XGrammar triton", "XGrammar cuda", "masked_fill"],
     "draw": ["sample_tokens", "of copy", "greedy", "apply, softmax, multinomial", "times faster"],
     "filter": ["filter_cutoffs", "torch.sort"],
     "verify": ["match", "ratio", "without_replacement"],
+    "generate": ["while it runs", "after it"],
 }
 TITLES = {
     "apply": "Masks applied in place",
     "draw": "Mask, temperature, noise and maximum in one pass",
     "filter": "Top-k, top-p and min-p",
     "verify": "Draft trees of 16 nodes",
+    "generate": "Masks looked up while the forward runs, and after it",
 }
 
 
@@ -180,6 +215,11 @@ def table(
                 ways = verifiers(trees, columns) if bandwidth else ()
                 lines.append([columns, trees, *([microseconds(work) for _, work in ways] or [""] * 3)])
         return ["V", "trees", *COLUMNS[section]], lines
+    if section == "generate":
+        ways = (False, True)
+        counts = [count for count in rows if count <= 64]
+        steps = [[step_microseconds(count, way) if bandwidth else "" for way in ways] for count in counts]
+        return ["batch", *COLUMNS[section]], [[count, *step] for count, step in zip(counts, steps, strict=True)]
     lines = []
     for columns in VOCABULARIES:
         for count in rows:
