@@ -185,7 +185,7 @@ def _sum(values: Any, scale: Any, top: Any) -> Any:
         part = np.float32(0)
         for index in range(power.shape[0]):
             part += series[index] * weight[index]
-        total += part
+        total += float(part)
     return total
 
 

@@ -1,6 +1,6 @@
 """Draft trees verified in CPU memory."""
 
-# Callees: e7f2d55cc5af
+# Callees: dd20fd74e3ec
 
 from __future__ import annotations
 
