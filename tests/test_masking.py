@@ -36,7 +36,7 @@ def check(backend: str, batch: int, columns: int, dtype: torch.dtype, layout: st
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_table_of_masks_by_row_number(backend: str, dtype: torch.dtype, layout: str) -> None:
-    for seed, (columns, density) in enumerate([(17, 0.5), (32, 0.01), (70, 0.99), (1000, 0.001), (5000, 0.5)]):
+    for seed, (columns, density) in enumerate([(17, 0.5), (70, 0.99), (5000, 0.01)]):
         check(backend, 4, columns, dtype, layout, density, seed)
 
 
