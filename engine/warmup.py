@@ -14,12 +14,14 @@ import numpy as np
 from numba.core import event
 
 from maskwright.cli_output import print_json
+from maskwright.compile.mask_table import MaskTable
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
 from maskwright.kernels.bitmask import allocate_token_bitmask, apply_token_bitmask_inplace, copy_masked, count_allowed
 from maskwright.kernels.logits import likeliest, log_sum_exp
 from maskwright.rehearsal import rehearse
 from maskwright.runtime.batch import BatchGrammarMatcher
+from maskwright.runtime.lockstep import Lockstep
 from maskwright.runtime.matcher import GrammarMatcher
 
 __all__ = ["run", "warm_up"]
@@ -32,10 +34,18 @@ def warm_up(*, second_process: bool = False) -> None:
         second_process: start another process that compiles half of them, if any have to be compiled.
     """
     rehearse(_second_process() if second_process else None)
-    letters = TokenizerInfo([b"a", b""], eos_token_ids=[1])
-    with BatchGrammarMatcher(1) as batch:
-        batch.batch_mask_rows([GrammarMatcher(GrammarCompiler(letters).compile_regex("a*"))])
+    _step_together()
     _mask_logits()
+
+
+def _step_together() -> None:
+    letters = TokenizerInfo([b"a", b""], eos_token_ids=[1])
+    compiler = GrammarCompiler(letters, mask_table=MaskTable(letters.vocab_size, max_bytes=0))
+    matcher = GrammarMatcher(compiler.compile_regex("a"))
+    with BatchGrammarMatcher(1) as batch:
+        batch.batch_mask_rows([matcher])
+        Lockstep(batch, [matcher], allocate_token_bitmask(1, letters.vocab_size, backend="numpy"), [0]).step([0])
+    matcher.mask_row()  # another mask, in the place of the first
 
 
 def _mask_logits() -> None:

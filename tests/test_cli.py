@@ -231,7 +231,7 @@ def test_parts_of_kernels_are_not_for_python() -> None:
     from maskwright.kernels.walks import walk
 
     with pytest.raises(TypeError, match="walk is a part of kernels"):
-        walk(*[0] * 8)
+        walk(*[0] * 9)
 
 
 @pytest.mark.parametrize(
