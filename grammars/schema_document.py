@@ -47,6 +47,8 @@ from maskwright.grammars.values import Algebra, Pending
 __all__ = ["Document", "Schema"]
 
 _NEEDING = ("minItems", "contains", "required", "minProperties")  # what the empty array or object may lack
+_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_PLAIN_BOUND = 10**15
 MAX_SAME_INSTANCE_DEPTH = 100  # allOf in anyOf in $ref in ... before any child is reached
 
 
@@ -85,11 +87,18 @@ class Schema:
 
     @property
     def certain(self) -> bool:
-        """Whether some value satisfies it for sure, seen without expanding it: the empty array or object, or any scalar."""
-        if not self.types or self.families & ~(ARRAYS | OBJECTS) or self.here:
+        """Whether some value satisfies it for sure, seen without expanding it: the empty array or object, or some scalar."""
+        types, families, contents = self.types, self.families, self.contents
+        if families & (LOGIC | REFERENCE) or self.here:
             return False
-        contents = self.contents
-        return not any(contents.get(key) for key in _NEEDING)
+        if families & VALUES:
+            texts = types & STRING and not families & STRINGS and "const" not in contents
+            return bool(texts) and any(isinstance(member, str) for member in contents["enum"])
+        if types & 7 or (types & STRING and (not families & STRINGS or _has_some_length(contents))):
+            return True
+        if types & (NUMBER | INTEGER) and (not families & NUMBERS or _has_one_bound(contents)):
+            return True
+        return bool(types & (ARRAY | OBJECT)) and not any(contents.get(key) for key in _NEEDING)
 
     # What the checkers of schema_keywords call
 
@@ -225,6 +234,18 @@ class Schema:
     def forget(self) -> None:
         """Drop what `expand` has found."""
         self._value = None
+
+
+def _has_some_length(contents: dict[str, Any]) -> bool:
+    """Whether strings are plainly left that the keywords for strings admit."""
+    longest = contents.get("maxLength")
+    return not contents.keys() & {"pattern", "format"} and (longest is None or contents.get("minLength", 0) <= longest)
+
+
+def _has_one_bound(contents: dict[str, Any]) -> bool:
+    """Whether numbers are plainly left that the keywords for numbers admit: all on one side of a bound."""
+    bounds = [contents[key] for key in _BOUNDS if key in contents]
+    return "multipleOf" not in contents and len(bounds) == 1 and -_PLAIN_BOUND < bounds[0] < _PLAIN_BOUND
 
 
 def _expand(schema: Schema) -> Value:
