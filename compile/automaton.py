@@ -412,6 +412,25 @@ class Automaton:
                 found.add(value)
         return found
 
+    def reached_from(self, state: int) -> set[int]:
+        """The states that lowered states lead to from here, with all that were allocated beside them.
+
+        Those are a call's return block, and the run of white space before a frame.
+        """
+        starts, count = self._starts, self.tables.state_count
+        found, queue = set[int](), [state]
+        while queue:
+            state = queue.pop()
+            if state in found:
+                continue
+            block = bisect_right(starts, state)
+            members = range(starts[block - 1], starts[block] if block < len(starts) else count)
+            found.update(members)
+            for member in members:
+                if self.tables.is_lowered(member):
+                    queue += self.following(member)
+        return found
+
     def describe(self, state: int, label: Callable[[int], str] = str) -> list[str]:
         """The published record of a state, readable; for `maskwright show automaton`."""
         tables = self.tables

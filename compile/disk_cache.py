@@ -1,46 +1,31 @@
 """Arrays kept on disk between processes: what is expensive to find out about a tokenizer.
 
-One file an entry, in the user's cache directory (platformdirs), or where MASKWRIGHT_CACHE_DIR says; set to nothing, it turns
-the cache off. A file is written under a name of its own and then renamed, so that other processes see the whole of it or
-nothing; it is read by mapping it. What is damaged, cut short or of another version is found out by lengths and checksums
-and made again. Nothing in a file is executed.
-
-    offset      what
-    0           magic, 8 bytes
-    8           uint32 length of the header, uint32 CRC-32 of the header
-    16          the header, JSON: kind, key, version, meta (what the caller says), body (length and CRC-32),
-                arrays (name, dtype, shape, offset in the body)
-    aligned     the body: the arrays, each at a multiple of 64
+One file an entry (compile/array_file.py), in the user's cache directory (platformdirs), or where MASKWRIGHT_CACHE_DIR says;
+set to nothing, it turns the cache off. The header says kind, key, version and meta (what the caller says). A file is read by
+mapping it. What is damaged, cut short or of another version is made again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
-import struct
-import tempfile
 import warnings
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from maskwright.compile.array_file import DamagedFile, package_version, packed_file, unpacked_file, write_whole
+
 __all__ = ["DiskCache", "Stored"]
 
 Array = np.ndarray[Any, Any]
 
-_MAGIC = b"MASKWRT\1"
 _LAYOUT = 1  # of files, and of what the arrays in them mean: raise it when either changes
 _SUFFIX = ".maskwright"
-_PREFIX = struct.Struct("<8sII")
-_ALIGNMENT = 64
 _MAX_BYTES = 1 << 30  # of all files; past it those used longest ago are removed
 
 
@@ -50,10 +35,6 @@ class Stored:
 
     meta: Mapping[str, Any]
     arrays: Mapping[str, Array]
-
-
-class _Damaged(Exception):
-    """A file that is not what its name says."""
 
 
 class DiskCache:
@@ -80,7 +61,7 @@ class DiskCache:
     def path(self, kind: str, key: str) -> Path:
         """The file of an entry, whether it is there or not."""
         assert self.directory is not None
-        name = hashlib.sha256(f"{_LAYOUT}\0{_package_version()}\0{kind}\0{key}".encode()).hexdigest()
+        name = hashlib.sha256(f"{_LAYOUT}\0{package_version()}\0{kind}\0{key}".encode()).hexdigest()
         return self.directory / f"{kind}-{name[:32]}{_SUFFIX}"
 
     def load(self, kind: str, key: str) -> Stored | None:
@@ -93,7 +74,7 @@ class DiskCache:
             found = _read(data, kind, key)
         except FileNotFoundError:
             return None
-        except (_Damaged, ValueError) as error:  # memmap says ValueError of an empty file
+        except (DamagedFile, ValueError) as error:  # memmap says ValueError of an empty file
             warnings.warn(f"{path} is damaged ({error}); it is made again", RuntimeWarning, stacklevel=2)
             _quietly(path.unlink)
             return None
@@ -115,14 +96,8 @@ class DiskCache:
         path = self.path(kind, key)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=self.directory, prefix=f".{kind}-", suffix=".part")
-            try:
-                with os.fdopen(descriptor, "wb") as out:
-                    out.write(_written(kind, key, arrays, meta))
-                os.replace(temporary, path)
-            except BaseException:
-                _quietly(lambda: os.unlink(temporary))
-                raise
+            header = {"kind": kind, "key": key, "version": [_LAYOUT, package_version()], "meta": dict(meta)}
+            write_whole(path, packed_file(header, arrays))
         except OSError as error:
             warnings.warn(_unusable(path, error), RuntimeWarning, stacklevel=2)
             return
@@ -146,11 +121,6 @@ class DiskCache:
             total -= size
 
 
-@cache
-def _package_version() -> str:
-    return version("maskwright")
-
-
 def _unusable(path: Path, error: OSError) -> str:
     return (
         f"the cache on disk cannot be used ({path.parent}: {error.strerror or error}); everything works without it, "
@@ -164,47 +134,9 @@ def _quietly(act: Callable[[], object]) -> None:
         act()
 
 
-def _aligned(offset: int) -> int:
-    return -(-offset // _ALIGNMENT) * _ALIGNMENT
-
-
-def _written(kind: str, key: str, arrays: Mapping[str, Array], meta: Mapping[str, Any]) -> bytes:
-    """The bytes of a file."""
-    body, table = bytearray(), []
-    for name, array in arrays.items():
-        body.extend(bytes(_aligned(len(body)) - len(body)))
-        table.append([name, array.dtype.str, list(array.shape), len(body)])
-        body.extend(np.ascontiguousarray(array).tobytes())
-    header = json.dumps(
-        {
-            "kind": kind,
-            "key": key,
-            "version": [_LAYOUT, _package_version()],
-            "meta": dict(meta),
-            "body": [len(body), zlib.crc32(body)],
-            "arrays": table,
-        }
-    ).encode()
-    start = _PREFIX.pack(_MAGIC, len(header), zlib.crc32(header)) + header
-    return start + bytes(_aligned(len(start)) - len(start)) + body
-
-
 def _read(data: Array, kind: str, key: str) -> Stored:
     """The entry in the bytes of a file, uint8."""
-    if len(data) < _PREFIX.size:
-        raise _Damaged("it is cut short")
-    magic, length, checksum = _PREFIX.unpack(data[: _PREFIX.size].tobytes())
-    header = data[_PREFIX.size : _PREFIX.size + length].tobytes()
-    if magic != _MAGIC or len(header) != length or zlib.crc32(header) != checksum:
-        raise _Damaged("its beginning is not that of a file of this cache")
-    said = json.loads(header)
-    if (said["kind"], said["key"], said["version"]) != (kind, key, [_LAYOUT, _package_version()]):
-        raise _Damaged("it is of another entry or version")
-    body = data[_aligned(_PREFIX.size + length) :]
-    if [len(body), zlib.crc32(body.data)] != said["body"]:
-        raise _Damaged("its contents are not what was written")
-    arrays = {}
-    for name, dtype, shape, offset in said["arrays"]:
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        arrays[name] = np.asarray(body[offset : offset + size]).view(dtype).reshape(shape)
+    said, arrays = unpacked_file(data)
+    if (said["kind"], said["key"], said["version"]) != (kind, key, [_LAYOUT, package_version()]):
+        raise DamagedFile("it is of another entry or version")
     return Stored(said["meta"], arrays)

@@ -33,6 +33,7 @@ from maskwright.kernels import layout as L
 
 if TYPE_CHECKING:
     from maskwright.compile.lark_states import LarkStates
+    from maskwright.compile.saved_grammars import GrammarSource
 
 __all__ = ["SOURCE_BYTES", "CompiledGrammar", "Limits"]
 
@@ -77,6 +78,7 @@ class CompiledGrammar:
         distinct: by the state after `[`, the arrays whose items must differ (compile/distinct.py), those lowered so far; None
             where there are none in the schema.
         state_count, table_bytes, lowering_ms: what it has used of them.
+        source: what it was made of, by which a file can keep it; None where it was not made by a GrammarCompiler.
         source_bytes: what is kept of its source (schemas, rules), estimated; see SOURCE_BYTES.
     """
 
@@ -91,6 +93,7 @@ class CompiledGrammar:
     ) -> None:
         self.automaton, self.source_bytes = automaton, source_bytes
         self.root, self.root_register = automaton.resolved(root)
+        self.source: GrammarSource | None = None
         self.distinct: Mapping[int, Distinct] | None = None
         self.limits = limits
         self.state_count, self.table_bytes, self.lowering_ms = 0, 0, 0.0

@@ -11,7 +11,7 @@ Several at once (runtime/batch.py), by a thread that holds the lock, and others 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Container, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -67,6 +67,12 @@ class MaskRows:
             self._publish(key, found)
         return found
 
+    def named(self, states: Container[int]) -> Iterator[tuple[Hashable, RowParts]]:
+        """The rows of some states whose content is known, with what names it."""
+        for key, row in self._rows.items():
+            if key >> 16 in states and (content := self._content(key)) is not None:
+                yield content, _parts(row)
+
     def missing(self, keys: Iterable[int]) -> list[int]:
         """The keys of rows that compute() must compute. Rows known by content are published now; add() takes the others."""
         found, seen = list[int](), set[Hashable]()
@@ -113,7 +119,7 @@ class MaskRows:
         if content is not None:
             self._shared.put(content, row)
             if self._shared.file is not None:
-                self._shared.file.add(content, RowParts(row.dense, row.data, row.exits, row.both))
+                self._shared.file.add(content, _parts(row))
 
     def _publish(self, key: int, row: Row) -> None:
         self._rows[key] = row
@@ -144,6 +150,10 @@ class MaskRows:
             yield walker
         finally:
             self._walkers.append(walker)
+
+
+def _parts(row: Row) -> RowParts:
+    return RowParts(row.dense, row.data, row.exits, row.both)
 
 
 class _NotLowered(Exception):

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import weakref
 from collections.abc import Hashable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+from maskwright.compile.array_file import package_version
 from maskwright.compile.automaton import Automaton
 from maskwright.compile.grammar import SOURCE_BYTES, CompiledGrammar, Limits
 from maskwright.compile.literals import CHUNKS, Chunks, Literals
 from maskwright.compile.mask_table import MaskTable
-from maskwright.compile.row_file import RowFile
+from maskwright.compile.row_file import MAX_ROW_BYTES, RowFile
+from maskwright.compile.saved_grammars import GrammarSource, read_grammar, write_grammar
 from maskwright.compile.token_tables import TokenTables
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.grammar_cache import CacheInfo, GrammarCache
 from maskwright.grammars import regex
-from maskwright.grammars.errors import InvalidError, TokenizerError
+from maskwright.grammars.errors import InvalidError, SavedGrammarError, TokenizerError
 from maskwright.grammars.function_signatures import is_function
 from maskwright.grammars.grammar import Grammar
 from maskwright.grammars.json_schema import load_schema
@@ -38,6 +42,7 @@ KINDS = (
 
 _MAX_STATES = 1 << 24  # of one automaton, which many grammars share
 _EAGER_MS = 1000.0
+_OFFERED_SHARE = 32  # rows of loaded grammars, not asked for yet, take a 32nd of the bound at most
 _SUBSCHEMA_BYTES = 2 << 10  # of Python objects, beside SOURCE_BYTES; measured likewise
 
 
@@ -88,7 +93,8 @@ class GrammarCompiler:
             raise InvalidError(
                 f"the mask table has rows of {masks.words} words, and this vocabulary's have {tokens.words}"
             )
-        row_file = RowFile(tokenizer_info.disk, tokenizer_info.fingerprint)
+        offered = min(MAX_ROW_BYTES, max_cache_bytes // _OFFERED_SHARE)
+        row_file = RowFile(tokenizer_info.disk, tokenizer_info.fingerprint, offered)
         weakref.finalize(self, row_file.flush)  # at the end of the process, too
         self._cache = GrammarCache(max_cache_bytes, lambda rows: Automaton(tokens, rows, _MAX_STATES, masks), row_file)
         self.eager, self._workers = eager, workers
@@ -151,6 +157,45 @@ class GrammarCompiler:
         """Forget all grammars and rows. Grammars that are still in use stay valid, and keep their memory until they go."""
         self._cache.clear()
 
+    def save(self, compiled: CompiledGrammar, path: str | os.PathLike[str]) -> None:
+        """Write a compiled grammar into a file, for `load` in any process (docs/caches.md).
+
+        The file has what the grammar was made of, and of its mask rows those that its content names. A file that is there is
+        replaced at once. A Python type or function is saved as the JSON Schema that it became.
+
+        Raises:
+            SavedGrammarError: the grammar is of another vocabulary, or it was made of what JSON cannot say (`registry=`).
+            OSError: the file cannot be written.
+        """
+        if compiled.tokenizer_info.fingerprint != self.tokenizer_info.fingerprint:
+            raise SavedGrammarError("the grammar is of another tokenizer: save it with the compiler that made it")
+        write_grammar(compiled, Path(path))
+
+    def load(self, path: str | os.PathLike[str]) -> CompiledGrammar:
+        """The grammar that a file of `save` describes, compiled, or found in the cache; its mask rows need no computing.
+
+        Written by another version or installation of the package, it is compiled all the same, without the rows.
+
+        Raises:
+            SavedGrammarError: the file is damaged, of another tokenizer, or of a version that says more than this one reads.
+            OSError: the file cannot be read.
+            MaskwrightError: as the method that compiled it.
+        """
+        saved = read_grammar(Path(path), self.tokenizer_info.fingerprint)
+        self._cache.row_file.offer(saved.rows)
+        made_of = saved.source
+        try:
+            compiled: CompiledGrammar = getattr(self, f"compile_{made_of.kind}")(made_of.source, **made_of.options)
+        except TypeError as error:
+            if saved.version == package_version():
+                raise
+            raise SavedGrammarError(
+                f"{path} was saved by Maskwright {saved.version} with options that {package_version()} does not have "
+                f"({error}). "
+                "Use that version, or save the grammar again with this one"
+            ) from error
+        return compiled
+
     def compile_json_schema(self, schema: Any, **options: Any) -> CompiledGrammar:
         """The JSON texts that satisfy a schema.
 
@@ -164,7 +209,8 @@ class GrammarCompiler:
         """
         policy = SchemaOptions(**options)
         contents, python_type = schema_from(schema, narrow=True)
-        key = self._schema_key(contents, python_type, policy) if self.cache_enabled else None
+        text = self._json_text(contents) if self.cache_enabled else None
+        key = None if text is None else (text, python_type, policy)
         if key is not None and (found := self._cache.get(key)) is not None:
             return found
         loaded = load_schema(contents, policy)
@@ -176,13 +222,13 @@ class GrammarCompiler:
             python_type,
             SOURCE_BYTES + _SUBSCHEMA_BYTES * loaded.subschema_count,
         )
-        return self._keep(key, compiled)
+        return self._keep(key, compiled, GrammarSource("json_schema", loaded.contents, options))
 
     @staticmethod
-    def _schema_key(contents: Any, python_type: Any, policy: SchemaOptions) -> Hashable | None:
+    def _json_text(contents: Any) -> str | None:
         """What tells schemas apart; the order of properties is part of a schema. None: not to be cached."""
         try:
-            return (json.dumps(contents), python_type, policy)
+            return json.dumps(contents)
         except (TypeError, ValueError, RecursionError):
             return None  # load_schema says what is wrong with it; a registry need not be hashable
 
@@ -193,7 +239,8 @@ class GrammarCompiler:
         key = ("regex", pattern) if self.cache_enabled else None
         if key is not None and (found := self._cache.get(key)) is not None:
             return found
-        return self._keep(key, CompiledGrammar.of_text(self._cache.room(), regex.parse(pattern), self.limits))
+        compiled = CompiledGrammar.of_text(self._cache.room(), regex.parse(pattern), self.limits)
+        return self._keep(key, compiled, GrammarSource("regex", pattern, {}))
 
     def compile_choices(self, choices: Sequence[str]) -> CompiledGrammar:
         """Exactly one of some strings."""
@@ -201,12 +248,13 @@ class GrammarCompiler:
             raise InvalidError("choices are a sequence of strings")
         if not choices:
             raise InvalidError("choices are empty: give at least one string")
-        key = ("choices", tuple(choices)) if self.cache_enabled else None
+        choices = tuple(choices)
+        key = ("choices", choices) if self.cache_enabled else None
         if key is not None and (found := self._cache.get(key)) is not None:
             return found
-        return self._cache.put(
-            key, CompiledGrammar.of_literals(self._cache.room(), Literals.of_words(choices), self.limits)
-        )
+        compiled = CompiledGrammar.of_literals(self._cache.room(), Literals.of_words(choices), self.limits)
+        compiled.source = GrammarSource("choices", choices, {})
+        return self._cache.put(key, compiled)
 
     def compile_substring(self, text: str, *, chunks: Chunks = "characters", min_length: int = 0) -> CompiledGrammar:
         """Any span of a text: what can be quoted from it.
@@ -232,7 +280,8 @@ class GrammarCompiler:
         if key is not None and (found := self._cache.get(key)) is not None:
             return found
         spans = Literals.of_spans(text, chunks, min_length)
-        return self._keep(key, CompiledGrammar.of_literals(self._cache.room(), spans, self.limits))
+        compiled = CompiledGrammar.of_literals(self._cache.room(), spans, self.limits)
+        return self._keep(key, compiled, GrammarSource("substring", text, {"chunks": chunks, "min_length": min_length}))
 
     def compile_function(self, function: Any, **options: Any) -> CompiledGrammar:
         """The object of a function's arguments, as its annotations say; `options` are the text policy.
@@ -266,7 +315,8 @@ class GrammarCompiler:
         if key is not None and (found := self._cache.get(key)) is not None:
             return found
         rules = (Grammar.from_ebnf(grammar, root_rule_name) if isinstance(grammar, str) else grammar).rules
-        return self._keep(key, self._of_rules(rules))
+        options = {"root_rule_name": root_rule_name} if isinstance(grammar, str) else {}
+        return self._keep(key, self._of_rules(rules), GrammarSource("grammar", grammar, options))
 
     def compile_lark(self, text: str, start: str = "start", lexer: str = "dynamic_complete") -> CompiledGrammar:
         """The texts of a grammar in lark's notation.
@@ -284,7 +334,7 @@ class GrammarCompiler:
         if key is not None and (found := self._cache.get(key)) is not None:
             return found
         rules = Grammar.from_lark(text, start, lexer).rules
-        return self._keep(key, self._of_rules(rules))
+        return self._keep(key, self._of_rules(rules), GrammarSource("lark", text, {"start": start, "lexer": lexer}))
 
     def compile_structural_tag(self, description: Any, **options: Any) -> CompiledGrammar:
         """Free text with regions that have a grammar of their own: tool calls, reasoning, answers (docs/tools.md).
@@ -298,14 +348,14 @@ class GrammarCompiler:
             TokenizerError: the vocabulary lacks a token that is named.
         """
         policy = SchemaOptions(**options)
-        key: Hashable | None = None
-        if self.cache_enabled:
-            contents = description if isinstance(description, str) else self._schema_key(description, None, policy)
-            key = None if contents is None else ("structural tag", contents, policy)
+        # As a text: later changes of a dict have no effect.
+        text = description if isinstance(description, str) else self._json_text(description)
+        key = ("structural tag", text, policy) if self.cache_enabled and text is not None else None
         if key is not None and (found := self._cache.get(key)) is not None:
             return found
         rules = structural_tag(description, policy, self.tokenizer_info)
-        return self._keep(key, CompiledGrammar.of_rules(self._cache.room(), rules, self.limits))
+        compiled = CompiledGrammar.of_rules(self._cache.room(), rules, self.limits)
+        return self._keep(key, compiled, None if text is None else GrammarSource("structural_tag", text, options))
 
     def compile_tools(
         self,
@@ -337,7 +387,8 @@ class GrammarCompiler:
         compiled.lower_ahead(self.ahead_ms)
         return compiled
 
-    def _keep(self, key: Hashable | None, compiled: CompiledGrammar) -> CompiledGrammar:
+    def _keep(self, key: Hashable | None, compiled: CompiledGrammar, source: GrammarSource | None) -> CompiledGrammar:
+        compiled.source = source
         compiled.explore = Exploration
         if self.eager:
             compiled.warm(budget_ms=_EAGER_MS)

@@ -35,7 +35,7 @@ class CacheBytes:
 
     Attributes:
         automata: tables of states, and the objects behind states.
-        rows: mask rows, each counted once whichever automata use it.
+        rows: mask rows, each counted once whichever automata use it, and rows of loaded grammars, not asked for yet.
         grammars: schemas and rules, which states are lowered from on demand.
         arenas: memory of matchers that are gone, kept for the next ones.
     """
@@ -60,7 +60,7 @@ class CacheInfo:
         grammars: how many are kept.
         nbytes: bytes kept.
         max_bytes: the bound.
-        rows_loaded, rows_stored: mask rows that were found on disk, and written there.
+        rows_loaded, rows_stored: mask rows that were found on disk or in loaded grammars, and written to the disk cache.
     """
 
     hits: int
@@ -155,11 +155,12 @@ class GrammarCache:
         """Forget everything, the rows too; the counters go on."""
         with self._lock:
             self.rows.clear()
+            self.row_file.forget_offered()
             self._begin()
 
     def _evict(self) -> None:
         """Drop generations without grammars; and others until the rest, with arenas and rows at their most, is in bounds."""
-        most = self.max_bytes - 2 * (self.max_bytes // _ARENA_SHARE)
+        most = self.max_bytes - 2 * (self.max_bytes // _ARENA_SHARE) - self.row_file.offered_bytes
         sizes = {automaton: generation.nbytes for automaton, generation in self._generations.items()}
         total = sum(sizes.values())
         for automaton in list(self._generations):
@@ -200,7 +201,7 @@ class GrammarCache:
                 rows |= {id(row): row.nbytes for row in generation.automaton.rows_held}
             nbytes = CacheBytes(
                 automata=sum(generation.automaton.nbytes for generation in generations),
-                rows=sum(rows.values()),
+                rows=sum(rows.values()) + self.row_file.offered_bytes,
                 grammars=sum(generation.source_bytes for generation in generations),
                 arenas=self._arena_bytes(),
             )

@@ -10,6 +10,7 @@
     ├── MatcherError           a matcher was used wrongly (token id out of range, accept after the end, ...)
     ├── BatchError             some matchers of a batch could not go on: carries the error of each
     ├── ModelError             a language model cannot be loaded, or is of a kind that cannot be decoded here
+    ├── SavedGrammarError      a compiled grammar cannot be written into a file, or not be read from it
     └── TruncatedError         too few tokens for a whole sentence: carries the text so far, and how many are needed
 
 Each carries what a program needs as attributes and says in its message what a person can do.
@@ -28,6 +29,7 @@ __all__ = [
     "MaskwrightError",
     "MatcherError",
     "ModelError",
+    "SavedGrammarError",
     "TokenizerError",
     "TruncatedError",
     "UnsatisfiableError",
@@ -198,6 +200,10 @@ class BatchError(MaskwrightError):
 
 class ModelError(MaskwrightError):
     """A language model cannot be loaded, or is of a kind that cannot be decoded here."""
+
+
+class SavedGrammarError(MaskwrightError):
+    """A compiled grammar cannot be written into a file, or what is in a file is no grammar of this tokenizer and version."""
 
 
 class TruncatedError(MaskwrightError):

@@ -44,12 +44,14 @@ class LoadedSchema:
     """A checked schema.
 
     Attributes:
+        contents: the schema itself, a copy of what was given; fractions of a text as Decimals.
         root: what a value must satisfy: an expression over Schema leaves (ir.Schema).
         warnings: what is not enforced or was read leniently; each begins with its JSON Pointer.
         numbers: the language of all numbers under the text policy.
         unique: whether `uniqueItems` is said anywhere.
     """
 
+    contents: Any = field(repr=False, compare=False)
     root: Bool
     warnings: list[str]
     numbers: Regex
@@ -97,7 +99,7 @@ def load_schema(schema: dict[str, Any] | bool | str, options: SchemaOptions | No
             root = document.load(contents)
     except RecursionError as error:
         raise _nested_too_deeply() from error
-    return LoadedSchema(root, document.warnings, document.numbers, bool(document.unique), document)
+    return LoadedSchema(contents, root, document.warnings, document.numbers, bool(document.unique), document)
 
 
 def read_schema(text: str) -> Any:

@@ -112,13 +112,13 @@ def test_other_versions_have_other_files(disk: DiskCache, monkeypatch: pytest.Mo
     monkeypatch.setattr(disk_cache, "_LAYOUT", disk_cache._LAYOUT + 1)
     assert disk.load("thing", "key") is None and path.exists()
     monkeypatch.undo()
-    monkeypatch.setattr(disk_cache, "_package_version", lambda: "999.0")
+    monkeypatch.setattr(disk_cache, "package_version", lambda: "999.0")
     assert disk.load("thing", "key") is None and path.exists()
 
 
 def test_a_file_under_a_foreign_name_is_not_believed(disk: DiskCache, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as older:
-        older.setattr(disk_cache, "_package_version", lambda: "0.0.1")
+        older.setattr(disk_cache, "package_version", lambda: "0.0.1")
         disk.store("thing", "key", ARRAYS, META)
         old = disk.path("thing", "key")
     old.rename(disk.path("thing", "key"))

@@ -162,12 +162,12 @@ def test_rows_of_other_sources_are_not_taken(tmp_path: Path, monkeypatch: pytest
     file = RowFile(DiskCache(tmp_path), "tokenizer")
     file.add("a", parts(1))
     file.flush()
-    monkeypatch.setattr(row_file, "_sources", lambda: "edited")
+    monkeypatch.setattr(row_file, "code_digest", lambda: "edited")
     assert RowFile(DiskCache(tmp_path), "tokenizer").get("a") is None
 
 
 def test_a_file_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_file, "_MAX_BYTES", 3 * parts(0).nbytes)
+    monkeypatch.setattr(row_file, "MAX_ROW_BYTES", 3 * parts(0).nbytes)
     for number in range(5):
         file = RowFile(DiskCache(tmp_path), "tokenizer")
         file.add(number, parts(number))
