@@ -148,7 +148,7 @@ def test_what_is_loaded_is_what_was_saved(info: mw.TokenizerInfo, path: Path, wa
     assert sorted(entry.name for entry in path.parent.iterdir()) == ["again", path.name]
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(schema=schemas())
 def test_random_schemas(info: mw.TokenizerInfo, path: Path, schema: Any) -> None:
     compiler = mw.GrammarCompiler(info)
