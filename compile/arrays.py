@@ -8,14 +8,15 @@ for a count); between two cuts one set of states serves, and the register counts
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from maskwright.compile.automaton import Edge, Private
 from maskwright.compile.counts import Counts, Standing, Tally, is_open
 from maskwright.compile.distinct import Distinct, Identities, Unknown, has_endless, has_more, tight_indices
 from maskwright.compile.goals import Asked, Labels, Term, ask
+from maskwright.compile.repeated import SETTLED, Prospect, Repeats
 from maskwright.grammars import boolean
 from maskwright.grammars.boolean import Bool
 from maskwright.grammars.errors import UnsupportedError
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ArrayFrame"]
 
+DISTINCT: Final = "distinct"
+"""Among the shapes that are alive (counts.Standing) while no two items were equal, where that makes a difference."""
+
 
 class ArrayFrame:
     """Arrays that satisfy `must`, a positive expression over ArrayShape, and report on `observed` as they close."""
@@ -35,20 +39,25 @@ class ArrayFrame:
         self, states: GrammarStates, must: Bool, observed: tuple[Bool, ...], labels: Labels, depth: int
     ) -> None:
         self.states, self.observed, self.labels, self.depth = states, observed, labels, depth
-        self.terms = states.terms(must)
+        terms = states.terms(must)
+        self.terms = tuple(term for term in terms if not (_is_unique(term) and _is_repeating(term)))
         shapes = dict.fromkeys(shape for formula in (must, *observed) for shape in boolean.leaves(formula))
         self.shapes = frozenset(shapes)
         self.ordered = tuple(shapes)
         """The shapes in the order of the schema; sets of them have none."""
         self.counts = {shape: shape.counted for shape in shapes if shape.counted is not None}
         """What the counting shapes count; in the order of a tally."""
-        self.unique = any(shape.unique for shape in shapes)
-        """Whether some shapes let no two items be equal. Such a shape counts as alive until two are (see `repeated`)."""
-        self.repeats = not all(any(shape.unique for shape in term) for term in self.terms)
+        self.repeating = _is_repeating(shapes)
+        """Whether some shapes ask for two equal items. To the automaton they are any others (see repeated.py)."""
+        self.compares = self.repeating or _is_unique(shapes)
+        """Whether it matters if two items are equal: to those shapes, or to some that let no two be. One of these counts as
+        alive until two are (see `repeated`)."""
+        self.repeats = not all(map(_is_unique, self.terms))
         """Whether an array may have equal items all the same."""
         self._longest: dict[Term, int | None] = {}
         self._needs: dict[Term, _Needs] = {}
         self._tight: dict[Term, Mapping[int, Identities] | None] = {}
+        self._repeats: dict[Term, Repeats] = {}
         self._seeking: set[Term] = set()
         self._states: dict[tuple[str, int, Standing], int] = {}
         self._keys: dict[int, tuple[str, int, Standing]] = {}
@@ -102,12 +111,21 @@ class ArrayFrame:
             longest = self.longest(term)
             if longest is not None and (count > longest or any(shape.min_items > longest for shape in term)):
                 continue
-            if self.unique and any(shape.unique for shape in term) and self._tight_indices(term) is None:
+            if self.compares and _is_unique(term) and self._tight_indices(term) is None:
+                continue
+            if self._owes(term, standing) and not self._repeats_of(term).possible():
                 continue
             needs = self._needs_of(term) if self.counts else None
             if needs is None or needs.viable(count, needs.part(standing.tally), longest):
                 found.append(term)
         return found
+
+    def _owes(self, term: Term, standing: Standing) -> bool:
+        """Whether two items of an array of the term must still be equal."""
+        return self.repeating and DISTINCT in standing.alive and _is_repeating(term)
+
+    def _repeats_of(self, term: Term) -> Repeats:
+        return self.states.kept(self._repeats, term, lambda: Repeats(self, term))
 
     def _tight_indices(self, term: Term) -> Mapping[int, Identities] | None:
         """See distinct.tight_indices."""
@@ -135,7 +153,8 @@ class ArrayFrame:
 
     @property
     def _start(self) -> Standing:
-        return Standing(self.shapes, (0,) * len(self.counts))
+        alive = frozenset((*self.shapes, DISTINCT)) if self.compares else self.shapes
+        return Standing(alive, (0,) * len(self.counts))
 
     def possible(self) -> bool:
         """Whether any array satisfies the frame."""
@@ -144,7 +163,7 @@ class ArrayFrame:
     def opened(self) -> int:
         """The state after `[`."""
         state = self._state("open", 0, self._start)
-        if self.unique and state not in self.states.distinct:
+        if self.compares and state not in self.states.distinct:
             self.states.distinct[state] = self._distinct()
         return state
 
@@ -153,11 +172,13 @@ class ArrayFrame:
         terms = self.start_terms()
         tight = dict[int, Identities]()
         for term in terms:
-            if not any(shape.unique for shape in term):
-                continue
-            tight.update(self._tight_indices(term) or {})
             needs = self._needs_of(term) if self.counts else None
-            if needs is not None and (tight or not needs.fit_for_distinct(self, term)):
+            if _is_unique(term):
+                tight.update(self._tight_indices(term) or {})
+                fits = needs is None or (not tight and needs.fit_for_distinct(self, term))
+            else:
+                fits = needs is None or not _is_repeating(term) or needs.fit_for_repeats(self, term)
+            if not fits:
                 raise UnsupportedError("uniqueItems cannot be enforced beside this `contains`", keyword="uniqueItems")
         if tight and len(terms) > 1:
             reason = "uniqueItems cannot be enforced where alternatives of one array have few values for their items"
@@ -177,20 +198,49 @@ class ArrayFrame:
         found = self._states.get(key)
         if found is None:
             found = self._states[key] = self.states.allocate(1, _ArrayState(self, *key))
-            if self.unique:
+            if self.compares:
                 self._keys[found] = key
         return found
 
-    def is_unique(self, state: int) -> bool | None:
-        """Whether, after `[` or an item, it matters that no two items are equal; None where the state is none of these."""
+    def is_distinct(self, state: int) -> bool | None:
+        """Whether, after `[` or an item, no two items were equal and one that is would make a difference; None where the
+        state is none of these."""
         key = self._keys.get(state)
-        return None if key is None else any(shape.unique for shape in key[2].alive)
+        return None if key is None else DISTINCT in key[2].alive
+
+    def prospect(self, state: int, used: Identities, count: int) -> Prospect | None:
+        """What may become of an array in `state`, after `[` or an item, whose `count` items, `used`, are all different.
+
+        None where nothing may: two items must be equal that cannot be any more.
+        """
+        if not self.repeating:
+            return SETTLED
+        _, cut, standing = self._keys[state]
+        viable = self._viable(self.cuts[cut], standing)
+        owing = [self._repeats_of(term) for term in viable if self._owes(term, standing)]
+        if not owing:
+            return SETTLED
+        live = [repeats for repeats in owing if repeats.feasible(used, count)]
+        owes = len(owing) == len(viable)
+        if owes and not live:
+            return None
+        obliged = len(live) < len(owing) or not all(repeats.settled(used, count) for repeats in live)
+        only = None
+        if owes and obliged and not any(repeats.open_to_others(used, count) for repeats in live):
+            only = frozenset[Any]().union(*(repeats.repeatable(used, count) for repeats in live))
+        closes = any(term <= self._done(cut, standing) for term in self.terms)
+        return Prospect(closes, owes, obliged, only, not obliged and not any(map(_is_unique, viable)))
 
     def repeated(self, state: int) -> int | None:
         """The state after an item that is equal to another, for the one after an item; None where no array goes on so."""
         kind, cut, standing = self._keys[state]
-        others = standing.only(frozenset(shape for shape in standing.alive if not shape.unique), self.counts)
+        others = self._after_repeat(standing)
         return self._state(kind, cut, others) if self._viable(self.cuts[cut], others) else None
+
+    def _after_repeat(self, standing: Standing) -> Standing:
+        """After an item that is equal to another one."""
+        kept = (shape for shape in standing.alive if shape != DISTINCT and not shape.unique)
+        return standing.only(frozenset(kept), self.counts)
 
     def item_end(self, cut: int, standing: Standing) -> int:
         """The state after an item that began between cuts[cut] and the next one."""
@@ -202,12 +252,16 @@ class ArrayFrame:
         keep = {shape for term in self._viable(count, standing) for shape in term}
         for formula in self.observed:
             keep.update(standing.alive.intersection(boolean.leaves(formula)))
+        if DISTINCT in standing.alive and any(shape.unique or shape.repeating for shape in keep):
+            keep.add(DISTINCT)
         return standing.only(frozenset(keep), self.counts)
 
     def ask(self, cut: int, standing: Standing) -> Asked | None:
         """What the next item must be."""
         index = self.cuts[cut]
-        asked = {shape: _question(shape, index) for shape in self.ordered if shape in standing.alive}
+        asked: dict[Any, Bool] = {s: _question(s, index) for s in self.ordered if s in standing.alive}
+        if DISTINCT in standing.alive:
+            asked[DISTINCT] = boolean.TRUE  # each item keeps it, as far as the automaton knows
         demands = dict[Term, Bool]()
         for term in self._viable(index, standing):
             longest = self.longest(term)
@@ -217,6 +271,8 @@ class ArrayFrame:
                 if needs is not None:
                     demand = needs.demand(index, needs.part(standing.tally), longest)
                     demands[term] = boolean.all_of((demands[term], demand))
+                if self._owes(term, standing):
+                    demands[term] = boolean.all_of((demands[term], self._repeats_of(term).demand(index)))
         counted = {
             place: count.child
             for place, (shape, count) in enumerate(self.counts.items())
@@ -225,16 +281,26 @@ class ArrayFrame:
         return ask(demands, {**asked, **counted}, self.states.satisfiable)
 
     def closing(self, cut: int, standing: Standing) -> list[Edge]:
-        """`]`, where the array may close."""
+        """`]`, where the array may close; also where it may only if the last item was equal to another one, which the matcher
+        knows."""
+        done = self._done(cut, standing)
+        if not any(term <= done for term in self.terms):
+            done = self._done(cut, self._after_repeat(standing)) if self.repeating else frozenset()
+            if not any(term <= done for term in self._viable(self.cuts[cut], standing)):
+                return []
+        outcome = tuple(boolean.evaluate(formula, done.__contains__) for formula in self.observed)
+        return [(0x5D, 0x5D, self.states.automaton.end(self.labels.number(outcome)))]
+
+    def _done(self, cut: int, standing: Standing) -> frozenset[Any]:
+        """The shapes that hold of the array if it ends here."""
         count, alive = self.cuts[cut], standing.alive
-        done = {shape for shape in alive if shape.min_items <= count}
+        done = {shape for shape in self.ordered if shape in alive and shape.min_items <= count}
+        if DISTINCT in alive:
+            done = {shape for shape in done if not shape.repeating}
         for number, (shape, counted) in zip(standing.tally, self.counts.items(), strict=True):
             if number < counted.least:
                 done.discard(shape)
-        if not any(term <= done for term in self.terms):
-            return []
-        outcome = tuple(boolean.evaluate(formula, done.__contains__) for formula in self.observed)
-        return [(0x5D, 0x5D, self.states.automaton.end(self.labels.number(outcome)))]
+        return frozenset(done)
 
 
 class _Needs:
@@ -287,6 +353,13 @@ class _Needs:
             elif not has_more(frame.states, parts[0], index):
                 return False
         return True
+
+    def fit_for_repeats(self, frame: ArrayFrame, term: Term) -> bool:
+        """Whether two equal items can be added to whatever meets the counts: ones that no count has too many of."""
+        prefix = max(len(shape.prefix) for shape in term)
+        limited = [boolean.negate(count.child) for count in self._counts.counts if count.most is not None]
+        spare = boolean.all_of((frame.item(term, prefix), *limited))
+        return frame.longest(term) is None and frame.states.satisfiable(spare)
 
     def part(self, tally: Tally) -> Tally:
         """The term's part of a tally of the frame."""
@@ -367,6 +440,14 @@ class _AfterItem(Private):
         target = frame.item_end(self.cut, self.standing.after(holding, frame.counts))
         automaton.lower(target)
         automaton.tables.set_alias(state, target)
+
+
+def _is_unique(shapes: Iterable[Any]) -> bool:
+    return any(shape.unique for shape in shapes)
+
+
+def _is_repeating(shapes: Iterable[Any]) -> bool:
+    return any(shape.repeating for shape in shapes)
 
 
 def _question(shape: ArrayShape, index: int) -> Bool:

@@ -19,6 +19,7 @@ from itertools import combinations, product
 from typing import TYPE_CHECKING
 
 from maskwright.compile.goals import NO_LABELS, Term
+from maskwright.compile.repeated import SETTLED, Prospect
 from maskwright.grammars import ir, regex, regular
 from maskwright.grammars.boolean import Bool
 from maskwright.grammars.errors import LimitExceeded
@@ -86,16 +87,19 @@ def _arrays(states: GrammarStates, value: ir.Value, limit: int, depth: int) -> I
         if not frame.counts.keys().isdisjoint(term):
             raise Unknown
         shortest = max((shape.min_items for shape in term), default=0)
-        unique = any(shape.unique for shape in term)
+        unique, repeating = any(shape.unique for shape in term), any(shape.repeating for shape in term)
         longest, count, items = frame.longest(term), 0, list[Identities]()
         while longest is None or count <= longest:
             if count >= shortest:
-                yield from (("array", chosen) for chosen in (_different(items) if unique else product(*items)))
+                chosen = _different(items) if unique else product(*items)
+                yield from (("array", one) for one in chosen if not repeating or len(set(one)) < count)
             if count > limit or (unique and count > len(set().union(*items))):
                 break  # one more of each length, or none
             if longest is None or count < longest:
                 others = max(shortest, count + 1) if unique else 0
                 found = few_values(states, frame.item(term, count), limit + others, depth + 1)
+                if found is None and repeating:
+                    raise Unknown
                 if found is None:
                     # Arrays of at least so many items, with any of these at this place.
                     yield from ((term, count, number) for number in range(limit + 1))
@@ -220,6 +224,7 @@ class Distinct:
         frame: the frame.
         tight: (index, values) of the indices that every array has, and whose items have fewer values than it has items.
         indented: whether the text policy asks for white space in some places.
+        any_number: whether the text policy has every spelling of a number.
         free_texts: whether every string is an item, so that a string that has begun can always become a new one.
 
     Args:
@@ -230,6 +235,7 @@ class Distinct:
         self.frame, self._items = frame, items
         self.tight = tuple(sorted(tight.items()))
         self.indented = frame.states.lowering.options.indent is not None
+        self.any_number = frame.states.lowering.options.numbers == "any"
         self.free_texts = bool(items) and not frame.counts
         self.free_texts &= all(frame.states.value(item).string is regular.ANY_STRING for item in items)
         self._values: dict[int, Identities | None] = {}
@@ -259,6 +265,13 @@ class Distinct:
         """See ArrayFrame.repeated."""
         with self.frame.states.automaton.lock:
             return self.frame.repeated(state)
+
+    def prospect(self, state: int, used: Identities, count: int) -> Prospect | None:
+        """See ArrayFrame.prospect."""
+        if not self.frame.repeating:
+            return SETTLED
+        with self.frame.states.automaton.lock:
+            return self.frame.prospect(state, used, count)
 
     def values(self, index: int) -> Identities | None:
         """All values of the item at `index`, or more, where that is known and they are few; else None."""

@@ -77,7 +77,7 @@ def _expression(label: str, expression: Bool, depth: int) -> Iterator[str]:
 
 def _leaf(label: str, payload: Any, depth: int) -> Iterator[str]:
     if isinstance(payload, ArrayShape):
-        unlike = ", all different" if payload.unique else ""
+        unlike = ", all different" if payload.unique else ", two equal" if payload.repeating else ""
         yield f"{label}{_bounds('items', payload.min_items, payload.max_items)}{unlike}"
         for index, item in enumerate(payload.prefix):
             yield from _indented(_expression(f"[{index}] ", item, depth))

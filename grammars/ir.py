@@ -12,7 +12,8 @@ Children of shapes are not Values but expressions over *schemas* (objects with `
 expanded before the parser can reach it and recursion costs nothing.
 
 A shape says what all items or members are like, and may count some of them (`Count`). What it counts closes the shapes
-under negation, too: not all items are S when at least one is not, and fewer than two are S when at most one is.
+under negation, too: not all items are S when at least one is not, and fewer than two are S when at most one is. Not all
+items differ when two of them are equal.
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ class ArrayShape:
         min_items, max_items: inclusive; max_items None is unbounded.
         counted: how many of the items that `rest` speaks of are such; None does not count.
         unique: whether no two items are equal, as JSON values.
+        repeating: whether two items at least are equal.
     """
 
     prefix: tuple[Bool, ...] = ()
@@ -93,11 +95,12 @@ class ArrayShape:
     max_items: int | None = None
     counted: Count | None = None
     unique: bool = False
+    repeating: bool = False
     _hash: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        content = (self.prefix, self.rest, self.min_items, self.max_items, self.counted, self.unique)
-        object.__setattr__(self, "_hash", hash(content))
+        content = (self.prefix, self.rest, self.min_items, self.max_items, self.counted)
+        object.__setattr__(self, "_hash", hash((content, self.unique, self.repeating)))
 
     def __hash__(self) -> int:
         return self._hash

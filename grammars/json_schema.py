@@ -13,7 +13,6 @@ outside its dialect is an annotation. Where the work is done:
     schema_document     the visit of all subschemas, and Schema: one subschema, a leaf of the IR
     schema_strings, _numbers, _arrays, _objects, _constants, _logic     one family of keywords each
     schema_evaluated    what the rest of a schema leaves to `unevaluatedProperties` and `unevaluatedItems`
-    schema_unique       what negates `uniqueItems`, which is refused
     values, shapes      and, or, not, exactly one over what comes out
 """
 
@@ -99,7 +98,7 @@ def load_schema(schema: dict[str, Any] | bool | str, options: SchemaOptions | No
             root = document.load(contents)
     except RecursionError as error:
         raise _nested_too_deeply() from error
-    return LoadedSchema(contents, root, document.warnings, document.numbers, bool(document.unique), document)
+    return LoadedSchema(contents, root, document.warnings, document.numbers, document.unique, document)
 
 
 def read_schema(text: str) -> Any:

@@ -41,7 +41,6 @@ from maskwright.grammars.schema_numbers import number_language
 from maskwright.grammars.schema_objects import object_shape
 from maskwright.grammars.schema_references import References, Scope
 from maskwright.grammars.schema_strings import string_language
-from maskwright.grammars.schema_unique import negated
 from maskwright.grammars.values import Algebra, Pending
 
 __all__ = ["Document", "Schema"]
@@ -64,7 +63,6 @@ class Schema:
         families: the families of keywords that occur and matter.
         targets: where `$ref`, `$dynamicRef` and `$recursiveRef` lead.
         here: (keyword, schema) of the subschemas of the same instance.
-        dropped: keywords left out under on_unsupported="warn".
         given: of `oneOf`, `not` and `if`, the values that the keywords before them admit, once expanded; kept where the
             document restricts what is not evaluated.
     """
@@ -74,7 +72,6 @@ class Schema:
     families: int = 0
     targets: tuple[Schema | bool, ...] = ()
     here: list[tuple[str, Schema]] | None = None
-    dropped: frozenset[str] = frozenset()
     given: Mapping[str, Value] = MappingProxyType({})
     _value: Value | None = None
     _pending: bool = False
@@ -160,17 +157,12 @@ class Schema:
         """Has this schema expanded while the document is loaded."""
         self.document.early[self] = None
 
-    def refuse(self, key: str, reason: str) -> None:
-        """Refuses the keyword `key`; under on_unsupported="warn", notes it and drops the keyword."""
-        self.document.leave_out(UnsupportedError(reason), key, f"{self.pointer}/{key}")
-        self.dropped |= {key}
-
     # What the expansion of families calls
 
     def get(self, key: str, default: Any = None) -> Any:
-        """The value of a keyword, if it is one in this dialect and was not left out."""
+        """The value of a keyword, if it is one in this dialect."""
         value = self.contents.get(key, default)
-        if value is default or key not in self.scope.dialect.keywords or key in self.dropped:
+        if value is default or key not in self.scope.dialect.keywords:
             return default
         return value
 
@@ -231,10 +223,6 @@ class Schema:
                 self._pending = False
         return self._value
 
-    def forget(self) -> None:
-        """Drop what `expand` has found."""
-        self._value = None
-
 
 def _has_some_length(contents: dict[str, Any]) -> bool:
     """Whether strings are plainly left that the keywords for strings admit."""
@@ -283,7 +271,7 @@ class Document:
         warnings: what was left out or read leniently, each beginning with its pointer.
         early: the schemas that negate something or restrict what is not evaluated, in order of visit.
         evaluates: whether some schema restricts what is not evaluated.
-        unique: the schemas that say `uniqueItems`.
+        unique: whether some schema says `uniqueItems`.
         schemas: every subschema that is reached, in order of visit.
     """
 
@@ -297,7 +285,7 @@ class Document:
         self.warnings = self.references.warnings
         self.early: dict[Schema, None] = {}
         self.evaluates = False
-        self.unique: dict[Schema, None] = {}
+        self.unique = False
         self.schemas: list[Schema] = []
         self._pending: list[Schema] = []
         self._plain: dict[int, Bool] = {}
@@ -319,7 +307,6 @@ class Document:
         while self._pending:
             self._pending.pop().check()
         self._check_loops()
-        self._check_unique()
         for schema in self.early:
             schema.expand()
         self.algebra.renew()
@@ -410,18 +397,6 @@ class Document:
         return self._plain.setdefault(key, boolean.leaf(schema))
 
     # Judgement of the whole
-
-    def _check_unique(self) -> None:
-        """Refuses `uniqueItems` where its opposite is asked for."""
-        while self.unique and (found := negated(self.early, self.unique, self.algebra.value_of)) is not None:
-            reason, speaking = found
-            for schema in speaking:
-                schema.refuse("uniqueItems", reason)
-                del self.unique[schema]
-            # Left out: what was expanded with it does not count.
-            self.algebra = Algebra(self.numbers, self.number_sets)
-            for schema in self.schemas:
-                schema.forget()
 
     def _check_loops(self) -> None:
         """No schema may apply to its own instance again; and expansion, which recurs, must not go too deep.

@@ -389,7 +389,7 @@ def _unevaluated(schema: Schema, key: str, value: Any) -> None:
 def _unique(schema: Schema, key: str, value: Any) -> None:
     _flag(schema, key, value)
     if value and _may_be(schema.contents, "array"):
-        schema.document.unique[schema] = None
+        schema.document.unique = True
 
 
 # The dialects

@@ -9,6 +9,7 @@ positively, one way for each thing that a shape asks for:
     not {items: S}              at least one item is not S
     not {additional: S}         at least one of the other members is not S
     not {at least 2 are S}      at most one is
+    not {all are different}     two are equal
 
 A context, further shapes that are known to hold of the same container, makes the result smaller: what cannot fail is
 left out, and what must fail is not looked for. `ArrayView` and `ObjectView` answer both questions (`conflict`,
@@ -24,7 +25,6 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 
 from maskwright.grammars.boolean import FALSE, TRUE, Bool, all_of, any_of, leaf, negate
-from maskwright.grammars.errors import UnsupportedError
 from maskwright.grammars.ir import ArrayShape, Count, ObjectShape
 from maskwright.grammars.regular import ANY_STRING, Regex, complement, matches
 
@@ -86,7 +86,7 @@ class ArrayView:
     def conflict(views: Sequence[ArrayView], prove: Prove) -> bool:
         """Whether certainly no array satisfies all of `views`."""
         low, high = _array_bounds(views)
-        if low > high:
+        if low > high or (any(view.shape.repeating for view in views) and any(view.shape.unique for view in views)):
             return True
         unlike = _prefix_length(views) + 1
         if any(prove(_items(views, index)) for index in range(int(min(low, unlike)))):
@@ -104,7 +104,9 @@ class ArrayView:
         low, high = _array_bounds(context)
         shape, ways = self.shape, list[Bool]()
         if shape.unique and high > 1 and not any(view.shape.unique for view in context):
-            raise UnsupportedError("that two items are equal cannot be required", keyword="uniqueItems")
+            ways.append(leaf(ArrayShape(min_items=2, repeating=True)))
+        if shape.repeating and not any(view.shape.repeating for view in context):
+            ways.append(leaf(ArrayShape(unique=True)))
         for index, expected in enumerate(shape.prefix):
             if index < high:
                 ways.append(_wrong_item(index, expected, context, prune))
@@ -249,7 +251,7 @@ class ObjectView:
                 ways.append(members_counted(shape, child, most + 1, None))
         return any_of(ways)
 
-    def _covers(self, key: str) -> bool:
+    def covers(self, key: str) -> bool:
         """Whether `additional` does not speak of `key`."""
         return key in self.named or any(matches(language, key) for language, _ in self.shape.patterns)
 
@@ -259,7 +261,7 @@ class ObjectView:
             return FALSE
         keys = _possible_keys(context)
         if keys is not None:
-            found = [key for key in keys if not self._covers(key)]
+            found = [key for key in keys if not self.covers(key)]
             return any_of(_wrong_member(key, negate(child), context, prune) for key in found)
         if self._no_other(child, context, prove):
             return FALSE
@@ -269,7 +271,7 @@ class ObjectView:
         """Whether certainly no member that `additional` speaks of satisfies `child`."""
         keys = _possible_keys(context)
         if keys is not None:
-            return all(prove(all_of((_members(context, key), child))) for key in keys if not self._covers(key))
+            return all(prove(all_of((_members(context, key), child))) for key in keys if not self.covers(key))
         # Of views that treat no more keys apart than this one does, `additional` speaks of the same members.
         known = [view.shape.additional for view in context if self._is_finer(view)]
         return bool(known) and prove(all_of((*known, child)))

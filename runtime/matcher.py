@@ -20,7 +20,7 @@ from maskwright.kernels import mask_table as table_kernels
 from maskwright.runtime.arena import Arena
 from maskwright.runtime.completion import StackCompletions
 from maskwright.runtime.targets import Target
-from maskwright.runtime.unique_items import UniqueItems
+from maskwright.runtime.unique_items import Text, UniqueItems
 
 __all__ = ["GrammarMatcher"]
 
@@ -74,13 +74,11 @@ class GrammarMatcher:
         """
         if not 0 <= token_id < self._vocab_size:
             raise MatcherError(f"token id {token_id} is not in the vocabulary of {self._vocab_size:,} tokens")
-        after = None
         if self._unique is not None and self._header[L.MATCHER_STATE] != L.ENDED:
             written = self.compiled.tokens.bytes_of(token_id)
-            if self._unique.concerns(written):
+            if written and self._unique.concerns(written):
                 after = self._unique.after(written)
-                if after is None:
-                    return False
+                return after is not None and self._accept_known(after)
         status = kernels.accept_token(self._automaton, self._address, token_id)
         while status > L.REJECTED:
             self._mend(status)
@@ -90,8 +88,16 @@ class GrammarMatcher:
                 "the text has ended (an end-of-sequence token was accepted); reset() or rollback() first"
             )
         if self._unique is not None and status == L.OK:
-            self._unique.moved(after)
+            self._unique.moved(None)
         return bool(status == L.OK)
+
+    def _accept_known(self, after: Text) -> bool:
+        """Move to a text that is known to be allowed, one step of the history."""
+        assert self._unique is not None
+        while (status := kernels.accept_bytes(self._automaton, self._address, 0, 0, 1)) != L.OK:
+            self._mend(status)
+        self._unique.moved(after)
+        return True
 
     def accept_string(self, text: str | bytes) -> bool:
         """Move over a text, one step of the history; False, and nothing moved, when the grammar does not allow it all."""
@@ -100,11 +106,9 @@ class GrammarMatcher:
                 "the text has ended (an end-of-sequence token was accepted); reset() or rollback() first"
             )
         written = text.encode() if isinstance(text, str) else text
-        after = None
-        if self._unique is not None and self._unique.concerns(written):
+        if written and self._unique is not None and self._unique.concerns(written):
             after = self._unique.after(written)
-            if after is None:
-                return False
+            return after is not None and self._accept_known(after)
         data = np.frombuffer(written, np.uint8)
         before = self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1].copy()
         steps = int(self._header[L.MATCHER_HISTORY_LENGTH])
@@ -121,7 +125,7 @@ class GrammarMatcher:
                 self._header[L.MATCHER_HISTORY_LENGTH] = steps
                 return False
         if self._unique is not None and len(data):
-            self._unique.moved(after)
+            self._unique.moved(None)
         return True
 
     def rollback(self, n: int = 1) -> None:
@@ -256,9 +260,11 @@ class GrammarMatcher:
             if status != L.OK:
                 self._mend(status)
                 continue
+            if self._unique is not None and self._unique.repeating:
+                length = 0  # behind an item that is equal to another one the automaton does not know where the text is
             piece = out[:length].astype(np.uint8).tobytes()
             found += piece
-            if length < len(out) and (self._unique is None or not self._unique.levels):
+            if length < len(out) and (self._unique is None or not (self._unique.levels or self._unique.repeating)):
                 break
             self.accept_string(piece)
             if length < len(out):  # items that are used up leave less choice than the automaton knows

@@ -149,8 +149,12 @@ def _shortened(token: bytes) -> bytes:
 # What it may become
 
 
-def may_become(partial: Partial, values: Iterable[Identity]) -> tuple[Identity, ...]:
-    """Those of `values` that a text of `partial` may be completed to; perhaps too many, never too few."""
+def may_become(partial: Partial, values: Iterable[Identity], any_number: bool = True) -> tuple[Identity, ...]:
+    """Those of `values` that a text of `partial` may be completed to; perhaps too many, never too few.
+
+    Args:
+        any_number: whether numbers have any spelling; else an exponent follows one digit and its fraction only.
+    """
     if partial.top is None and partial.value is not MISSING:
         return tuple(value for value in values if value == partial.value)
     containers = _containers(partial)
@@ -166,7 +170,7 @@ def may_become(partial: Partial, values: Iterable[Identity]) -> tuple[Identity, 
             for value in values
             if any(_continues(text, characters, tip) for text in _texts(_at(containers, value)))
         )
-    return tuple(value for value in values if _scalar_fits(token, _at(containers, value)))
+    return tuple(value for value in values if _scalar_fits(token, _at(containers, value), any_number))
 
 
 def following(partial: Partial | None, values: Iterable[Identity]) -> frozenset[int]:
@@ -240,10 +244,25 @@ def _texts(value: Any) -> Iterable[str]:
     return value if isinstance(value, frozenset) else ()
 
 
-def _scalar_fits(token: bytes, value: Any) -> bool:
+def _scalar_fits(token: bytes, value: Any, any_number: bool) -> bool:
     if token[0] in b"tfn":
         return any(word.startswith(token) and identity == value for word, identity in _LITERALS.items())
-    return isinstance(value, Decimal) and _number_fits(token.decode().lower(), value)
+    if not isinstance(value, Decimal):
+        return False
+    text = token.decode().lower()
+    return _number_fits(text, value) and (any_number or "e" in text or _plainly_fits(text.lstrip("-"), abs(value)))
+
+
+def _plainly_fits(unsigned: str, value: Decimal) -> bool:
+    """Whether a number that begins with `unsigned` may be equal to `value`, if an exponent follows one digit and its
+    fraction only."""
+    whole, point, fraction = unsigned.partition(".")
+    if len(whole) == 1 and whole != "0":
+        return True
+    wanted, _, digits = format(value, "f").partition(".")
+    if not point:
+        return wanted.startswith(whole)
+    return wanted == whole and digits.ljust(len(fraction), "0").startswith(fraction)
 
 
 def _number_fits(token: str, value: Decimal) -> bool:

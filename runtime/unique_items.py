@@ -1,4 +1,4 @@
-"""Keeps the items of arrays with `uniqueItems` different: what has been written decides what may still be.
+"""Keeps the items of arrays with `uniqueItems` different, or two of them equal where its opposite is asked for.
 
 The automaton knows such arrays as any others. Beside it, for each one that is open, goes a `Level`: the items it has had,
 and the item that is being written, as a partial value (runtime/partial_values.py). Levels are immutable and belong to a
@@ -17,6 +17,11 @@ all work is where rivals are left, which is on the texts of earlier items:
 Whether one does is found by a search from there (`_escape`), in the automaton with the levels beside it, for a place
 without rivals. A mask is the automaton's, but for the tokens that stay with rivals to a place from which nothing escapes,
 found by a walk over the trie of tokens, and those that go into another item, which are tried one by one.
+
+Where two items must be equal (compile/repeated.py) the automaton lets the array end in any case, and it is the matcher that
+does not while it *owes* them. Mostly nothing else is refused, for there is room for two equal items; where there is none left
+the array is *obliged*, and all that may follow is looked at. Behind an item that is equal to another one the automaton does
+not know where the text is, and so tokens that go on behind an item are tried whether it allows them or not.
 """
 
 from __future__ import annotations
@@ -31,6 +36,7 @@ import numpy as np
 
 from maskwright.compile.distinct import Distinct, Identities, Identity
 from maskwright.compile.grammar import CompiledGrammar
+from maskwright.compile.repeated import Prospect
 from maskwright.grammars.errors import LimitExceeded, UnsupportedError
 from maskwright.kernels import automaton as kernels
 from maskwright.kernels import layout as L
@@ -46,20 +52,25 @@ from maskwright.runtime.partial_values import (
     number_ended,
 )
 
-__all__ = ["UniqueItems"]
+__all__ = ["Text", "UniqueItems"]
 
+_CERTAIN, _NEW, _CLOSING = range(3)
+"""Goals of a search: where items can certainly be what they must; where they are; where the innermost array may end, too."""
 _MAX_STEPS = 20_000  # places visited in search of a way to a new item
 _MAX_KNOWN = 1 << 14
 _MAX_DETOURS = 10_000
 _BYTES = np.arange(256, dtype=np.uint8)
 _BYTES_ADDRESS = _BYTES.ctypes.data
+_ANY_BYTE = frozenset(range(256))
 _READABLE = sorted(range(256), key=lambda byte: (not chr(byte).isalnum() or byte > 0x7F, byte))
 
 Place = tuple[int, int, int]  # of the automaton: state, register, stack node
+Corrections = tuple["np.ndarray[Any, Any]", "np.ndarray[Any, Any]"]
+"""Tokens that may not come although the automaton allows them, and those that may all the same; int32."""
 
 
 class Level(NamedTuple):
-    """An array whose items must differ, so far.
+    """An array of which it matters whether items are equal, so far; all were different.
 
     Attributes:
         array: which one.
@@ -68,6 +79,7 @@ class Level(NamedTuple):
         item: the item that is being written, also when it is complete, until `_after_item`.
         excluded: what that item, or the next, must not be.
         rivals: what of that it may still become; () where no item may come now.
+        prospect: what may become of the array after the items before.
     """
 
     array: Distinct
@@ -77,6 +89,7 @@ class Level(NamedTuple):
     item: Partial | None
     excluded: Identities
     rivals: tuple[Identity, ...]
+    prospect: Prospect
 
 
 Levels = tuple[Level, ...]  # the innermost last
@@ -110,9 +123,9 @@ def _item_key(level: Level) -> Any:
     return item.key
 
 
-def _opened(array: Distinct, top: int) -> Level:
+def _opened(array: Distinct, top: int, prospect: Prospect) -> Level:
     excluded = array.excluded(frozenset(), 0)
-    return Level(array, top, frozenset(), 0, None, excluded, tuple(excluded))
+    return Level(array, top, frozenset(), 0, None, excluded, tuple(excluded), prospect)
 
 
 def _after(level: Level, byte: int) -> Level:
@@ -128,7 +141,8 @@ def _after(level: Level, byte: int) -> Level:
     before, item = item, feed(item, byte)
     if item is before:
         return level
-    return level._replace(item=item, rivals=may_become(item, level.rivals) if level.rivals else ())
+    rivals = may_become(item, level.rivals, level.array.any_number) if level.rivals else ()
+    return level._replace(item=item, rivals=rivals)
 
 
 def _is_number(level: Level) -> bool:
@@ -137,9 +151,16 @@ def _is_number(level: Level) -> bool:
     return item is not None and item.top is None and bool(item.token) and not item.in_string
 
 
+def _is_behind_item(levels: Levels) -> bool:
+    """Whether the innermost array is what `]` closes."""
+    return bool(levels) and (levels[-1].item is None or _is_number(levels[-1]))
+
+
 def _is_loose(level: Level) -> bool:
-    """Whether the item can certainly become a new one."""
-    if not level.rivals:
+    """Whether the item can certainly become a new one, or need not."""
+    if level.prospect.obliged:
+        return False
+    if not level.rivals or level.prospect.indifferent:
         return True
     if level.item is None:
         return level.array.is_more_than(len(level.excluded), level.length)
@@ -147,18 +168,30 @@ def _is_loose(level: Level) -> bool:
 
 
 def _is_stuck(level: Level) -> bool:
-    """Whether the item can certainly not become a new one, as far as is seen without a search."""
+    """Whether the item can certainly not become one that may be, as far as is seen without a search."""
+    if level.prospect.only is not None:
+        return level.item is not None and level.prospect.only.isdisjoint(level.rivals)
     if not level.rivals:
         return False
     values = level.array.values(level.length)
     if values is None or level.array.frame.repeats:
         return False
     fresh = values - level.excluded
-    return not (fresh if level.item is None else may_become(level.item, fresh))
+    return not (fresh if level.item is None else may_become(level.item, fresh, level.array.any_number))
 
 
 def _is_free(levels: Levels) -> bool:
-    return not any(level.rivals for level in levels)
+    return not any(level.rivals or level.prospect.obliged for level in levels)
+
+
+def _is_astray(levels: Levels) -> bool:
+    """Whether the item of the innermost array is none of those before it any more."""
+    return bool(levels) and levels[-1].item is not None and not levels[-1].rivals
+
+
+def _owes(levels: Levels) -> bool:
+    """Whether the innermost array must still have two equal items."""
+    return bool(levels) and levels[-1].prospect.owes
 
 
 class UniqueItems:
@@ -174,8 +207,8 @@ class UniqueItems:
         self._arena = arena
         self.levels: Levels = ()
         self._history: list[Levels] = []
-        self._escapes: tuple[dict[Any, bytes | None], ...] = ({}, {})  # by text; the second strictly
-        self._refused: dict[Place, np.ndarray[Any, Any]] = {}
+        self._escapes: tuple[dict[Any, bytes | None], ...] = ({}, {}, {})  # by goal and text
+        self._known: dict[Place, Corrections] = {}
         self._endless: dict[tuple[int, int, int], bool] = {}
 
     def copy(self, arena: Arena) -> UniqueItems:
@@ -221,6 +254,11 @@ class UniqueItems:
     def may_repeat(self) -> bool:
         """Whether the text is in an array whose items must differ, or may still come to one."""
         return bool(self.levels or self._distinct)
+
+    @property
+    def repeating(self) -> bool:
+        """Whether the text may have come to an array that must have two equal items."""
+        return any(array.frame.repeating for array in self._distinct.values())
 
     @property
     def _here(self) -> Place:
@@ -286,6 +324,8 @@ class UniqueItems:
             return None
         if levels:
             if byte == 0x5D and levels[-1].item is None:
+                if not levels[-1].prospect.closes:
+                    return None
                 levels = levels[:-1]
             levels = tuple([_after(level, byte) for level in levels])
             if levels and levels[-1].item is not None and levels[-1].item.value is not MISSING:
@@ -293,8 +333,12 @@ class UniqueItems:
         if byte == 0x5B and place[0] == L.SPLIT:
             self._check_split(place[2])
         if byte == 0x5B and place[0] in self._distinct:
-            level = _opened(self._distinct[place[0]], place[2])
-            levels = (*levels, level) if level.array.frame.is_unique(place[0]) else levels
+            array = self._distinct[place[0]]
+            if array.frame.is_distinct(place[0]):
+                prospect = array.prospect(place[0], frozenset(), 0)
+                if prospect is None:
+                    return None
+                levels = (*levels, _opened(array, place[2], prospect))
         return Text(place, levels)
 
     def _check_split(self, cell: int) -> None:
@@ -312,7 +356,7 @@ class UniqueItems:
         """`text` after the end of a number that is an item; the byte that ends it comes after."""
         level, (state, register, top) = text.levels[-1], text.place
         assert level.item is not None
-        if level.array.frame.is_unique(state) is None:  # the automaton is still in the number
+        if level.array.frame.is_distinct(state) is None:  # the automaton is still in the number
             tables, node = (
                 self._compiled.states,
                 self._arena.nodes[top * L.NODE_SIZE : (top + 1) * L.NODE_SIZE].tolist(),
@@ -345,13 +389,16 @@ class UniqueItems:
         level, (state, register, top) = levels[-1], place
         assert level.item is not None
         value = level.item.value
-        unique = level.array.frame.is_unique(state)
-        assert unique is not None, "an item has ended elsewhere than in its array"
-        if not unique:
+        distinct = level.array.frame.is_distinct(state)
+        assert distinct is not None, "an item has ended elsewhere than in its array"
+        if not distinct:
             return Text(place, levels[:-1])  # equal items make no difference any more
         if value not in level.excluded:
-            used = level.used | {value}
-            after = Level(level.array, level.top, used, level.length + 1, None, frozenset(), ())
+            used, length = level.used | {value}, level.length + 1
+            prospect = level.array.prospect(state, used, length)
+            if prospect is None:
+                return None
+            after = Level(level.array, level.top, used, length, None, frozenset(), (), prospect)
             return Text(place, (*levels[:-1], after))
         other = level.array.repeated(state)
         if other is None:
@@ -370,23 +417,31 @@ class UniqueItems:
 
     # Ways on
 
-    def _escape(self, text: Text, strictly: bool = False) -> bytes | None:
-        """Bytes that lead on to where new items are certain; None where nothing does.
-
-        Args:
-            strictly: to where no rival is left.
-        """
-        if _is_free(text.levels) or (not strictly and self._is_loose(text)):
+    def _escape(self, text: Text, goal: int = _CERTAIN) -> bytes | None:
+        """Bytes that lead on to a goal; None where nothing does."""
+        if self._is_escape(text, goal):
             return b""
         if any(map(_is_stuck, text.levels)):
             return None
-        known = self._escapes[strictly]
+        known = self._escapes[goal]
         key = text.key
         if key not in known:
             if len(known) > _MAX_KNOWN:
                 known.clear()
-            self._search(text, strictly, known)
+            # What an array owes is nearest along the items that it has had, if it is there.
+            owed = goal == _CLOSING and _owes(text.levels) and self._search(text, goal, along=True)
+            if not owed and not self._search(text, goal):
+                return None
         return known[key]
+
+    def _is_escape(self, text: Text, goal: int) -> bool:
+        levels = text.levels
+        if goal == _CERTAIN:
+            return _is_free(levels) or self._is_loose(text)
+        if not _is_free(levels) or not levels or not levels[-1].array.frame.repeating:
+            return _is_free(levels)
+        # What an item has made of the array shows behind it.
+        return levels[-1].item is None and (goal == _NEW or levels[-1].prospect.closes)
 
     def _is_loose(self, text: Text) -> bool:
         """Whether all items can certainly become new ones: whole values of a kind, or for a string inside of them."""
@@ -394,9 +449,12 @@ class UniqueItems:
         if levels and levels[-1].item is not None and levels[-1].item.in_string:
             record = text.place[0] * L.STATE_SIZE
             states = self._compiled.states
-            if states[record + L.STATE_SAFE] and states[record + L.STATE_OP] == L.OP_NONE:
+            obliged = any(level.prospect.obliged for level in levels)
+            if states[record + L.STATE_SAFE] and states[record + L.STATE_OP] == L.OP_NONE and not obliged:
                 return True  # some character leads back here, so that there are strings of any length
-        return all(_is_loose(level) or self._is_endless(text.place, level) for level in levels)
+        return all(
+            _is_loose(level) or (not level.prospect.obliged and self._is_endless(text.place, level)) for level in levels
+        )
 
     def _is_endless(self, place: Place, level: Level) -> bool:
         """Whether the item is in an open object that can take on as many other keys as it takes to be new.
@@ -426,11 +484,18 @@ class UniqueItems:
                 return False
         return found
 
-    def _search(self, start: Text, strictly: bool, known: dict[Any, bytes | None]) -> None:
+    def _search(self, start: Text, goal: int, along: bool = False) -> bool:
         """Find the escape of a text: a search for the nearest place that is one, or from which one is known.
 
         Of all texts on the way there one is known from then on; where there is none, all that were met have none.
+
+        Args:
+            along: whether only along the items that the innermost array has had.
+
+        Returns:
+            Whether there is one.
         """
+        known = self._escapes[goal]
         before: dict[Any, tuple[Any, int]] = {start.key: (None, 0)}
         queue = deque([start])
         while queue:
@@ -443,9 +508,9 @@ class UniqueItems:
                 )
             for byte in self._promising(text):
                 after = self._step(text, byte)
-                if after is None or any(map(_is_stuck, after.levels)):
+                if after is None or any(map(_is_stuck, after.levels)) or (along and _is_astray(after.levels)):
                     continue
-                if _is_free(after.levels) or (not strictly and self._is_loose(after)):
+                if self._is_escape(after, goal):
                     rest = b""
                 elif (key := after.key) in before:
                     continue
@@ -461,8 +526,10 @@ class UniqueItems:
                     known[here] = rest
                     here, byte = before[here]
                     rest = bytes((byte,)) + rest
-                return
-        known.update(dict.fromkeys(before))
+                return True
+        if not along:
+            known.update(dict.fromkeys(before))
+        return False
 
     def _promising(self, text: Text) -> list[int]:
         """The bytes that may follow, those first that leave rivals behind; no white space that may be left out."""
@@ -470,7 +537,10 @@ class UniqueItems:
         if not _in_string(text.levels) and not text.levels[-1].array.indented:
             allowed = [byte for byte in allowed if byte not in WHITESPACE] or allowed
         kept = _following(text.levels)
-        return [byte for byte in allowed if byte not in kept] + [byte for byte in allowed if byte in kept]
+        along = [byte for byte in allowed if byte in kept]
+        if text.levels[-1].rivals and text.levels[-1].prospect.only is not None:
+            return along
+        return [byte for byte in allowed if byte not in kept] + along
 
     def restrict_bytes(self, flags: np.ndarray[Any, Any]) -> None:
         """Clear the flags (int32 [256]) of the bytes that may not come although the automaton allows them."""
@@ -503,8 +573,10 @@ class UniqueItems:
                     passed.append(step)
                 else:
                     return found + rest
+                stays_open = rest[len(passed) - 1] == 0x5D and _is_behind_item(passed[-1].levels)
+                goal = _CLOSING if stays_open else _NEW
                 length, way = next(
-                    (at, way) for at in range(len(passed) - 1, -1, -1) if (way := self._escape(passed[at], True))
+                    (at, way) for at in range(len(passed) - 1, -1, -1) if (way := self._escape(passed[at], goal))
                 )
                 found += rest[:length] + way
                 after = self._follow(passed[length], way)
@@ -518,44 +590,52 @@ class UniqueItems:
     # Masks
 
     def restrict(self, address: int) -> None:
-        """Take the tokens that may not come out of the automaton's mask at `address` (int32 [words])."""
+        """Correct the automaton's mask at `address` (int32 [words])."""
         here = self._here
         if not self.may_repeat or here[0] in (L.DONE, L.ENDED):
             return
         words = np.ctypeslib.as_array((ctypes.c_int32 * self._compiled.tokens.words).from_address(address))
         if self.levels:
-            refused = self._refused_tokens(Text(here, self.levels), words)
+            refused, admitted = self._corrections(Text(here, self.levels), words)
         else:
             key = here[0], min(here[1], self._compiled.tokens.slack_cap), here[2]
-            found = self._refused.get(key)
+            found = self._known.get(key)
             if found is None:
-                if len(self._refused) > _MAX_KNOWN:
-                    self._refused.clear()
-                found = self._refused[key] = self._refused_tokens(Text(here, ()), words)
-            refused = found
+                if len(self._known) > _MAX_KNOWN:
+                    self._known.clear()
+                found = self._known[key] = self._corrections(Text(here, ()), words)
+            refused, admitted = found
         if len(refused):
-            flags = np.zeros(32 * len(words), bool)
-            flags[refused] = True
-            words &= ~np.packbits(flags, bitorder="little").view(np.int32)
+            words &= ~self._as_mask(refused, words)
+        if len(admitted):
+            words |= self._as_mask(admitted, words)
 
-    def _refused_tokens(self, text: Text, words: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """The tokens of a mask that may not come; int32."""
+    @staticmethod
+    def _as_mask(tokens: np.ndarray[Any, Any], like: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        flags = np.zeros(32 * len(like), bool)
+        flags[tokens] = True
+        return np.packbits(flags, bitorder="little").view(np.int32)
+
+    def _corrections(self, text: Text, words: np.ndarray[Any, Any]) -> Corrections:
+        """What is to be corrected in the automaton's mask."""
         tokens = self._compiled.tokens
+        repeating = self.repeating
         try:
             found = self._closing_rivals(text.levels)
             if found is None:
                 found = list(self._along_rivals(text)) if not _is_free(text.levels) else []
-            refused = list[int]()
-            suspects = tokens.containing(*_marks(text.levels, self._has_tight()))
-            suspects = suspects[(words[suspects >> 5] >> (suspects & 31)) & 1 == 1]
+            refused, admitted = list[int](), list[int]()
+            suspects = tokens.containing(*_marks(text.levels, self._has_tight(), repeating))
+            if not repeating:
+                suspects = suspects[(words[suspects >> 5] >> (suspects & 31)) & 1 == 1]
             passed: dict[bytes, Text | None] = {b"": text}
             for token in suspects.tolist():
                 after = self._passing(passed, tokens.bytes_of(token))
-                if after is None or self._escape(after) is None:
-                    refused.append(token)
+                wrong = after is None or self._escape(after) is None
+                (refused if wrong else admitted).append(token)
         finally:
             self._go(text.place)
-        return np.concatenate([np.array(refused, np.int32), *found])
+        return np.concatenate([np.array(refused, np.int32), *found]), np.array(admitted, np.int32)
 
     def _has_tight(self) -> bool:
         """Whether an array that a text may come to within one token excludes values from the start."""
@@ -564,7 +644,14 @@ class UniqueItems:
     def _closing_rivals(self, levels: Levels) -> list[np.ndarray[Any, Any]] | None:
         """The tokens that end a string as a rival, where no others may be refused; None where that is not so simple."""
         level = levels[-1] if levels else None
-        if level is None or level.item is None or not level.item.in_string or level.item.top is not None:
+        if (
+            level is None
+            or level.prospect.obliged
+            or level.array.frame.repeats
+            or level.item is None
+            or not level.item.in_string
+            or level.item.top is not None
+        ):
             return None
         spelling = level.array.frame.states.lowering.spelling
         if not level.array.free_texts or spelling.escapes == "any" or not _is_free(levels[:-1]):
@@ -584,11 +671,18 @@ class UniqueItems:
         while pending:
             node, text = pending.pop()
             kept = _following(text.levels)
+            obliged = any(level.prospect.obliged for level in text.levels)
+            confined = any(level.rivals and level.prospect.only is not None for level in text.levels)
             # Whatever may follow here may follow behind white space, too: tokens of nothing else lead nowhere new.
             between = not _in_scalar(text.levels) and self._escape(text) is not None
-            endless = all(not level.rivals or self._is_endless(text.place, level) for level in text.levels)
-            for child, end, byte in tokens.children(node, kept):
+            endless = not obliged and all(
+                not level.rivals or self._is_endless(text.place, level) for level in text.levels
+            )
+            for child, end, byte in tokens.children(node, _ANY_BYTE if obliged else kept):
                 if (between and tokens.blank[child]) or (endless and not tokens.braced[child]):
+                    continue
+                if confined and byte not in kept:
+                    yield ids[first[child] : first[end]]
                     continue
                 after = self._step(text, byte)
                 if after is None:
@@ -621,17 +715,19 @@ def _following(levels: Levels) -> frozenset[int]:
     return found
 
 
-def _marks(levels: Levels, tight: bool) -> tuple[tuple[bytes, ...], ...]:
+def _marks(levels: Levels, tight: bool, repeating: bool) -> tuple[tuple[bytes, ...], ...]:
     """What stands in a token that begins another item: for each way bytes, or choices of them, one after the other.
 
     Args:
         tight: whether there are arrays whose first item is not free either.
+        repeating: whether there are arrays that must have two equal items: it matters where they end, too.
     """
-    opening = (b"[",) if tight else (b"[", b",")
+    opening = (b"[",) if tight or repeating else (b"[", b",")
     if not levels:
         return (opening,)
     item = levels[-1].item
+    behind = b",]" if repeating else b","
     if item is None:
-        return ((b",",), opening)
+        return ((behind,), opening)
     quote = (b'"',) if item.in_string else ()
-    return ((*quote, *(b"]}",) * item.depth, b","), (*quote, *opening))
+    return ((*quote, *(b"]}",) * item.depth, behind), (*quote, *opening))

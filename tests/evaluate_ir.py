@@ -42,8 +42,10 @@ def evaluate(value: ir.Value, instance: Any, expand: Expand) -> bool:
 def _array(shape: ir.ArrayShape, instance: list[Any], expand: Expand) -> bool:
     if len(instance) < shape.min_items or (shape.max_items is not None and len(instance) > shape.max_items):
         return False
-    if shape.unique and any(_equal(one, other) for one, other in itertools.combinations(instance, 2)):
-        return False
+    if shape.unique or shape.repeating:
+        repeats = any(_equal(one, other) for one, other in itertools.combinations(instance, 2))
+        if (shape.unique and repeats) or (shape.repeating and not repeats):
+            return False
     return _counted(shape.counted, instance[len(shape.prefix) :], expand) and all(
         _child(shape.prefix[index] if index < len(shape.prefix) else shape.rest, item, expand)
         for index, item in enumerate(instance)

@@ -186,7 +186,6 @@ def test_the_examples_of_errors_are_true(page: str, compiler: GrammarCompiler) -
 @pytest.mark.parametrize(
     "schema",
     [
-        {"type": "array", "not": {"uniqueItems": True}},
         {"pattern": "(?:a|ab)++"},
         {"pattern": r"(a)\1"},
     ],

@@ -127,7 +127,6 @@ def test_an_unknown_dialect_is_read_as_the_default_with_a_warning() -> None:
 def test_what_is_not_supported_can_be_left_out_with_a_warning() -> None:
     schema = {
         "properties": {
-            "unique": {"type": "array", "maxItems": 2, "not": {"uniqueItems": True}},
             "pattern": {"pattern": "(a)\\1", "minLength": 1},
             "keys": {"patternProperties": {"(a)\\1": {}}, "additionalProperties": False, "required": ["k"]},
         }
@@ -135,15 +134,14 @@ def test_what_is_not_supported_can_be_left_out_with_a_warning() -> None:
     loaded = load_schema(schema, SchemaOptions(on_unsupported="warn"))
     places = {warning.split(":")[0] for warning in loaded.warnings}
     assert places == {
-        "/properties/unique/not/uniqueItems", "/properties/pattern/pattern",
-        "/properties/keys/patternProperties/(a)\\1",
+        "/properties/pattern/pattern", "/properties/keys/patternProperties/(a)\\1",
     }  # fmt: skip
     assert len(loaded.warnings) == len(places)
     value = loaded.value_of(loaded.root)
     for inside in ({"pattern": "b"}, {"keys": {"k": 1, "aa": 2}}):
         assert evaluate(value, inside, loaded.value_of), inside
     # What can be enforced still is.
-    for outside in ({"unique": [1, 1]}, {"pattern": ""}, {"keys": {}}):
+    for outside in ({"pattern": ""}, {"keys": {}}):
         assert not evaluate(value, outside, loaded.value_of), outside
 
 
@@ -431,6 +429,9 @@ def test_true_and_false_and_empty_schemas() -> None:
         ({"uniqueItems": True, "maxItems": 1}, [[], [1]], [[1, 2]]),
         ({"uniqueItems": True}, [[], [1, True, "1", [1], [2]], {}], [[1, 1.0], [{"a": 1, "b": 2}, {"b": 2, "a": 1}]]),
         ({"uniqueItems": False}, [[1, 1]], []),
+        ({"type": "array", "not": {"uniqueItems": True}}, [[1, 1.0], [[], 2, []]], [[], [1], [1, True], {}]),
+        ({"not": {"not": {"uniqueItems": True}}}, [[1, 2], {}], [[1, 1]]),
+        ({"not": {"properties": {"a": {"uniqueItems": True}}}}, [{"a": [0, 0]}], [{"a": [0]}, {}, []]),
         ({"allOf": [{"items": {"type": "integer"}}, {"uniqueItems": True}]}, [[1, 2]], [[1, 1], ["a"]]),
         ({"oneOf": [{"type": "array", "uniqueItems": True}, {"type": "string"}]}, [[1, 2], "a"], [[1, 1], 1]),
         ({"type": "object", "uniqueItems": True}, [{}], [[]]),
