@@ -59,7 +59,7 @@ TYPES: Mapping[str, int] = MappingProxyType({
 # Families of keywords as bits; 0 is for what needs no work when a schema is expanded.
 STRINGS, NUMBERS, ARRAYS, OBJECTS, VALUES, LOGIC, REFERENCE = (1 << bit for bit in range(7))
 
-MAX_COUNT = 2**53  # of characters, items or members
+MAX_COUNT = 2**31 - 1  # of characters, items or members: registers have 32 bits
 MAX_COUNTED = 10_000  # of items that satisfy `contains`; each number is a state
 MAX_CONSTANT_DEPTH = 200  # containers within containers in one `const` or member of `enum`
 
@@ -176,6 +176,15 @@ def _strings(schema: Schema, key: str, value: Any) -> None:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         hint = "list the names in the `required` of the object" if isinstance(value, bool) else ""
         raise _wrong(schema, key, "an array of strings", hint)
+    _check_texts(schema, key, value)
+
+
+def _check_texts(schema: Schema, key: str, names: Iterable[str]) -> None:
+    """Refuse names that no JSON text can contain."""
+    for name in names:
+        if not name.isascii() and any("\ud800" <= character <= "\udfff" for character in name):
+            reason = f"{name!a} has a lone surrogate, which no text can contain"
+            raise InvalidError(reason, pointer=f"{schema.pointer}/{key}")
 
 
 def _type(schema: Schema, key: str, value: Any) -> None:
@@ -222,6 +231,7 @@ def _constant(schema: Schema, key: str, value: Any) -> None:
             if isinstance(item, dict):
                 if not all(isinstance(name, str) for name in item):
                     raise _wrong(schema, key, "a JSON value (names are strings)")
+                _check_texts(schema, key, item)
                 inner.extend(item.values())
             elif isinstance(item, list):
                 inner.extend(item)
@@ -367,6 +377,7 @@ def _named(schema: Schema, key: str, value: Any) -> Iterable[tuple[str, Any]]:
     for name in value:
         if not isinstance(name, str):
             raise InvalidError(f"{key} has a name that is no string: {name!r}", pointer=f"{schema.pointer}/{key}")
+    _check_texts(schema, key, value)
     return value.items()
 
 

@@ -686,8 +686,8 @@ class Oracle(Logic):
         bounds: list[Any],
         more: bool = False,
     ) -> bool:
-        """As `_can_finish`, where the members so far may have led to any of the counts `found`."""
-        assert not self.policy.distinct
+        """As `_can_finish`, where the members so far may have led to any of the counts `found`. Of other keys of one sort
+        there are taken to be enough."""
         lacking = {k for schema in flat for k in schema.get("required", ()) if k not in keys}
         if not all(self._ordered([*keys, key], order) for key in lacking):
             return False
