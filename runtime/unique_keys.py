@@ -78,7 +78,7 @@ class Open(NamedTuple):
         other: of an object what other keys it may have; None where it has none, and of an array.
         is_object: whether it is one.
         keys, had: the other keys so far: the first `had` of `keys`, None while there are none.
-        watched: whether it or one around it has had some.
+        watched: whether it or one around it has had some, or has little room for them.
     """
 
     below: Open | None
@@ -208,7 +208,8 @@ class UniqueKeys:
                 assert start is not None
                 other = self._object_after(start, written[: at + 1])
                 if top is not None or other is not None:
-                    top, where = Open(top, other, True, None, 0, top is not None and top.watched), _DUE
+                    watched = (top is not None and top.watched) or (other is not None and not other.free)
+                    top, where = Open(top, other, True, None, 0, watched), _DUE
             elif top is None:
                 continue
             elif byte == 0x22:
