@@ -35,7 +35,7 @@ _MAX_STEPS = 10_000  # places visited in search of a new key
 _MAX_KNOWN = 1 << 12
 _MAX_LOOKED_AT = 8  # tokens of a mask, one by one
 _KEY: tuple[bytes, ...] = (b'"', b'"')
-_TWO_KEYS: tuple[bytes, ...] = (b'"', b":", b",", b'"', b'"')
+_TWO_KEYS: tuple[bytes, ...] = (b'"', b'"', b",", b'"', b'"')
 _STRUCTURE = HAS_BRACE | HAS_STRUCTURE | HAS_QUOTE
 _MATTERING = (_STRUCTURE, _STRUCTURE, 0xFF, HAS_QUOTE, 0xFF)
 """Marks of the tokens that make a difference, by Place.where."""
