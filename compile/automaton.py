@@ -122,7 +122,6 @@ class Automaton:
         tables: the flat tables; `address` is where their header lies.
         rows: the mask rows of its states.
         mask_table: where its matchers' masks have numbers.
-        other_keys: by the state after `{`, the objects that may have keys without a name (keys.OtherKeys).
         policies: what grammars of one text policy share (compile/lowering.py), by policy.
         pair_maps: int32 [65536]; maps of states that two bytes lead out of (kernels/literals.py).
     """
@@ -136,7 +135,6 @@ class Automaton:
         self.address = self.tables.address
         self.lock = threading.RLock()
         self.policies: dict[Hashable, Any] = {}
-        self.other_keys: dict[int, Any] = {}
         self.pair_maps = np.zeros(1 << 16, np.int32)
         self.rows = MaskRows(self, rows)
         self._starts: list[int] = []

@@ -15,7 +15,6 @@ import numpy as np
 from maskwright.compile.automaton import Automaton
 from maskwright.compile.distinct import Distinct
 from maskwright.compile.endings import Endings
-from maskwright.compile.keys import OtherKeys
 from maskwright.compile.literals import Literals
 from maskwright.compile.lowering import Lowering
 from maskwright.compile.rows import Row
@@ -78,8 +77,6 @@ class CompiledGrammar:
         limits: what it may use.
         distinct: by the state after `[`, the arrays whose items must differ (compile/distinct.py), those lowered so far; None
             where there are none in the schema.
-        other_keys: by the state after `{`, the objects that may have keys without a name, those lowered so far in its
-            automaton; None where the grammar has no schemas.
         state_count, table_bytes, lowering_ms: what it has used of them.
         source: what it was made of, by which a file can keep it; None where it was not made by a GrammarCompiler.
         source_bytes: what is kept of its source (schemas, rules), estimated; see SOURCE_BYTES.
@@ -98,7 +95,6 @@ class CompiledGrammar:
         self.root, self.root_register = automaton.resolved(root)
         self.source: GrammarSource | None = None
         self.distinct: Mapping[int, Distinct] | None = None
-        self.other_keys: Mapping[int, OtherKeys] | None = None
         self.limits = limits
         self.state_count, self.table_bytes, self.lowering_ms = 0, 0, 0.0
         self.address = automaton.address
@@ -138,7 +134,6 @@ class CompiledGrammar:
                 _take_apart(states, loaded)
                 raise
             grammar.distinct = states.distinct if loaded.unique else None
-            grammar.other_keys = automaton.other_keys
             finalize(grammar, _take_apart, states, loaded).atexit = False
             return grammar
 
@@ -177,7 +172,6 @@ class CompiledGrammar:
             warnings = [f"rule {name!r} derives no text: it is never used" for name in states.unproductive]
             grammar = cls(automaton, root, limits, warnings)
             grammar.distinct = states.distinct
-            grammar.other_keys = automaton.other_keys if states.has_values else None
             return grammar
 
     @property

@@ -10,9 +10,8 @@ key but these" needs no complement. The result code of a key is the number of it
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from maskwright.compile.spelling import Spelling
 from maskwright.compile.texts import Parts, TextStates, derive
 from maskwright.compile.words import Words
 from maskwright.grammars import boolean, regular
@@ -25,24 +24,9 @@ from maskwright.grammars.regular import Regex
 if TYPE_CHECKING:
     from maskwright.compile.values import GrammarStates
 
-__all__ = ["KeyClass", "KeyClasses", "OtherKeys", "is_counted", "question_of"]
+__all__ = ["KeyClass", "KeyClasses", "is_counted", "question_of"]
 
 _MAX_CLASSES = 64
-_MAX_LISTED = 256  # keys of a class that are given names
-
-
-class OtherKeys(NamedTuple):
-    """What a matcher must know to tell the other keys of an object apart.
-
-    Attributes:
-        names: the named keys, which the automaton tells apart.
-        free: whether every other string may be a key.
-        spelling: of strings.
-    """
-
-    names: frozenset[str]
-    free: bool
-    spelling: Spelling
 
 
 class KeyClass:
@@ -114,20 +98,6 @@ class KeyClasses:
         self._words: Words | None = None
         self._texts: dict[tuple[int, ...], TextStates] = {}
         self._starts: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
-
-    def listed(self) -> list[str]:
-        """The keys of the classes that have few, in order of their characters."""
-        found = list[str]()
-        for other in self.others:
-            if other.language.span[1] is not None:
-                found += regular.finite_words(other.language, _MAX_LISTED) or ()
-        return sorted(found)
-
-    def other_keys(self, states: GrammarStates) -> OtherKeys:
-        """What a matcher must know of the other keys."""
-        spelling = states.lowering.spelling
-        everything = states.automaton.plans(spelling).alphabet is None
-        return OtherKeys(frozenset(self.names), self.free and everything, spelling)
 
     def _split(self, languages: Iterable[Regex]) -> list[tuple[Regex, Regex, frozenset[Regex]]]:
         """The keys without a name, parted by which of `languages` match them; without and with the named keys."""

@@ -69,11 +69,11 @@ class LarkStates:
     """The states of one parser in an automaton.
 
     Attributes:
-        unproductive, distinct, has_values: as of RuleStates; all rules are of use, and there are no arrays.
+        unproductive, distinct: as of RuleStates; all rules are of use, and there are no arrays.
     """
 
     unproductive: Sequence[str] = ()
-    distinct, has_values = None, False
+    distinct = None
 
     def __init__(self, automaton: Automaton, parser: Parser) -> None:
         self.automaton, self.parser = automaton, parser

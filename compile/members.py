@@ -65,20 +65,15 @@ class Members:
             names.update(dict.fromkeys([key for key, _ in shape.properties]))
             names.update(dict.fromkeys(shape.required))
         self.names = tuple(names)
+        self.all_keys = (1 << len(names)) - 1
         self.classes = KeyClasses(self.ordered, self.names)
-        # So no key of a class that has few comes twice, and it is known when they are used up.
-        listed = () if self.classes.free else self.classes.listed()
-        if listed:
-            self.names += tuple(listed)
-            self.classes = KeyClasses(self.ordered, self.names)
-        self.all_keys = (1 << len(self.names)) - 1
         self.counts = {shape: shape.counted for shape in shapes if shape.counted is not None}
         self._number_of = {key: number for number, key in enumerate(self.names)}
         self._bounded = any(shape.max_properties is not None or shape.min_properties for shape in shapes)
         self._required = [sum([1 << self._number_of[key] for key in shape.required]) for shape in shapes]
         self._properties = [dict(shape.properties) for shape in shapes]
         in_order = states.lowering.options.property_order == "schema"
-        self.order = KeyOrder(shapes if in_order else (), self._number_of, len(names))
+        self.order = KeyOrder(shapes if in_order else (), self._number_of)
         self._columns: dict[int | KeyClass, Column] = {}
         self._completable: dict[tuple[int, int, int, Tally], bool] = {}
         self._needs: dict[int, Needs] = {}
@@ -418,11 +413,6 @@ class Members:
     def open_classes(self) -> list[KeyClass]:
         """Classes of other keys that the only choice lets have a value."""
         return [other for other in self.classes.others if self._has_value(other)]
-
-    @property
-    def has_others(self) -> bool:
-        """Whether other keys may come; True may also mean that it is not known."""
-        return bool(self.classes.others if self.only_choice is None else self.open_classes)
 
     def _has_value(self, key: int | KeyClass) -> bool:
         """Whether the only choice lets a key have some value."""

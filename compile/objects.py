@@ -45,8 +45,6 @@ class ObjectFrame:
                 self._first = SimpleObject(self.states, self.members, closing).opened
             else:
                 self._first = self.states.allocate(1, _Opened(self, self.members.start))
-            if self.members.has_others:
-                self.states.set_other_keys(self._first, self.members.classes.other_keys(self.states))
         return self._first
 
     def member_end(self, progress: Progress) -> int:

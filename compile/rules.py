@@ -25,8 +25,7 @@ from maskwright.grammars.phrases import Forms, Phrase, Phrases
 from maskwright.grammars.productions import Nonterminal, Productions
 from maskwright.grammars.regular import Regex
 from maskwright.grammars.regular_operators import has_part
-from maskwright.grammars.rule_nodes import nodes
-from maskwright.grammars.rules import SPECIAL_BYTE, Rules, Special, Switch
+from maskwright.grammars.rules import SPECIAL_BYTE, Rules, Special
 from maskwright.kernels import layout as L
 
 __all__ = ["RuleStates"]
@@ -39,17 +38,14 @@ class RuleStates:
         unproductive: names of rules that derive no text.
         frames: the nonterminals that are pushed.
         distinct: by the state after `[`, the arrays of its schemas whose items must differ; None where there are none.
-        has_values: whether it may have schemas.
     """
 
     def __init__(self, automaton: Automaton, rules: Rules) -> None:
         self.automaton = automaton
         self._plans = automaton.plans(None)
-        bodies = rules.bodies.values()
         rules, values = with_values(automaton, rules)
         distinct = [value.distinct for value in values if value.distinct is not None]
         self.distinct: Mapping[int, Distinct] | None = ChainMap(*distinct) if distinct else None
-        self.has_values = bool(values) or any(isinstance(node, Switch) for body in bodies for node in nodes(body))
         # What is behind a Switch is plain: its arrays need nothing of a matcher (grammars/plain_schemas.py).
         productions = Productions(rules, self._plans.alphabet, ValueLoader(automaton))
         self.unproductive = productions.unproductive

@@ -17,10 +17,7 @@ from maskwright.grammars.charset import LAST_CODE_POINT, CharSet
 from maskwright.kernels import layout as L
 from maskwright.kernels.trie import count_characters
 
-__all__ = ["HAS_BRACE", "HAS_OTHER", "HAS_QUOTE", "HAS_STRUCTURE", "TokenTables", "trie_header"]
-
-HAS_BRACE, HAS_QUOTE, HAS_STRUCTURE, HAS_OTHER = 1, 2, 4, 8
-"""Marks of tokens (TokenTables.json_marks): `{`; a quote or backslash; `}`, a bracket or comma; anything else."""
+__all__ = ["TokenTables", "trie_header"]
 
 
 def trie_header(**arrays: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -171,17 +168,6 @@ class TokenTables:
         """The bytes of a token."""
         found: bytes = self.text[self.offsets[token] : self.offsets[token + 1]].tobytes()
         return found
-
-    @cached_property
-    def json_marks(self) -> bytes:
-        """What is in each token, as far as it matters to the structure of a JSON text: one byte of marks."""
-        of_byte = np.full(256, HAS_OTHER, np.uint8)
-        for mark, those in ((HAS_BRACE, b"{"), (HAS_QUOTE, b'"\\'), (HAS_STRUCTURE, b"}[],")):
-            of_byte[list(those)] = mark
-        found = np.zeros(self.vocab_size, np.uint8)
-        owners = np.repeat(np.arange(self.vocab_size), np.diff(self.offsets))
-        np.bitwise_or.at(found, owners, of_byte[self.text[: len(owners)]])
-        return found.tobytes()
 
     def containing(self, *sequences: tuple[bytes, ...]) -> np.ndarray[Any, Any]:
         """The tokens that have, for one of `sequences`, a byte of each of its elements in order; int32.

@@ -13,7 +13,6 @@ from maskwright.compile.arrays import ArrayFrame
 from maskwright.compile.automaton import Edge, Named, Owner, Private
 from maskwright.compile.distinct import Distinct
 from maskwright.compile.goals import NO_LABELS, Goal, Labels, Term, terms_of
-from maskwright.compile.keys import OtherKeys
 from maskwright.compile.lowering import Lowering
 from maskwright.compile.objects import ObjectFrame
 from maskwright.compile.texts import Parts, TextStates
@@ -48,7 +47,7 @@ class GrammarStates:
 
     Attributes:
         value: the values that an expression over Schema leaves admits; memoised by whoever loaded the schema.
-        distinct: by the state after `[`, the arrays of which it matters whether items are equal.
+        distinct: by the state after `[`, the arrays whose items must differ.
     """
 
     def __init__(self, lowering: Lowering, value_of: Callable[[Bool], ir.Value]) -> None:
@@ -63,7 +62,6 @@ class GrammarStates:
         self._visiting: dict[Bool, int] = {}
         self._lowest = 0
         self._allocations: list[int] = []
-        self._keyed: list[int] = []
 
     def allocate(self, count: int, owner: Owner) -> int:
         """Automaton.allocate, for states that mean something in this grammar only."""
@@ -76,16 +74,9 @@ class GrammarStates:
         self.automaton.own(first, owner)
         self._allocations.append(first)
 
-    def set_other_keys(self, state: int, keys: OtherKeys) -> None:
-        """Note what keys without a name the object may have that begins in a state."""
-        self.automaton.other_keys[state] = keys
-        self._keyed.append(state)
-
     def close(self) -> None:
         """The grammar is gone: what its states were made of goes, too, without the garbage collector where it is usual."""
         self.automaton.let_go(self._allocations)
-        for state in self._keyed:
-            self.automaton.other_keys.pop(state, None)
         for known in (self._allocations, self._entries, self._arrays, self._objects, self._terms, self._satisfiable):
             known.clear()
 

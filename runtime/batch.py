@@ -146,13 +146,7 @@ class BatchGrammarMatcher:
         if len({automaton.mask_table for automaton in batch.automata}) > 1:
             raise MatcherError("the matchers' compilers have different mask tables: give them one (mask_table=)")
         batch.ask_rows(out, places)
-        # What a configuration remembers is not the mask where the text so far matters, too.
-        missing = sorted(
-            {
-                *batch.todo[: mask_rows(batch.address)],
-                *(number for number, matcher in enumerate(constrained) if matcher.is_bound_by_text),
-            }
-        )
+        missing = batch.todo[: mask_rows(batch.address)]
         if missing:
             self._add_rows([(constrained[number], places[number]) for number in missing], out)
         return out
@@ -196,12 +190,8 @@ class BatchGrammarMatcher:
         kernels.accept_tokens(batch.address)
 
         def move(number: int) -> bool:
-            status, matcher = batch.statuses[number], matchers[number]
-            if status > L.REJECTED:
-                return matcher.accept_token(tokens[number])
-            if status == L.OK and matcher._keys is not None:
-                return matcher._keys.accepted_token(tokens[number]) or matcher._take_back()
-            return status == L.OK
+            status = batch.statuses[number]
+            return status == L.OK if status <= L.REJECTED else matchers[number].accept_token(tokens[number])
 
         return _move_all(matchers, move, steps=[1] * len(matchers))
 
@@ -266,9 +256,9 @@ class BatchGrammarMatcher:
             with _noted(failures, number):
                 batch.matchers[number]._fill(batch.address_of(number))
         for number, matcher in enumerate(batch.matchers):
-            if matcher.reads_text and number not in failures and number not in alone:
+            if matcher._unique is not None and number not in failures and number not in alone:
                 with _noted(failures, number):
-                    matcher._restrict(batch.address_of(number))
+                    matcher._unique.restrict(batch.address_of(number))
         if failures:
             raise BatchError(failures, len(batch.matchers))
 

@@ -36,7 +36,7 @@ class Lockstep:
         tokens = matchers[0].compiled.tokens
         self._call = BatchCall(self.matchers, checked(self.matchers), tokens=[L.NO_TOKEN] * len(self.matchers))
         self._call.aim(Target.of(bitmask, tokens.words, tokens.vocab_size), self.rows)
-        self._alone = [number for number, matcher in enumerate(matchers) if matcher.reads_text]
+        self._alone = [number for number, matcher in enumerate(matchers) if matcher._unique is not None]
 
     def fill(self) -> None:
         """Write the masks of all matchers to their rows; raises what batch_fill_next_token_bitmask raises."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from maskwright.compile.grammar import CompiledGrammar
-from maskwright.grammars.errors import LimitExceeded, MaskwrightError, MatcherError
+from maskwright.grammars.errors import MaskwrightError, MatcherError
 from maskwright.grammars.rules import SPECIAL_BYTE
 from maskwright.kernels import automaton as kernels
 from maskwright.kernels import layout as L
@@ -21,12 +21,10 @@ from maskwright.runtime.arena import Arena
 from maskwright.runtime.completion import StackCompletions
 from maskwright.runtime.targets import Target
 from maskwright.runtime.unique_items import Text, UniqueItems
-from maskwright.runtime.unique_keys import UniqueKeys
 
 __all__ = ["GrammarMatcher"]
 
 _MAX_SPARE_ARENAS = 8
-_MAX_DETOURS = 10_000  # keys of one completion that would come twice
 _PAIR = Struct("=2q")  # addresses of an automaton and of an arena, for runtime/batch.py
 
 
@@ -53,7 +51,6 @@ class GrammarMatcher:
         self._completions = StackCompletions()
         self._arena.restart(compiled.root, compiled.root_register)
         self._unique = None if compiled.distinct is None else UniqueItems(compiled, self._arena)
-        self._keys = None if compiled.other_keys is None else UniqueKeys(compiled, self._arena)
 
     def __del__(self) -> None:
         arena = self.__dict__.get("_arena")
@@ -81,7 +78,7 @@ class GrammarMatcher:
             written = self.compiled.tokens.bytes_of(token_id)
             if written and self._unique.concerns(written):
                 after = self._unique.after(written)
-                return after is not None and self._accept_known(after, written)
+                return after is not None and self._accept_known(after)
         status = kernels.accept_token(self._automaton, self._address, token_id)
         while status > L.REJECTED:
             self._mend(status)
@@ -90,28 +87,17 @@ class GrammarMatcher:
             raise MatcherError(
                 "the text has ended (an end-of-sequence token was accepted); reset() or rollback() first"
             )
-        if status != L.OK:
-            return False
-        if self._unique is not None:
+        if self._unique is not None and status == L.OK:
             self._unique.moved(None)
-        return self._keys is None or self._keys.accepted_token(token_id) or self._take_back()
+        return bool(status == L.OK)
 
-    def _take_back(self) -> bool:
-        """Take back the step that the automaton has just made: it repeats a key. False."""
-        steps = int(self._header[L.MATCHER_HISTORY_LENGTH]) - 1
-        self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1] = self._arena.history[3 * steps : 3 * steps + 3]
-        self._header[L.MATCHER_HISTORY_LENGTH] = steps
-        if self._unique is not None:
-            self._unique.rollback(1)
-        return False
-
-    def _accept_known(self, after: Text, written: bytes) -> bool:
-        """Move to the text after some bytes, which arrays allow, one step of the history; False where a key comes twice."""
+    def _accept_known(self, after: Text) -> bool:
+        """Move to a text that is known to be allowed, one step of the history."""
         assert self._unique is not None
         while (status := kernels.accept_bytes(self._automaton, self._address, 0, 0, 1)) != L.OK:
             self._mend(status)
         self._unique.moved(after)
-        return self._keys is None or self._keys.accepted(written) or self._take_back()
+        return True
 
     def accept_string(self, text: str | bytes) -> bool:
         """Move over a text, one step of the history; False, and nothing moved, when the grammar does not allow it all."""
@@ -122,7 +108,7 @@ class GrammarMatcher:
         written = text.encode() if isinstance(text, str) else text
         if written and self._unique is not None and self._unique.concerns(written):
             after = self._unique.after(written)
-            return after is not None and self._accept_known(after, written)
+            return after is not None and self._accept_known(after)
         data = np.frombuffer(written, np.uint8)
         before = self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1].copy()
         steps = int(self._header[L.MATCHER_HISTORY_LENGTH])
@@ -140,7 +126,7 @@ class GrammarMatcher:
                 return False
         if self._unique is not None and len(data):
             self._unique.moved(None)
-        return self._keys is None or not written or self._keys.accepted(written) or self._take_back()
+        return True
 
     def rollback(self, n: int = 1) -> None:
         """Take back the last `n` steps (accepted tokens or strings).
@@ -157,16 +143,12 @@ class GrammarMatcher:
             self._header[L.MATCHER_HISTORY_LENGTH] = steps - n
             if self._unique is not None:
                 self._unique.rollback(n)
-            if self._keys is not None:
-                self._keys.rollback(n)
 
     def reset(self) -> None:
         """Back to the start of the text, history forgotten."""
         self._arena.restart(self.compiled.root, self.compiled.root_register)
         if self._unique is not None:
             self._unique.reset()
-        if self._keys is not None:
-            self._keys.reset()
 
     def fork(self) -> GrammarMatcher:
         """An independent matcher at the same place, with the same history."""
@@ -178,8 +160,6 @@ class GrammarMatcher:
         twin._pair = _PAIR.pack(twin._automaton, twin._address)
         if self._unique is not None:
             twin._unique = self._unique.copy(twin._arena)
-        if self._keys is not None:
-            twin._keys = self._keys.copy(twin._arena)
         return twin
 
     # Asking
@@ -229,24 +209,8 @@ class GrammarMatcher:
         """Write which tokens may come next to int32 [words] at an address."""
         while (status := kernels.fill(self._automaton, self._address, address)) != L.OK:
             self._mend(status)
-        self._restrict(address)
-
-    def _restrict(self, address: int) -> None:
-        """Take out of the automaton's mask what the text so far forbids."""
         if self._unique is not None:
             self._unique.restrict(address)
-        if self._keys is not None:
-            self._keys.restrict(address)
-
-    @property
-    def reads_text(self) -> bool:
-        """Whether it follows the text beside the automaton: items that must differ, keys that must not come twice."""
-        return self._unique is not None or self._keys is not None
-
-    @property
-    def is_bound_by_text(self) -> bool:
-        """Whether its next mask may be another one than that of its configuration."""
-        return self._unique is not None or (self._keys is not None and self._keys.watches)
 
     def mask_row(self) -> int:
         """The number of the next mask in the mask table of the grammar's compiler (`GrammarCompiler.mask_table`).
@@ -254,8 +218,6 @@ class GrammarMatcher:
         The row stays that mask's until this matcher is asked again, or is gone. One call of a kernel where the matcher has
         been in the same configuration before.
         """
-        if self.is_bound_by_text:
-            return self._add_mask_row()
         number = table_kernels.mask_row(self._automaton, self._address, self._table.address)
         return int(number) if number >= 0 else self._add_mask_row()
 
@@ -267,7 +229,7 @@ class GrammarMatcher:
     def _take_row(self, words: np.ndarray[Any, np.dtype[np.int32]]) -> int:
         """The row of the next mask, which is `words`, int32 [words]."""
         number = self._table.add(words)
-        remember = int(not self.is_bound_by_text)
+        remember = int(self._unique is None)  # its mask depends on more than the configuration
         while (
             status := table_kernels.give_row(self._automaton, self._address, self._table.address, number, remember)
         ) != L.OK:
@@ -287,8 +249,6 @@ class GrammarMatcher:
             self._mend(status)
         if self._unique is not None:
             self._unique.restrict_bytes(flags)
-        if self._keys is not None:
-            self._keys.restrict_bytes(flags)
         return bytes(np.flatnonzero(flags).astype(np.uint8))
 
     def find_jump_forward_string(self) -> str:
@@ -330,33 +290,6 @@ class GrammarMatcher:
         Raises:
             LimitExceeded: the grammar asks for so much (millions of items) that the search was given up.
         """
-        steps, found = self.step_count, b""
-        try:
-            for _ in range(_MAX_DETOURS):
-                rest = self._with_unique_items()
-                if self._keys is None or not self._keys.may_repeat(rest) or self.accept_string(rest):
-                    return found + rest
-                found += self._past_repeated_key(rest)
-            hint = "lower the schema's minProperties"
-            raise LimitExceeded("max_detours", _MAX_DETOURS, _MAX_DETOURS, what="a completion", hint=hint)
-        finally:
-            self.rollback(self.step_count - steps)
-
-    def _past_repeated_key(self, completion: bytes) -> bytes:
-        """Move along a completion in which a key comes twice, and away from it to where that key becomes another one."""
-        assert self._keys is not None
-        length = 0
-        while self.accept_string(completion[length : length + 1]):
-            length += 1
-        while (way := self._keys.way_to_new_key()) is None:
-            self.rollback()
-            length -= 1
-        moved = self.accept_string(way)
-        assert moved
-        return completion[:length] + way
-
-    def _with_unique_items(self) -> bytes:
-        """What completes the text, whether or not keys come twice."""
         if self._unique is not None and self._unique.may_repeat:
             return self._unique.completion(self._shortest)
         return self._shortest()
