@@ -50,7 +50,7 @@ typecheck: $(INSTALLED)  ## mypy
 	@cd build/typing && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p maskwright \
 		| sed -E 's#^maskwright/((grammars|compile|runtime|kernels)/)#\1#; s#^maskwright/#engine/#'
 
-bench: $(KERNELS)  ## every benchmark beside XGrammar and llguidance, half an hour (ARGS: for the masks; needs ../shared)
+bench: $(KERNELS)  ## every benchmark beside XGrammar and llguidance, an hour (ARGS: for the masks; needs ../shared)
 	@test -f $(BENCH)/maskbench.py || { echo "make bench: the measuring data is not here ($(BENCH))" >&2; exit 1; }
 	@echo "Installing the peers ..."
 	@$(BIN)/pip install --quiet -c constraints.txt xgrammar==0.2.8 llguidance==1.9.1
