@@ -14,6 +14,7 @@ What matchers remember of a row (kernels/mask_table.py) is a number and how ofte
 
 from __future__ import annotations
 
+import mmap
 import threading
 from typing import Any, NamedTuple
 
@@ -45,6 +46,14 @@ class NewRows(NamedTuple):
     words: Words
 
 
+def _records(dtype: type[np.signedinteger[Any]]) -> np.ndarray[Any, Any]:
+    """A number for each row that there may ever be: zeros, in pages of their own, which take memory once they are touched.
+
+    (What malloc has given back once it clears, and so touches, when it hands it out again.)
+    """
+    return np.frombuffer(mmap.mmap(-1, _MOST_ROWS * np.dtype(dtype).itemsize), dtype)
+
+
 class MaskTable:
     """Masks by number. Any thread may use it.
 
@@ -70,15 +79,15 @@ class MaskTable:
         self.version = self.evictions = 0
         self.header = np.zeros(L.TABLE_SIZE, np.int64)
         self.address = int(self.header.ctypes.data)
-        self._holds, self._serials = np.zeros(_MOST_ROWS, np.int32), np.zeros(_MOST_ROWS, np.int32)
-        self._used = np.zeros(_MOST_ROWS, np.int64)
+        self._holds, self._serials = _records(np.int32), _records(np.int32)
+        self._used = _records(np.int64)
         for slot, records in (
             (L.TABLE_HOLDS, self._holds),
             (L.TABLE_SERIALS, self._serials),
             (L.TABLE_USED, self._used),
         ):
             self.header[slot] = records.ctypes.data
-        self._written = np.zeros(_MOST_ROWS, np.int64)  # the version that each row came with
+        self._written = _records(np.int64)  # the version that each row came with
         self._numbers: dict[int, list[int]] = {}  # rows by the hash of their words
         self._hashes: list[int] = []  # of each row
         self._lock = threading.Lock()
