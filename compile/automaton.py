@@ -290,7 +290,7 @@ class Automaton:
         self.own(after, PUBLISHED)
         row.append(tables.append_call(frame, after, True))
         tables.append_transitions(row)
-        mark = L.SPACED_VALUE if default and len(row) == 2 else L.SPACED
+        mark = L.SPACED_VALUE if default < 0 and len(row) == 2 else L.SPACED  # a call
         tables.set_state(state, offset, maps[1], -1, op, argument, otherwise=mark)
 
     def byte_map(self, shape: bytes) -> int:

@@ -40,9 +40,8 @@ __all__ = ["SIG_NON_ASCII", "SIG_WELL_FORMED", "TokenTrie", "child_lists"]
 Array = np.ndarray[Any, Any]
 
 SIG_NON_ASCII = L.SIG_NON_ASCII  # some byte >= 0x80 occurs below
-SIG_WELL_FORMED = (
-    L.SIG_WELL_FORMED
-)  # every path below, read from a character boundary here, is UTF-8, perhaps cut short at its end
+# Every path below, read from a character boundary here, is UTF-8, perhaps cut short at its end.
+SIG_WELL_FORMED = L.SIG_WELL_FORMED
 
 _MAX_NODES = 2**31 - 2
 

@@ -131,12 +131,7 @@ def _is_empty(node: Regex, budget: _Budget) -> bool:
             node.empty = False  # finitely many strings are left out of infinitely many
         elif isinstance(node, Intersect) and _has_short_member(node):
             node.empty = False
-        elif (
-            isinstance(node, Intersect)
-            and _misses_letters(node)
-            or isinstance(node, Intersect)
-            and _is_empty(_without_counts(node), budget)
-        ):
+        elif isinstance(node, Intersect) and (_misses_letters(node) or _is_empty(_without_counts(node), budget)):
             node.empty = True
         else:
             _search(node, budget)
@@ -158,7 +153,7 @@ def _has_short_member(node: Intersect) -> bool:
 def _misses_letters(node: Intersect) -> bool:
     """Whether one part plainly needs a character that another one never has."""
     for narrow in node.parts:
-        if narrow.letters is not ALL and narrow.letters != ALL:
+        if narrow.letters != ALL:
             for part in node.parts:
                 if part is not narrow and any(not needed & narrow.letters for needed in _needed(part)):
                     return True
