@@ -11,7 +11,7 @@ import threading
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -25,7 +25,10 @@ from maskwright.compile.token_tables import TokenTables
 from maskwright.grammars.errors import MaskwrightError, TokenizerError
 from maskwright.kernels import layout as L
 
-__all__ = ["PUBLISHED", "Automaton", "AutomatonSize", "Edge", "Named", "Owner", "Private", "Published"]
+if TYPE_CHECKING:
+    from maskwright.compile.keys import OtherKeys
+
+__all__ = ["PUBLISHED", "Automaton", "AutomatonSize", "Edge", "InObject", "Named", "Owner", "Private", "Published"]
 
 Edge = tuple[int, int, int]  # bytes low..high, transition value (a state, a call, or layout.REJECT)
 
@@ -57,6 +60,16 @@ class Private:
 
     def share_key(self, index: int) -> Hashable | None:
         return None
+
+
+class InObject(Private):
+    """Base of owners of an object's states."""
+
+    __slots__ = ()
+
+    def other_keys(self) -> OtherKeys:
+        """What keys the object may have that it does not name."""
+        raise NotImplementedError
 
 
 class Published(Private):
@@ -197,6 +210,12 @@ class Automaton:
         """Make `owner` the owner of the states from `first` on, the newest ones."""
         self._starts.append(first)
         self._owners.append(owner)
+
+    def other_keys(self, state: int) -> OtherKeys:
+        """What a matcher must know of the objects that have a key without a name before a state (layout.OTHER_KEY)."""
+        owner = self._find(state)[0]
+        assert isinstance(owner, InObject), "a key was noted elsewhere than in an object"
+        return owner.other_keys()
 
     def let_go(self, firsts: Iterable[int]) -> None:
         """Let go of the owners of allocations, given as their first states: no text comes there any more.

@@ -70,6 +70,11 @@ class EmbeddedValues:
                 "no JSON value satisfies the schema", pointer="", hint="relax the contradicting keywords"
             )
 
+    @property
+    def needs_keys(self) -> bool:
+        """See GrammarStates."""
+        return self._states.needs_keys
+
     def entry(self) -> int:
         """The state before a value that is none of `texts`."""
         return self._states.entry(self._goal)[0]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter, thread_time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import finalize
 
 import numpy as np
@@ -57,6 +57,14 @@ class Limits:
     max_lowering_ms: float = 60_000.0
 
 
+class Keyed(Protocol):
+    """What makes the states of objects."""
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether some object, of those so far, may have to have several keys that it does not name."""
+
+
 def _take_apart(states: GrammarStates, loaded: LoadedSchema) -> None:
     """Free what a grammar was made of; its states stay, but no text comes there any more."""
     states.close()
@@ -77,6 +85,7 @@ class CompiledGrammar:
         limits: what it may use.
         distinct: by the state after `[`, the arrays whose items must differ (compile/distinct.py), those lowered so far; None
             where there are none in the schema.
+        keyed: what there is to know of the keys of its objects; None where it has no schemas.
         state_count, table_bytes, lowering_ms: what it has used of them.
         source: what it was made of, by which a file can keep it; None where it was not made by a GrammarCompiler.
         source_bytes: what is kept of its source (schemas, rules), estimated; see SOURCE_BYTES.
@@ -95,6 +104,7 @@ class CompiledGrammar:
         self.root, self.root_register = automaton.resolved(root)
         self.source: GrammarSource | None = None
         self.distinct: Mapping[int, Distinct] | None = None
+        self.keyed: Keyed | None = None
         self.limits = limits
         self.state_count, self.table_bytes, self.lowering_ms = 0, 0, 0.0
         self.address = automaton.address
@@ -134,6 +144,7 @@ class CompiledGrammar:
                 _take_apart(states, loaded)
                 raise
             grammar.distinct = states.distinct if loaded.unique else None
+            grammar.keyed = states
             finalize(grammar, _take_apart, states, loaded).atexit = False
             return grammar
 
@@ -172,6 +183,7 @@ class CompiledGrammar:
             warnings = [f"rule {name!r} derives no text: it is never used" for name in states.unproductive]
             grammar = cls(automaton, root, limits, warnings)
             grammar.distinct = states.distinct
+            grammar.keyed = states if states.has_values else None
             return grammar
 
     @property

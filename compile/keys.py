@@ -10,7 +10,7 @@ key but these" needs no complement. The result code of a key is the number of it
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from maskwright.compile.texts import Parts, TextStates, derive
 from maskwright.compile.words import Words
@@ -24,9 +24,20 @@ from maskwright.grammars.regular import Regex
 if TYPE_CHECKING:
     from maskwright.compile.values import GrammarStates
 
-__all__ = ["KeyClass", "KeyClasses", "is_counted", "question_of"]
+__all__ = ["KeyClass", "KeyClasses", "OtherKeys", "is_counted", "question_of"]
 
 _MAX_CLASSES = 64
+_MAX_LISTED = 256  # keys of a class that are given names
+
+
+class OtherKeys(NamedTuple):
+    """What a matcher must know to tell the other keys of an object apart.
+
+    Attributes:
+        extent: any key that has begun can become one of so many characters; None: of any number.
+    """
+
+    extent: int | None
 
 
 class KeyClass:
@@ -69,10 +80,18 @@ def question_of(shape: ObjectShape, properties: Mapping[str, Bool], key: str) ->
 
 
 class KeyClasses:
-    """The classes of other keys of some shapes, and the automata of keys built from them."""
+    """The classes of other keys of some shapes, and the automata of keys built from them.
+
+    Attributes:
+        names: the named keys: those given, and behind them those of classes that have few. So none of these comes twice, and
+            it is known when they are used up.
+        free: whether no pattern or language of names tells other keys apart: they are one class, and named ones need not be
+            taken out.
+        others: the classes that are left.
+    """
 
     def __init__(self, shapes: Sequence[ObjectShape], names: Sequence[str]) -> None:
-        self.names = names
+        self.names = tuple(names)
         languages: dict[Regex, None] = {}
         for shape in shapes:
             if shape.names != regular.ANY_STRING:
@@ -81,8 +100,8 @@ class KeyClasses:
         self._languages = tuple(languages)
         split = self._split(languages)
         self.free = len(split) == 1
-        """No pattern or language of names tells other keys apart: they are one class, and named ones need not be taken
-        out."""
+        if not self.free:
+            split = self._listing(split)
         self.others = [
             KeyClass(
                 number,
@@ -98,6 +117,21 @@ class KeyClasses:
         self._words: Words | None = None
         self._texts: dict[tuple[int, ...], TextStates] = {}
         self._starts: dict[tuple[tuple[int, ...], tuple[int, ...]], int] = {}
+
+    def _listing(
+        self, split: Sequence[tuple[Regex, Regex, frozenset[Regex]]]
+    ) -> list[tuple[Regex, Regex, frozenset[Regex]]]:
+        """The classes that have many keys; those of the others become named ones, in order of their characters."""
+        listed, left = list[str](), []
+        for one in split:
+            language = one[0]
+            few = regular.finite_words(language, _MAX_LISTED) if language.span[1] is not None else None
+            if few is None:
+                left.append(one)
+            else:
+                listed += few
+        self.names += tuple(sorted(listed))
+        return left
 
     def _split(self, languages: Iterable[Regex]) -> list[tuple[Regex, Regex, frozenset[Regex]]]:
         """The keys without a name, parted by which of `languages` match them; without and with the named keys."""

@@ -69,11 +69,11 @@ class LarkStates:
     """The states of one parser in an automaton.
 
     Attributes:
-        unproductive, distinct: as of RuleStates; all rules are of use, and there are no arrays.
+        unproductive, distinct, has_values, needs_keys: as of RuleStates; all rules are of use, and there are no schemas.
     """
 
     unproductive: Sequence[str] = ()
-    distinct = None
+    distinct, has_values, needs_keys = None, False, False
 
     def __init__(self, automaton: Automaton, parser: Parser) -> None:
         self.automaton, self.parser = automaton, parser

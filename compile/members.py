@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from maskwright.compile.choices import Choices, Column, bits
 from maskwright.compile.counts import Standing, Tally, is_open
 from maskwright.compile.goals import Asked, Goal, asked
-from maskwright.compile.keys import KeyClass, KeyClasses, is_counted, question_of
+from maskwright.compile.keys import KeyClass, KeyClasses, OtherKeys, is_counted, question_of
 from maskwright.compile.needs import Needs
 from maskwright.compile.order import KeyOrder
 from maskwright.grammars import boolean, regular
@@ -64,16 +64,16 @@ class Members:
         for shape in shapes:
             names.update(dict.fromkeys([key for key, _ in shape.properties]))
             names.update(dict.fromkeys(shape.required))
-        self.names = tuple(names)
-        self.all_keys = (1 << len(names)) - 1
-        self.classes = KeyClasses(self.ordered, self.names)
+        self.classes = KeyClasses(self.ordered, tuple(names))
+        self.names = self.classes.names
+        self.all_keys = (1 << len(self.names)) - 1
         self.counts = {shape: shape.counted for shape in shapes if shape.counted is not None}
         self._number_of = {key: number for number, key in enumerate(self.names)}
         self._bounded = any(shape.max_properties is not None or shape.min_properties for shape in shapes)
         self._required = [sum([1 << self._number_of[key] for key in shape.required]) for shape in shapes]
         self._properties = [dict(shape.properties) for shape in shapes]
         in_order = states.lowering.options.property_order == "schema"
-        self.order = KeyOrder(shapes if in_order else (), self._number_of)
+        self.order = KeyOrder(shapes if in_order else (), self._number_of, len(names))
         self._columns: dict[int | KeyClass, Column] = {}
         self._completable: dict[tuple[int, int, int, Tally], bool] = {}
         self._needs: dict[int, Needs] = {}
@@ -413,6 +413,27 @@ class Members:
     def open_classes(self) -> list[KeyClass]:
         """Classes of other keys that the only choice lets have a value."""
         return [other for other in self.classes.others if self._has_value(other)]
+
+    @cached_property
+    def other_keys(self) -> OtherKeys:
+        """What a matcher must know of the other keys."""
+        if self.states.automaton.plans(self.states.lowering.spelling).alphabet is not None:
+            return OtherKeys(0)
+        extents = () if self.classes.free else (regular.extent(other.language) for other in self._possible_classes())
+        return OtherKeys(min((extent for extent in extents if extent is not None), default=None))
+
+    def _possible_classes(self) -> list[KeyClass]:
+        """The classes of other keys that may come."""
+        if self.only_choice is not None:
+            return self.open_classes
+        choices = [*self.choices()]
+        return [other for other in self.classes.others if any(self.column(other).possible(each) for each in choices)]
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether an object may have to have several other keys, or one beside others."""
+        counting = any(count.least for count in self.counts.values())
+        return bool(self.classes.others) and (counting or any(shape.min_properties > 1 for shape in self.ordered))
 
     def _has_value(self, key: int | KeyClass) -> bool:
         """Whether the only choice lets a key have some value."""

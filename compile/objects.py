@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from maskwright.compile.automaton import Edge, Private
+from maskwright.compile.automaton import Edge, InObject
 from maskwright.compile.goals import Asked, Labels
+from maskwright.compile.keys import OtherKeys
 from maskwright.compile.members import Members, Progress
 from maskwright.compile.simple_objects import SimpleObject
 from maskwright.grammars.boolean import Bool
+from maskwright.kernels import layout as L
 
 if TYPE_CHECKING:
     from maskwright.compile.values import GrammarStates
@@ -29,6 +31,8 @@ class ObjectFrame:
     ) -> None:
         self.states, self.labels, self.depth = states, labels, depth
         self.members = Members(states, must, observed)
+        if self.members.needs_keys:
+            states.needs_keys = True
         self._first = 0
         self._ends: dict[Progress, int] = {}
         self._blocks: dict[Progress, int] = {}
@@ -76,7 +80,7 @@ class ObjectFrame:
         return [(0x7D, 0x7D, self.states.automaton.end(self.labels.number(outcome)))]
 
 
-class _InObject(Private):
+class _InObject(InObject):
     """Base of owners of an object's states."""
 
     __slots__ = ("frame",)
@@ -85,6 +89,9 @@ class _InObject(Private):
 
     def is_endless(self) -> bool:
         return self.frame.members.is_endless
+
+    def other_keys(self) -> OtherKeys:
+        return self.frame.members.other_keys
 
 
 class _Opened(_InObject):
@@ -145,7 +152,8 @@ class _AfterKey(_InObject):
         else:
             block = frame.member_end(members.having(after, asked.certain))
         call = automaton.tables.add_call(entry, block, False)
-        lowering.place(state, [lowering.separated(":", [], default=call)])
+        argument = L.OTHER_KEY if index < len(others) else 0
+        lowering.place(state, [lowering.separated(":", [], default=call)], argument=argument)
 
 
 class _AfterMember(_InObject):

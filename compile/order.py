@@ -28,17 +28,20 @@ class KeyOrder:
     has them the other way round, or the second is required and the first is not. Any other key closes the required ones.
     """
 
-    def __init__(self, shapes: Iterable[ObjectShape], numbers: Mapping[str, int]) -> None:
+    def __init__(self, shapes: Iterable[ObjectShape], numbers: Mapping[str, int], named: int | None = None) -> None:
         """
         Args:
             shapes: those whose lists count are `listed`; of no shapes, any order will do.
             numbers: of the named keys, in the order in which they are first named.
+            named: how many of them some shape names; to the order those behind are other keys. All by default.
         """
         listed = [shape for shape in shapes if shape.listed]
         self.required = sum(1 << numbers[key] for key in {key for shape in listed for key in shape.required})
         lists = dict.fromkeys(tuple(key for key, _ in shape.properties) for shape in listed)
         lists.update(dict.fromkeys(shape.required for shape in listed))
         self._before = self._related(list(lists), numbers)
+        for number in range(len(numbers) if named is None else named, len(numbers)):
+            self._before[number] = self.required
 
     def _related(self, lists: Sequence[Sequence[str]], numbers: Mapping[str, int]) -> list[int]:
         """By number, the named keys that a named key closes."""

@@ -25,7 +25,8 @@ from maskwright.grammars.phrases import Forms, Phrase, Phrases
 from maskwright.grammars.productions import Nonterminal, Productions
 from maskwright.grammars.regular import Regex
 from maskwright.grammars.regular_operators import has_part
-from maskwright.grammars.rules import SPECIAL_BYTE, Rules, Special
+from maskwright.grammars.rule_nodes import nodes
+from maskwright.grammars.rules import SPECIAL_BYTE, Rules, Special, Switch
 from maskwright.kernels import layout as L
 
 __all__ = ["RuleStates"]
@@ -38,16 +39,22 @@ class RuleStates:
         unproductive: names of rules that derive no text.
         frames: the nonterminals that are pushed.
         distinct: by the state after `[`, the arrays of its schemas whose items must differ; None where there are none.
+        has_values: whether it may have schemas.
     """
 
     def __init__(self, automaton: Automaton, rules: Rules) -> None:
         self.automaton = automaton
         self._plans = automaton.plans(None)
+        bodies = rules.bodies.values()
         rules, values = with_values(automaton, rules)
+        self._values = values
         distinct = [value.distinct for value in values if value.distinct is not None]
         self.distinct: Mapping[int, Distinct] | None = ChainMap(*distinct) if distinct else None
+        self.has_values = bool(values) or any(isinstance(node, Switch) for body in bodies for node in nodes(body))
         # What is behind a Switch is plain: its arrays need nothing of a matcher (grammars/plain_schemas.py).
-        productions = Productions(rules, self._plans.alphabet, ValueLoader(automaton))
+        loader = ValueLoader(automaton)
+        self._switched = loader.found
+        productions = Productions(rules, self._plans.alphabet, loader)
         self.unproductive = productions.unproductive
         self._root = productions.root
         without_left_recursion(self._root)
@@ -61,6 +68,11 @@ class RuleStates:
         self._actions = Actions(automaton)
         self._chosen: dict[tuple[int, ...], tuple[list[int], set[int]]] = {}
         self._covered: dict[Phrase, tuple[Safe, Phrase]] = {}
+
+    @property
+    def needs_keys(self) -> bool:
+        """See GrammarStates; of the schemas so far."""
+        return any(value.needs_keys for values in (self._values, self._switched) for value in values)
 
     def start(self) -> int:
         """The state that a text starts in."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maskwright.compile.automaton import Private
+from maskwright.compile.automaton import InObject
+from maskwright.compile.keys import OtherKeys
 from maskwright.compile.members import Members
 from maskwright.kernels import layout as L
 from maskwright.kernels.members import lay_places
@@ -149,7 +150,7 @@ class SimpleObject:
         return self.states.entry(members.goal(key), lowering.deeper(0))[0]
 
 
-class _InObject(Private):
+class _InObject(InObject):
     """Base of owners of an object's states."""
 
     __slots__ = ("object",)
@@ -159,6 +160,9 @@ class _InObject(Private):
 
     def is_endless(self) -> bool:
         return self.object.members.is_endless
+
+    def other_keys(self) -> OtherKeys:
+        return self.object.members.other_keys
 
 
 class _Places(_InObject):

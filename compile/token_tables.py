@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from bisect import bisect_left
 from collections.abc import Iterator
 from functools import cached_property
@@ -18,6 +20,10 @@ from maskwright.kernels import layout as L
 from maskwright.kernels.trie import count_characters
 
 __all__ = ["TokenTables", "trie_header"]
+
+_PIECE = re.compile(rb'[^"]*"|[^"]+')
+_TWO_KEYS = re.compile(rb'(?s)".*:.*,.*".')
+_STRINGS = (re.compile(rb'(?s)[ \t\r\n]*"((?:[^"\\]|\\.)*)"'), re.compile(rb'(?s)((?:[^"\\]|\\.)*)"'))
 
 
 def trie_header(**arrays: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -68,6 +74,7 @@ class TokenTables:
     def __init__(self, info: TokenizerInfo) -> None:
         self.info, self.vocab_size = info, info.vocab_size
         self._containing: dict[tuple[tuple[bytes, ...], ...], np.ndarray[Any, Any]] = {}
+        self._pieces: dict[int, tuple[bytes, ...]] = {}
         self._found_at: dict[bytes, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]] = {}
         self.words = (info.vocab_size + 31) // 32
         source = info.matching_trie
@@ -169,6 +176,20 @@ class TokenTables:
         found: bytes = self.text[self.offsets[token] : self.offsets[token + 1]].tobytes()
         return found
 
+    def cut(self, written: bytes) -> tuple[bytes, ...]:
+        """Some bytes, cut behind each quote and into pieces of at most `max_token`."""
+        size = self.max_token
+        return tuple(
+            piece[start : start + size] for piece in _PIECE.findall(written) for start in range(0, len(piece), size)
+        )
+
+    def pieces_of(self, token: int) -> tuple[bytes, ...]:
+        """The bytes of a token, cut behind each quote; they are kept."""
+        found = self._pieces.get(token)
+        if found is None:
+            found = self._pieces[token] = self.cut(self.bytes_of(token))
+        return found
+
     def containing(self, *sequences: tuple[bytes, ...]) -> np.ndarray[Any, Any]:
         """The tokens that have, for one of `sequences`, a byte of each of its elements in order; int32.
 
@@ -179,6 +200,44 @@ class TokenTables:
             those = np.unique(np.concatenate([self._having(sequence) for sequence in sequences]))
             found = self._containing[sequences] = those.astype(np.int32)
         return found
+
+    @cached_property
+    def first_strings(self) -> dict[str, tuple[np.ndarray[Any, np.dtype[np.int32]], ...]]:
+        """By what they hold: the tokens that write a string whole first, and those that do but for its opening quote; int32.
+
+        White space may come before an opening quote.
+        """
+        found: dict[str, tuple[list[int], list[int]]] = {}
+        for token in self.containing((b'"',)).tolist():
+            for which, pattern in enumerate(_STRINGS):
+                match = pattern.match(self.bytes_of(token))
+                if match is not None:
+                    spelled = match[1]
+                    try:
+                        text = json.loads(b'"' + spelled + b'"') if b"\\" in spelled else spelled.decode()
+                    except ValueError:
+                        continue  # it begins within a character, or no JSON text has it
+                    found.setdefault(text, ([], []))[which].append(token)
+        return {text: tuple(np.array(tokens, np.int32) for tokens in both) for text, both in found.items()}
+
+    @cached_property
+    def keys_behind_values(self) -> frozenset[str] | None:
+        """The keys that tokens may hold whole behind a comma; None where that takes a closer look."""
+        spelled = [self.bytes_of(token) for token in self.containing((b",", b'"', b'"')).tolist()]
+        try:
+            return (
+                None
+                if any(b"\\" in text for text in spelled)
+                else frozenset(part for text in spelled for part in text.decode().split('"')[1:-1])
+            )
+        except UnicodeDecodeError:
+            return None
+
+    @cached_property
+    def two_keys(self) -> np.ndarray[Any, np.dtype[np.int32]]:
+        """The tokens that may hold the end of a key and something of the next; int32. Usual vocabularies have none."""
+        those = self.containing((b'"', b'"')).tolist()
+        return np.array([token for token in those if _TWO_KEYS.search(self.bytes_of(token))], np.int32)
 
     def _having(self, sequence: tuple[bytes, ...]) -> np.ndarray[Any, Any]:
         """The tokens of one sequence, ascending: every byte is looked for behind the one before it."""

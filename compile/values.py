@@ -48,12 +48,14 @@ class GrammarStates:
     Attributes:
         value: the values that an expression over Schema leaves admits; memoised by whoever loaded the schema.
         distinct: by the state after `[`, the arrays whose items must differ.
+        needs_keys: whether some object, of those so far, may have to have several keys that it does not name.
     """
 
     def __init__(self, lowering: Lowering, value_of: Callable[[Bool], ir.Value]) -> None:
         self.lowering, self.value = lowering, value_of
         self.automaton = lowering.automaton
         self.distinct: dict[int, Distinct] = {}
+        self.needs_keys = False
         self._entries: dict[tuple[Goal, int], tuple[int, Labels]] = {}
         self._arrays: dict[Hashable, ArrayFrame] = {}
         self._objects: dict[Hashable, ObjectFrame] = {}

@@ -69,6 +69,7 @@ __all__ = [
     "complement",
     "concat",
     "example",
+    "extent",
     "farthest_end",
     "finite_words",
     "intersect",
@@ -82,6 +83,7 @@ __all__ = [
 ]
 
 MAX_NODES = 20_000  # derivatives visited by one search; some 50 microseconds each
+_MAX_LEFT = 64  # derivatives that `extent` looks at
 
 
 class _Budget:
@@ -370,6 +372,48 @@ def lasting(node: Regex) -> CharSet:
         case Complement():
             return ALL if _has_all_long(node) else EMPTY_SET
     return EMPTY_SET
+
+
+def extent(node: Regex) -> int | None:
+    """So long at least is some member that begins with any text that some member begins with; None: as long as one likes.
+
+    Found by looking at what is left after each short text; there may be more to it.
+    """
+    if isinstance(node, Intersect):
+        # What has all long texts takes nothing from an endless language but members that are short.
+        others = [part for part in node.parts if not _has_all_long(part)]
+        node = intersect(*others) if others else ANY_STRING
+    found: int | None = None
+    seen, level, length = {node}, [node], 0
+    while level:
+        following: list[Regex] = []
+        for left in level:
+            try:
+                if is_empty(left, _MAX_LEFT):
+                    continue
+            except LimitExceeded:
+                return length if found is None else min(found, length)
+            if not _is_endless(left):
+                longest = length + (left.span[1] or 0) if left.plain else length
+                found = longest if found is None else min(found, longest)
+            for _, target in left.transitions():
+                if target not in seen:
+                    seen.add(target)
+                    following.append(target)
+        level, length = following, length + 1
+        if len(seen) > _MAX_LEFT and level:
+            return length if found is None else min(found, length)
+    return found
+
+
+def _is_endless(node: Regex) -> bool:
+    """Whether a language, which has a member, plainly has members of any length."""
+    if node.plain:
+        return node.span[1] is None
+    if isinstance(node, Complement):
+        rest = node.item  # behind a character that it does not go on with there is every text
+        return rest.span[1] is not None or sum(characters.size for characters, _ in rest.transitions()) < ALL.size
+    return lasting(node) != EMPTY_SET
 
 
 def _larger(left: CharSet, right: CharSet) -> CharSet:

@@ -19,7 +19,7 @@ from maskwright.kernels.stacks import keep, push, settle, truncate
 from maskwright.kernels.steps import LATEST, close, complete, leave, node_field, state_field, step, transition
 from maskwright.kernels.walks import NO_BUDGET, diverging, listed_at, start_walk, walk
 
-# Callees: b06288abb0c5
+# Callees: ce2f01bab380
 
 __all__ = [
     "accept_bytes",
@@ -27,6 +27,7 @@ __all__ = [
     "allowed_bytes",
     "close_node",
     "completed",
+    "depends_on_text",
     "fill",
     "find_memo",
     "forced_bytes",
@@ -47,17 +48,36 @@ def _short_of_nodes(automaton, matcher):
 
 
 @part
-def _advance(automaton, matcher, address, length):
-    """Move the cursor over `length` <= MAX_TOKEN bytes, or leave it and say why not."""
+def _is_behind_other_key(automaton, state):
+    """Whether a key has just ended that its object does not name."""
+    return (
+        state_field(automaton, state, L.STATE_ARG) == L.OTHER_KEY
+        and state_field(automaton, state, L.STATE_OP) == L.OP_NONE
+    )
+
+
+@part
+def _advance(automaton, matcher, address, length, watched):
+    """Move the cursor over `length` <= MAX_TOKEN bytes, or leave it and say why not.
+
+    `watched` 1: NEED_TEXT behind a key that its object does not name.
+    """
     base = load_i64(matcher, L.MATCHER_NODE_COUNT)
+    store_i64(matcher, L.MATCHER_NOTED, 0)
     state, register = load_i64(matcher, L.MATCHER_STATE), load_i64(matcher, L.MATCHER_REGISTER)
     top = load_i64(matcher, L.MATCHER_TOP)
     for position in range(length):
-        status, state, register, top = step(automaton, matcher, state, register, top, load_u8(address, position))
+        byte = load_u8(address, position)
+        status, state, register, top = step(automaton, matcher, state, register, top, byte)
         if status != L.OK:
             truncate(matcher, base)
             store_i64(matcher, L.MATCHER_NEED, state)
             return status
+        if byte == 0x22 and _is_behind_other_key(automaton, state):
+            store_i64(matcher, L.MATCHER_NOTED, state)
+    if watched == 1 and load_i64(matcher, L.MATCHER_NOTED) != 0:
+        truncate(matcher, base)
+        return L.NEED_TEXT
     top = settle(matcher, base, top)
     store_i64(matcher, L.MATCHER_STATE, state)
     store_i64(matcher, L.MATCHER_REGISTER, register)
@@ -66,13 +86,44 @@ def _advance(automaton, matcher, address, length):
 
 
 @part
-def _remember(matcher, state, register, top):
-    """Append the configuration before a step to the history; the caller made sure of the room."""
+def _where_after(where, address, length):
+    """WHERE of a watched text after some bytes that the automaton allows; -1 where they are for Python to follow."""
+    depth, place = where >> 3, where & 7
+    for position in range(length):
+        byte = load_u8(address, position)
+        if place == L.IN_RIVAL or place == L.RIVAL_BEGUN:
+            return -1
+        if place == L.IN_STRING or place == L.IN_KEY:
+            if byte == 0x22:
+                place = L.BETWEEN
+            elif byte == 0x5C:
+                place += 1
+        elif place == L.IN_STRING_ESCAPED or place == L.IN_KEY_ESCAPED:
+            place -= 1
+        elif byte == 0x22:
+            place = L.RIVAL_BEGUN if place == L.DUE else L.IN_STRING
+        elif byte == 0x2C:
+            place = L.DUE if depth == 0 else L.BETWEEN
+        elif byte == 0x7B or byte == 0x5B:
+            depth += 1
+        elif byte == 0x7D or byte == 0x5D:
+            depth -= 1
+            if depth < 0:
+                return -1
+            place = L.BETWEEN
+    return depth << 3 | place
+
+
+@part
+def _remember(matcher, state, register, top, token):
+    """Append the configuration before a step over a token to the history; the caller made sure of the room."""
     length = load_i64(matcher, L.MATCHER_HISTORY_LENGTH)
-    history = load_i64(matcher, L.MATCHER_HISTORY)
-    store_i32(history, 3 * length, state)
-    store_i32(history, 3 * length + 1, register)
-    store_i32(history, 3 * length + 2, top)
+    history, record = load_i64(matcher, L.MATCHER_HISTORY), length * L.HISTORY_SIZE
+    store_i32(history, record, state)
+    store_i32(history, record + 1, register)
+    store_i32(history, record + 2, top)
+    store_i32(history, record + L.HISTORY_WHERE, load_i64(matcher, L.MATCHER_WHERE))
+    store_i32(history, record + L.HISTORY_TOKEN, token)
     store_i64(matcher, L.MATCHER_HISTORY_LENGTH, length + 1)
 
 
@@ -94,7 +145,11 @@ def close_node(automaton, matcher, node):
 
 @kernel
 def accept_token(automaton, matcher, token):
-    """Move over one token: OK, REJECTED (the cursor stays), or NEED_*. `token` is in range; the text has not ended."""
+    """Move over one token: OK, REJECTED (the cursor stays), or NEED_*. `token` is in range; the text has not ended.
+
+    NEED_TEXT where what is written counts beside the automaton: a key ends that its object does not name, or the watched
+    object is closed or begins another key.
+    """
     if _short_of_nodes(automaton, matcher):
         return L.NEED_NODES
     if load_i64(matcher, L.MATCHER_HISTORY_LENGTH) >= load_i64(matcher, L.MATCHER_HISTORY_CAP):
@@ -104,8 +159,13 @@ def accept_token(automaton, matcher, token):
     offsets = load_i64(automaton, L.AUTOMATON_TOKEN_OFFSETS)
     start = load_i64(offsets, token)
     length = load_i64(offsets, token + 1) - start
+    where = load_i64(matcher, L.MATCHER_WHERE)
+    if load_i64(matcher, L.MATCHER_WATCHED) & L.TEXT_WATCHED != 0:
+        where = _where_after(where, load_i64(automaton, L.AUTOMATON_TOKEN_BYTES) + start, length)
+        if where < 0:
+            return L.NEED_TEXT
     if length > 0:
-        status = _advance(automaton, matcher, load_i64(automaton, L.AUTOMATON_TOKEN_BYTES) + start, length)
+        status = _advance(automaton, matcher, load_i64(automaton, L.AUTOMATON_TOKEN_BYTES) + start, length, 1)
     else:
         status = L.REJECTED
         for number in range(load_i64(automaton, L.AUTOMATON_EOS_COUNT)):
@@ -117,22 +177,26 @@ def accept_token(automaton, matcher, token):
                     store_i64(matcher, L.MATCHER_TOP, 0)
                 break
     if status == L.OK:
-        _remember(matcher, state, register, top)
+        _remember(matcher, state, register, top, token)
+        store_i64(matcher, L.MATCHER_WHERE, where)
     return status
 
 
 @kernel
 def accept_bytes(automaton, matcher, address, length, remember):
-    """Move over at most MAX_TOKEN bytes; `remember` 1 makes it a step that a rollback takes back."""
+    """Move over at most MAX_TOKEN bytes; the matcher's NOTED says whether they ended a key that its object does not name.
+
+    `remember`: 0, or two more than the token (NO_TOKEN: a text): that makes it a step that a rollback takes back.
+    """
     if _short_of_nodes(automaton, matcher):
         return L.NEED_NODES
     if load_i64(matcher, L.MATCHER_HISTORY_LENGTH) >= load_i64(matcher, L.MATCHER_HISTORY_CAP):
         return L.NEED_HISTORY
     state, register = load_i64(matcher, L.MATCHER_STATE), load_i64(matcher, L.MATCHER_REGISTER)
     top = load_i64(matcher, L.MATCHER_TOP)
-    status = _advance(automaton, matcher, address, length)
-    if status == L.OK and remember == 1:
-        _remember(matcher, state, register, top)
+    status = _advance(automaton, matcher, address, length, 0)
+    if status == L.OK and remember > 0:
+        _remember(matcher, state, register, top, remember - 2)
     return status
 
 
@@ -545,9 +609,18 @@ def _add_cells(matcher, count, cell, ends):
     return count
 
 
+@part
+def depends_on_text(matcher):
+    """Whether the next mask is not that of the configuration alone."""
+    watched, where = load_i64(matcher, L.MATCHER_WATCHED), load_i64(matcher, L.MATCHER_WHERE)
+    if watched == L.TEXT_WATCHED:
+        return where == L.DUE or where == L.IN_RIVAL or where == L.RIVAL_BEGUN
+    return watched != 0
+
+
 @kernel
 def fill(automaton, matcher, out):
-    """Write the mask of the next token, WORDS int32, to address `out`: OK or NEED_* (then `out` is unspecified)."""
+    """Write the mask of the next token, WORDS int32, to address `out`: OK, RESTRICT or NEED_* (then `out` is unspecified)."""
     words = load_i64(automaton, L.AUTOMATON_WORDS)
     rows = load_i64(automaton, L.AUTOMATON_ROWS)
     todo = load_i64(matcher, L.MATCHER_TODO)
@@ -618,4 +691,4 @@ def fill(automaton, matcher, out):
             store_i32(out, word, 0)
     if over:
         _set_bits(out, load_i64(automaton, L.AUTOMATON_EOS), load_i64(automaton, L.AUTOMATON_EOS_COUNT))
-    return L.OK
+    return L.RESTRICT if depends_on_text(matcher) else L.OK

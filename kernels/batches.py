@@ -18,7 +18,7 @@ from maskwright.kernels.automaton import remembered, row_key
 from maskwright.kernels.jit import kernel, nogil_kernel, part
 from maskwright.kernels.memory import call, fetch_add, load_i64, store_i64
 
-# Callees: ff4470cd9704
+# Callees: e54acca52bab
 
 __all__ = ["accept_tokens", "fill_cold", "fill_warm", "find_ended", "go_on"]
 
@@ -40,11 +40,16 @@ def _fill(batch, number):
 
 @nogil_kernel
 def fill_warm(batch):
-    """Fill the rows whose masks are remembered; how many are not, and are listed in TODO."""
-    todo, count = load_i64(batch, L.BATCH_TODO), 0
+    """Fill the rows whose masks are remembered; how many are not, and are listed in TODO, with those that Python restricts.
+
+    STATUS of what is listed: RESTRICT, or NEED_ROW.
+    """
+    todo, statuses, count = load_i64(batch, L.BATCH_TODO), load_i64(batch, L.BATCH_STATUS), 0
     for number in range(load_i64(batch, L.BATCH_COUNT)):
         automaton, matcher = _addresses(batch, number)
-        if not remembered(automaton, matcher) or _fill(batch, number) != L.OK:
+        status = _fill(batch, number) if remembered(automaton, matcher) else L.NEED_ROW
+        if status != L.OK:
+            store_i64(statuses, number, L.RESTRICT if status == L.RESTRICT else L.NEED_ROW)
             store_i64(todo, count, number)
             count += 1
     store_i64(batch, L.BATCH_TODO_COUNT, count)

@@ -127,7 +127,9 @@ MATCHER_MEMO_MASK = 7
 MATCHER_PATCH = 8  # int32
 MATCHER_PATCH_LENGTH = 9
 MATCHER_PATCH_CAP = 10
-MATCHER_HISTORY = 11  # int32 x 3 a step: state, register, node before it
+MATCHER_HISTORY = (
+    11  # int32 x HISTORY_SIZE a step: state, register, node, WHERE before it; its token (NO_TOKEN: a text)
+)
 MATCHER_HISTORY_LENGTH = 12
 MATCHER_HISTORY_CAP = 13
 MATCHER_STATE = 14
@@ -169,7 +171,10 @@ MATCHER_STEPS_MASK = 45
 MATCHER_STEPS_WALK = 46  # the number of the walk; steps of another one do not count
 MATCHER_BOTH = 47  # 1: at a node of this walk the frame has ended and gone on, too
 MATCHER_HELD = 48  # one more than the row of the mask table that the matcher holds; 0: none
-MATCHER_SIZE = 49
+MATCHER_NOTED = 49  # the latest state behind a key (OTHER_KEY) in this step, or 0
+MATCHER_WATCHED = 50  # MASKS_WATCHED, TEXT_WATCHED, both or 0 (runtime/unique_keys.py)
+MATCHER_WHERE = 51  # with TEXT_WATCHED: 8 * containers open in the watched object + where in the innermost, BETWEEN...
+MATCHER_SIZE = 52
 
 # batch header; B matchers
 BATCH_COUNT = 0  # B
@@ -214,6 +219,7 @@ SPACED = (
 SPACED_VALUE = -3  # so it does, and every other byte calls one value before it
 LAST_MARK = -3  # below: minus the number of a state that has white space, too, before the value that this one has
 ALONGSIDE = 1  # ARG of a plain state with an ELSE that is alive after every prefix of its keys
+OTHER_KEY = 2  # ARG of a plain state behind the closing quote of a key that its object does not name
 
 REJECT = -1
 ACTION_SIZE = 4
@@ -227,6 +233,15 @@ SIG_NON_ASCII, SIG_WELL_FORMED, SIG_SPACES = (
     2,
     4,
 )  # flags of TRIE_SIG_FLAGS (compile/trie.py, compile/token_tables.py)
+
+HISTORY_SIZE = 5
+HISTORY_WHERE, HISTORY_TOKEN = 3, 4
+# Every mask depends on what was written, beside the automaton; tokens are followed as JSON, and masks of keys depend on that.
+MASKS_WATCHED, TEXT_WATCHED = 1, 2
+# Where a text is: outside of strings; where the next string is a key of the watched object; in a string, and there behind a
+# backslash; in such a key that can become none before it, and behind a backslash; in one that can, and behind its quote: both
+# are for Python to follow.
+BETWEEN, DUE, IN_STRING, IN_STRING_ESCAPED, IN_KEY, IN_KEY_ESCAPED, IN_RIVAL, RIVAL_BEGUN = range(8)
 
 NODE_SIZE = 7
 NODE_BLOCK, NODE_REGISTER, NODE_PARENT, NODE_NEXT, NODE_ALSO, NODE_MARK, NODE_CLOSURE = range(7)
@@ -298,3 +313,5 @@ EXIT_SOME = 12  # internal to a walk: the frame ended in the ways of LEFT; if th
 NEED_FORKS = 13
 NEED_CLOSURE = 14
 FORKS = 15  # internal to a step: there are several ways on
+NEED_TEXT = 16  # the token matters beside the automaton: Python moves over it
+RESTRICT = 17  # the mask is written, but Python takes tokens out of it for what was written before

@@ -15,7 +15,7 @@ import numpy as np
 from maskwright.kernels import layout as L
 from maskwright.kernels.jit import kernel, part
 
-# Callees: 732bca64aaa6
+# Callees: d13c520b885d
 
 __all__ = ["MAY_END", "MUST_END", "lay_literals"]
 

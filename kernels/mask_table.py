@@ -8,11 +8,11 @@ one step for other threads.
 from __future__ import annotations
 
 from maskwright.kernels import layout as L
-from maskwright.kernels.automaton import find_memo, row_key
+from maskwright.kernels.automaton import depends_on_text, find_memo, row_key
 from maskwright.kernels.jit import kernel, part
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 
-# Callees: ff4470cd9704
+# Callees: e54acca52bab
 
 __all__ = ["give_row", "hold_row", "mask_row", "mask_rows", "release_row", "take_row"]
 
@@ -63,6 +63,8 @@ def _leave_row(matcher, table):
 @kernel
 def mask_row(automaton, matcher, table):
     """The row of a matcher's next mask, which the matcher holds in place of the one before; -1 where it is not known."""
+    if depends_on_text(matcher):
+        return -1
     top = load_i64(matcher, L.MATCHER_TOP)
     key = row_key(automaton, load_i64(matcher, L.MATCHER_STATE), load_i64(matcher, L.MATCHER_REGISTER))
     found, entry = find_memo(matcher, key, top)

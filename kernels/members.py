@@ -11,7 +11,7 @@ from maskwright.kernels.jit import kernel, part
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 from maskwright.kernels.words import lay_words, publish
 
-# Callees: fb833a77440d
+# Callees: 0dadbb0688f8
 
 __all__ = ["lay_places"]
 
@@ -55,11 +55,11 @@ def _state_at(automaton, cursor, plan, place):
 
 
 @part
-def _publish_pair(automaton, plan, which, state, behind, row, mark):
-    """Publish a state, and the one behind its white space, with one row; `mark`: SPACED or SPACED_VALUE."""
+def _publish_pair(automaton, plan, which, state, behind, row, mark, argument):
+    """Publish a state, and the one behind its white space, with one row; `mark`: SPACED or SPACED_VALUE, `argument`: ARG."""
     states = load_i64(automaton, L.AUTOMATON_STATES)
     publish(states, behind, row, load_i64(plan, L.PLAN_MAPS + which), -1, L.OP_NONE, 0, 0)
-    publish(states, state, row, load_i64(plan, L.PLAN_MAPS + which + 1), -1, L.OP_NONE, 0, mark)
+    publish(states, state, row, load_i64(plan, L.PLAN_MAPS + which + 1), -1, L.OP_NONE, argument, mark)
 
 
 @part
@@ -75,8 +75,9 @@ def _lay_after_key(automaton, cursor, plan, state, code, after):
     value = load_i64(plan, L.PLAN_VALUES) + code
     store_i32(transitions, row + 3, _call(automaton, cursor, value, end, L.CALL_BEFORE))
     store_i32(transitions, row + 4, _call(automaton, cursor, blank, first + 2, L.CALL))
-    _publish_pair(automaton, plan, L.MAP_VALUE, first + 1, first + 2, row + 3, L.SPACED_VALUE)
-    _publish_pair(automaton, plan, L.MAP_COLON, state, first, row, L.SPACED)
+    argument = L.OTHER_KEY if code < load_i64(plan, L.PLAN_CLASSES) else 0
+    _publish_pair(automaton, plan, L.MAP_VALUE, first + 1, first + 2, row + 3, L.SPACED_VALUE, 0)
+    _publish_pair(automaton, plan, L.MAP_COLON, state, first, row, L.SPACED, argument)
 
 
 @part
@@ -168,8 +169,8 @@ def _lay_place(automaton, cursor, plan, place, keys):
     store_i32(transitions, row + 4, 0)
     store_i32(transitions, row + 5, quote)
     store_i32(transitions, row + 6, _call(automaton, cursor, blank, first + 2, L.CALL))
-    _publish_pair(automaton, plan, L.MAP_COMMA, first + 1, first + 2, row + 4, L.SPACED)
-    _publish_pair(automaton, plan, L.MAP_OPENED if opened else L.MAP_MEMBER, state, first, row, L.SPACED)
+    _publish_pair(automaton, plan, L.MAP_COMMA, first + 1, first + 2, row + 4, L.SPACED, 0)
+    _publish_pair(automaton, plan, L.MAP_OPENED if opened else L.MAP_MEMBER, state, first, row, L.SPACED, 0)
     return 0, after
 
 

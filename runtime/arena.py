@@ -6,6 +6,7 @@ the same grammar, so an arena whose matcher is gone is handed, warm, to the next
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import numpy as np
@@ -30,17 +31,23 @@ class Arena(Workspace):
 
     Attributes:
         target: the bitmask written to last; most often the next matcher writes to the same one.
+        text, text_address: room for the bytes of one token, and where it lies.
     """
 
     def __init__(self, tokens: TokenTables) -> None:
         super().__init__(tokens.max_token, L.DONE, ranges=2048, exits=128)
         self.target: Target | None = None
+        self._make_room_for_text(tokens.max_token)
         self._new_memo(_FIRST_MEMO)
         self._place(L.MATCHER_PATCH, np.zeros(_FIRST_PATCH, np.int32))
         self.header[L.MATCHER_PATCH_LENGTH] = 1
         self.header[L.MATCHER_PATCH_CAP] = _FIRST_PATCH
-        self._place(L.MATCHER_HISTORY, np.zeros(3 * 1024, np.int32))
+        self._place(L.MATCHER_HISTORY, np.zeros(1024 * L.HISTORY_SIZE, np.int32))
         self.header[L.MATCHER_HISTORY_CAP] = 1024
+
+    def _make_room_for_text(self, size: int) -> None:
+        self.text = bytearray(size)
+        self.text_address = ctypes.addressof(ctypes.c_char.from_buffer(self.text))
 
     def _new_memo(self, entries: int) -> None:
         memo = np.full(entries * L.MEMO_SIZE, -1, np.int64)
@@ -107,7 +114,7 @@ class Arena(Workspace):
         """Put the cursor at the start of a text, with no history."""
         header = self.header
         header[L.MATCHER_STATE], header[L.MATCHER_REGISTER], header[L.MATCHER_TOP] = root, register, 0
-        header[L.MATCHER_HISTORY_LENGTH] = 0
+        header[L.MATCHER_HISTORY_LENGTH] = header[L.MATCHER_WATCHED] = header[L.MATCHER_WHERE] = 0
 
     def copy(self) -> Arena:
         """An arena with the same cursor, history and stack; it shares nothing with this one."""
@@ -115,14 +122,15 @@ class Arena(Workspace):
         twin.header = self.header.copy()
         twin.address = twin.header.ctypes.data
         twin._arrays, twin.nbytes, twin.target = {}, 0, self.target
+        twin._make_room_for_text(len(self.text))
         for slot, array in self._arrays.items():
             twin._place(slot, array.copy())
         return twin
 
     @property
     def history(self) -> np.ndarray[Any, Any]:
-        """int32: state, register and node before each step, one after the other."""
-        return self._arrays[L.MATCHER_HISTORY]
+        """int32 [capacity, HISTORY_SIZE]: state, register, node and WHERE before each step, and its token."""
+        return self._arrays[L.MATCHER_HISTORY].reshape(-1, L.HISTORY_SIZE)
 
     @property
     def nodes(self) -> np.ndarray[Any, Any]:

@@ -273,10 +273,11 @@ class BatchGrammarMatcher:
                     return todo
                 if warm:
                     todo, warm = batch.todo[: kernels.fill_warm(batch.address)], False
+                    todo = self._restricted(batch, todo)
                 if todo:
                     batch.start(todo)
                     self._share(lambda: kernels.fill_cold(batch.address), len(todo) // _COLD_A_THREAD)
-                    todo = [number for number in todo if batch.statuses[number] != L.OK]
+                    todo = self._restricted(batch, [number for number in todo if batch.statuses[number] != L.OK])
                     wanted = self._wanted_rows(batch, todo)
                     self._compute_rows(batch, wanted, failures)
             waiting = set[int]()  # for rows that are there now, or that the first who asks for them will have computed
@@ -288,6 +289,14 @@ class BatchGrammarMatcher:
                         batch.matchers[number]._mend(batch.statuses[number])
             todo = [number for number in todo if number not in failures]
         return ()
+
+    @staticmethod
+    def _restricted(batch: BatchCall, todo: Sequence[int]) -> list[int]:
+        """Restrict the masks that are written; the numbers of the matchers whose masks are not."""
+        for number in todo:
+            if batch.statuses[number] == L.RESTRICT:
+                batch.matchers[number]._restrict_keys(batch.address_of(number))
+        return [number for number in todo if batch.statuses[number] != L.RESTRICT]
 
     @staticmethod
     def _wanted_rows(batch: BatchCall, todo: Sequence[int]) -> Wanted:

@@ -6,13 +6,14 @@ matcher has the missing state lowered, the missing row computed or its own arena
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from struct import Struct
 from typing import Any
 
 import numpy as np
 
 from maskwright.compile.grammar import CompiledGrammar
-from maskwright.grammars.errors import MaskwrightError, MatcherError
+from maskwright.grammars.errors import LimitExceeded, MaskwrightError, MatcherError
 from maskwright.grammars.rules import SPECIAL_BYTE
 from maskwright.kernels import automaton as kernels
 from maskwright.kernels import layout as L
@@ -21,10 +22,12 @@ from maskwright.runtime.arena import Arena
 from maskwright.runtime.completion import StackCompletions
 from maskwright.runtime.targets import Target
 from maskwright.runtime.unique_items import Text, UniqueItems
+from maskwright.runtime.unique_keys import UniqueKeys
 
 __all__ = ["GrammarMatcher"]
 
 _MAX_SPARE_ARENAS = 8
+_MAX_DETOURS = 10_000  # keys of one completion that would come twice
 _PAIR = Struct("=2q")  # addresses of an automaton and of an arena, for runtime/batch.py
 
 
@@ -51,6 +54,7 @@ class GrammarMatcher:
         self._completions = StackCompletions()
         self._arena.restart(compiled.root, compiled.root_register)
         self._unique = None if compiled.distinct is None else UniqueItems(compiled, self._arena)
+        self._keys = None if compiled.keyed is None else UniqueKeys(compiled, self._arena)
 
     def __del__(self) -> None:
         arena = self.__dict__.get("_arena")
@@ -78,9 +82,11 @@ class GrammarMatcher:
             written = self.compiled.tokens.bytes_of(token_id)
             if written and self._unique.concerns(written):
                 after = self._unique.after(written)
-                return after is not None and self._accept_known(after)
+                return after is not None and self._accept_known(after, written, token_id)
         status = kernels.accept_token(self._automaton, self._address, token_id)
         while status > L.REJECTED:
+            if status == L.NEED_TEXT:
+                return self._accept_text(self.compiled.tokens.pieces_of(token_id), token_id)
             self._mend(status)
             status = kernels.accept_token(self._automaton, self._address, token_id)
         if status == L.REJECTED and self._header[L.MATCHER_STATE] == L.ENDED:
@@ -91,13 +97,28 @@ class GrammarMatcher:
             self._unique.moved(None)
         return bool(status == L.OK)
 
-    def _accept_known(self, after: Text) -> bool:
-        """Move to a text that is known to be allowed, one step of the history."""
+    def _accept_known(self, after: Text, written: bytes, token: int) -> bool:
+        """Move to the text after some bytes, which items allow, one step of the history; False where a key comes twice."""
         assert self._unique is not None
-        while (status := kernels.accept_bytes(self._automaton, self._address, 0, 0, 1)) != L.OK:
+        place = None
+        if self._keys is not None:
+            place = self._keys.after(written)
+            if place is None:
+                return False
+        while (status := kernels.accept_bytes(self._automaton, self._address, 0, 0, token + 2)) != L.OK:
             self._mend(status)
         self._unique.moved(after)
+        if self._keys is not None and place is not None:
+            self._keys.moved(place, (written,), token)
         return True
+
+    def _accept_text(self, pieces: Sequence[bytes], token: int) -> bool:
+        """Move over some bytes, cut behind quotes, one step of the history, watching keys."""
+        assert self._keys is not None
+        allowed = self._keys.accept(pieces, token)
+        if allowed and self._unique is not None:
+            self._unique.moved(None)
+        return allowed
 
     def accept_string(self, text: str | bytes) -> bool:
         """Move over a text, one step of the history; False, and nothing moved, when the grammar does not allow it all."""
@@ -108,7 +129,9 @@ class GrammarMatcher:
         written = text.encode() if isinstance(text, str) else text
         if written and self._unique is not None and self._unique.concerns(written):
             after = self._unique.after(written)
-            return after is not None and self._accept_known(after)
+            return after is not None and self._accept_known(after, written, L.NO_TOKEN)
+        if written and self._keys is not None:
+            return self._accept_text(self.compiled.tokens.cut(written), L.NO_TOKEN)
         data = np.frombuffer(written, np.uint8)
         before = self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1].copy()
         steps = int(self._header[L.MATCHER_HISTORY_LENGTH])
@@ -138,17 +161,20 @@ class GrammarMatcher:
         if not 0 <= n <= steps:
             raise MatcherError(f"cannot roll back {n} steps: {steps} were accepted since the start")
         if n:
-            history = self._arena.history
-            self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1] = history[3 * (steps - n) : 3 * (steps - n) + 3]
+            self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1] = self._arena.history[steps - n, :3]
             self._header[L.MATCHER_HISTORY_LENGTH] = steps - n
             if self._unique is not None:
                 self._unique.rollback(n)
+            if self._keys is not None:
+                self._keys.rollback(steps - n)
 
     def reset(self) -> None:
         """Back to the start of the text, history forgotten."""
         self._arena.restart(self.compiled.root, self.compiled.root_register)
         if self._unique is not None:
             self._unique.reset()
+        if self._keys is not None:
+            self._keys.reset()
 
     def fork(self) -> GrammarMatcher:
         """An independent matcher at the same place, with the same history."""
@@ -160,6 +186,8 @@ class GrammarMatcher:
         twin._pair = _PAIR.pack(twin._automaton, twin._address)
         if self._unique is not None:
             twin._unique = self._unique.copy(twin._arena)
+        if self._keys is not None:
+            twin._keys = self._keys.copy(twin._arena)
         return twin
 
     # Asking
@@ -208,9 +236,17 @@ class GrammarMatcher:
     def _fill(self, address: int) -> None:
         """Write which tokens may come next to int32 [words] at an address."""
         while (status := kernels.fill(self._automaton, self._address, address)) != L.OK:
+            if status == L.RESTRICT:
+                self._restrict_keys(address)
+                break
             self._mend(status)
         if self._unique is not None:
             self._unique.restrict(address)
+
+    def _restrict_keys(self, address: int) -> None:
+        """Take the keys that have come out of a mask, where a kernel has answered RESTRICT."""
+        assert self._keys is not None
+        self._keys.restrict(address)
 
     def mask_row(self) -> int:
         """The number of the next mask in the mask table of the grammar's compiler (`GrammarCompiler.mask_table`).
@@ -229,7 +265,8 @@ class GrammarMatcher:
     def _take_row(self, words: np.ndarray[Any, np.dtype[np.int32]]) -> int:
         """The row of the next mask, which is `words`, int32 [words]."""
         number = self._table.add(words)
-        remember = int(self._unique is None)  # its mask depends on more than the configuration
+        # What is remembered of a configuration is not the mask where it depends on more.
+        remember = int(self._unique is None and (self._keys is None or not self._keys.restricts))
         while (
             status := table_kernels.give_row(self._automaton, self._address, self._table.address, number, remember)
         ) != L.OK:
@@ -249,6 +286,8 @@ class GrammarMatcher:
             self._mend(status)
         if self._unique is not None:
             self._unique.restrict_bytes(flags)
+        if self._keys is not None:
+            self._keys.restrict_bytes(flags)
         return bytes(np.flatnonzero(flags).astype(np.uint8))
 
     def find_jump_forward_string(self) -> str:
@@ -290,6 +329,33 @@ class GrammarMatcher:
         Raises:
             LimitExceeded: the grammar asks for so much (millions of items) that the search was given up.
         """
+        steps, found = self.step_count, b""
+        try:
+            for _ in range(_MAX_DETOURS):
+                rest = self._with_unique_items()
+                if self._keys is None or b'"' not in rest or self.accept_string(rest):
+                    return found + rest
+                found += self._past_repeated_key(rest)
+            hint = "lower the schema's minProperties"
+            raise LimitExceeded("max_detours", _MAX_DETOURS, _MAX_DETOURS, what="a completion", hint=hint)
+        finally:
+            self.rollback(self.step_count - steps)
+
+    def _past_repeated_key(self, completion: bytes) -> bytes:
+        """Move along a completion in which a key comes twice, and away from it to where that key becomes another one."""
+        assert self._keys is not None
+        length = 0
+        while self.accept_string(completion[length : length + 1]):
+            length += 1
+        while (way := self._keys.way_to_new_key()) is None:
+            self.rollback()
+            length -= 1
+        moved = self.accept_string(way)
+        assert moved
+        return completion[:length] + way
+
+    def _with_unique_items(self) -> bytes:
+        """What completes the text, whether or not keys come twice."""
         if self._unique is not None and self._unique.may_repeat:
             return self._unique.completion(self._shortest)
         return self._shortest()
@@ -301,6 +367,8 @@ class GrammarMatcher:
         """
         if self.compiled.tokens.lacking or (self._unique is not None and self._unique.may_repeat):
             return None
+        if self._keys is not None and (self._keys.must_be_new or self._keys_are_needed):
+            return None
         state, register, top = self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1].tolist()
         found = self._completions.bound(state, register, top)
         if found is not None or state in (L.DONE, L.ENDED, L.SPLIT):
@@ -310,6 +378,11 @@ class GrammarMatcher:
                 return self._completions.find_bound(endings, self._arena.nodes, state, register, top)
         except MaskwrightError:  # a limit was reached, say: shortest_completion() tells
             return None
+
+    @property
+    def _keys_are_needed(self) -> bool:
+        """Whether a completion may have several keys that the schema does not name."""
+        return self.compiled.keyed is not None and self.compiled.keyed.needs_keys
 
     def simple_completion(self) -> bytes:
         """A text that completes the text, where `completion_bound` is known; found without a search, and maybe not shortest."""

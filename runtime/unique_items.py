@@ -555,7 +555,7 @@ class UniqueItems:
             self._go(here)
 
     def completion(self, shortest: Callable[[], bytes]) -> bytes:
-        """A text that completes the matcher's text; short, but not always the shortest.
+        """A text that completes the matcher's text, but that keys may come twice in it; short, but not always the shortest.
 
         Args:
             shortest: what completes it as far as the automaton is asked.
@@ -575,9 +575,11 @@ class UniqueItems:
                     return found + rest
                 stays_open = rest[len(passed) - 1] == 0x5D and _is_behind_item(passed[-1].levels)
                 goal = _CLOSING if stays_open else _NEW
-                length, way = next(
-                    (at, way) for at in range(len(passed) - 1, -1, -1) if (way := self._escape(passed[at], goal))
-                )
+                places = range(len(passed) - 1, -1, -1)
+                ways = ((at, way) for at in places if (way := self._escape(passed[at], goal)))
+                length, way = next(ways, (0, b""))
+                if not way:  # an item equals another one for a key that comes twice in it: that is to be mended first
+                    return found + rest
                 found += rest[:length] + way
                 after = self._follow(passed[length], way)
                 assert after is not None

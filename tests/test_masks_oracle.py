@@ -25,20 +25,20 @@ import maskwright as mw
 CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 STEPS = 14
 POLICIES = (
-    Policy("compact", distinct=False),
-    Policy("compact", distinct=False),
-    Policy("single", distinct=False),
-    Policy("flexible", 1, distinct=False),
-    Policy("flexible", 32, distinct=False),
-    Policy(separators=(", ", ": "), distinct=False),
+    Policy("compact"),
+    Policy("compact"),
+    Policy("single"),
+    Policy("flexible", 1),
+    Policy("flexible", 32),
+    Policy(separators=(", ", ": ")),
 )
 SPELLINGS = (
-    Policy(indent=0, distinct=False),
-    Policy(indent=2, distinct=False),
-    Policy(indent=1, separators=(", ", ":"), distinct=False),
-    Policy("compact", ensure_ascii=True, distinct=False),
-    Policy("compact", escapes="any", distinct=False),
-    Policy("compact", escapes="any", ensure_ascii=True, distinct=False),
+    Policy(indent=0),
+    Policy(indent=2),
+    Policy(indent=1, separators=(", ", ":")),
+    Policy("compact", ensure_ascii=True),
+    Policy("compact", escapes="any"),
+    Policy("compact", escapes="any", ensure_ascii=True),
 )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from maskwright.grammars import regex
@@ -26,6 +27,7 @@ from maskwright.grammars.regular import (
     complement,
     concat,
     example,
+    extent,
     farthest_end,
     finite_words,
     intersect,
@@ -235,6 +237,43 @@ def test_lasting_characters(pattern: str, prefix: str, wanted: str | None) -> No
     for character in prefix:
         node = node.derivative(ord(character))
     assert lasting(node) == (regex.parse(wanted).letters if wanted else CharSet())
+
+
+def longest(node: Regex, path: tuple[Regex, ...] = ()) -> float:
+    """The length of the longest member, found by going every way."""
+    if node in path:
+        return math.inf
+    found = [1 + longest(target, (*path, node)) for _, target in node.transitions() if is_live(target)]
+    return max(found, default=0.0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(SAMPLES)
+def test_what_has_begun_can_become_as_long_as_its_extent(sample: Sample) -> None:
+    node = sample[0]
+    assume(is_live(node) and len(reachable(node)) < 12)
+    found = extent(node)
+    level, length = {node}, 0
+    while level and length < 8:
+        assert all(length + longest(left) >= (math.inf if found is None else found) for left in level)
+        level = {target for left in level for _, target in left.transitions() if is_live(target)}
+        length += 1
+
+
+@pytest.mark.parametrize(
+    ("pattern", "wanted"),
+    [
+        (r"^(?!(?:if|else)$)[a-z]+$", None),
+        (r"^x-", None),
+        (r"^(?!x-)", None),
+        (r"^(?:a|b+)$", 1),
+        (r"^[a-z]{2,5}(?:-x)?$", 4),
+        (r"^[a-z]{1,255}$", 64),
+        (r"^(?:[a-z]+|i-ami)$", 5),
+    ],
+)
+def test_extents(pattern: str, wanted: int | None) -> None:
+    assert extent(regex.parse(pattern, search=True)) == wanted
 
 
 @settings(max_examples=200, deadline=None)
