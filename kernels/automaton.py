@@ -19,7 +19,7 @@ from maskwright.kernels.stacks import keep, push, settle, truncate
 from maskwright.kernels.steps import LATEST, close, complete, leave, node_field, state_field, step, transition
 from maskwright.kernels.walks import NO_BUDGET, diverging, listed_at, start_walk, walk
 
-# Callees: ce2f01bab380
+# Callees: 79c57168c40e
 
 __all__ = [
     "accept_bytes",
@@ -86,13 +86,39 @@ def _advance(automaton, matcher, address, length, watched):
 
 
 @part
-def _where_after(where, address, length):
+def _may_be_rival(matcher, address, length):
+    """Whether some bytes behind a key's opening quote may begin, or be, one of the watched object's keys."""
+    keys, starts = load_i64(matcher, L.MATCHER_RIVALS), load_i64(matcher, L.MATCHER_RIVAL_STARTS)
+    if keys == 0:
+        return True
+    for position in range(length):
+        byte = load_u8(address, position)
+        if byte == 0x5C:
+            return True  # a character may have several spellings
+        if byte == 0x22:
+            break
+    for number in range(load_i64(matcher, L.MATCHER_RIVAL_COUNT)):
+        start, at = load_i64(starts, number), 0
+        size = load_i64(starts, number + 1) - start
+        while at < length and at < size and load_u8(address, at) == load_u8(keys, start + at):
+            at += 1
+        if at == length or at == size:
+            return True
+    return False
+
+
+@part
+def _where_after(matcher, where, address, length):
     """WHERE of a watched text after some bytes that the automaton allows; -1 where they are for Python to follow."""
     depth, place = where >> 3, where & 7
     for position in range(length):
         byte = load_u8(address, position)
-        if place == L.IN_RIVAL or place == L.RIVAL_BEGUN:
+        if place == L.IN_RIVAL:
             return -1
+        if place == L.RIVAL_BEGUN:
+            if _may_be_rival(matcher, address + position, length - position):
+                return -1
+            place = L.IN_KEY
         if place == L.IN_STRING or place == L.IN_KEY:
             if byte == 0x22:
                 place = L.BETWEEN
@@ -161,7 +187,7 @@ def accept_token(automaton, matcher, token):
     length = load_i64(offsets, token + 1) - start
     where = load_i64(matcher, L.MATCHER_WHERE)
     if load_i64(matcher, L.MATCHER_WATCHED) & L.TEXT_WATCHED != 0:
-        where = _where_after(where, load_i64(automaton, L.AUTOMATON_TOKEN_BYTES) + start, length)
+        where = _where_after(matcher, where, load_i64(automaton, L.AUTOMATON_TOKEN_BYTES) + start, length)
         if where < 0:
             return L.NEED_TEXT
     if length > 0:

@@ -174,7 +174,10 @@ MATCHER_HELD = 48  # one more than the row of the mask table that the matcher ho
 MATCHER_NOTED = 49  # the latest state behind a key (OTHER_KEY) in this step, or 0
 MATCHER_WATCHED = 50  # MASKS_WATCHED, TEXT_WATCHED, both or 0 (runtime/unique_keys.py)
 MATCHER_WHERE = 51  # with TEXT_WATCHED: 8 * containers open in the watched object + where in the innermost, BETWEEN...
-MATCHER_SIZE = 52
+MATCHER_RIVALS = 52  # uint8: the watched object's other keys, each with its closing quote; 0: Python knows them
+MATCHER_RIVAL_STARTS = 53  # int64: where each begins, and the end of the last
+MATCHER_RIVAL_COUNT = 54
+MATCHER_SIZE = 55
 
 # batch header; B matchers
 BATCH_COUNT = 0  # B

@@ -15,7 +15,7 @@ import numpy as np
 from maskwright.kernels import layout as L
 from maskwright.kernels.jit import kernel, part
 
-# Callees: d13c520b885d
+# Callees: 1e6a81f67a4e
 
 __all__ = ["MAY_END", "MUST_END", "lay_literals"]
 

@@ -11,7 +11,7 @@ from maskwright.kernels.jit import kernel, part
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 from maskwright.kernels.words import lay_words, publish
 
-# Callees: 0dadbb0688f8
+# Callees: e0936a144d47
 
 __all__ = ["lay_places"]
 

@@ -43,13 +43,37 @@ _NOWHERE: Cursor = (0, 0, 0)
 
 
 class Keys:
-    """The keys that an object has had, shared by all places in it: each counts the first few."""
+    """The keys that an object has had, shared by all places in it: each counts the first few.
 
-    __slots__ = ("_numbers", "_order", "_owner")
+    Attributes:
+        addresses: where they lie as kernels read them (kernels/layout.py: MATCHER_RIVALS, MATCHER_RIVAL_STARTS), for as long
+            as this object lives: other matchers may know them.
+    """
+
+    __slots__ = ("_kept", "_numbers", "_order", "_owner", "_starts", "_text", "addresses")
 
     def __init__(self, owner: object, keys: Iterable[str] = ()) -> None:
-        self._owner, self._order = owner, list(keys)
-        self._numbers = {key: number for number, key in enumerate(self._order)}
+        self._owner, self._order = owner, list[str]()
+        self._numbers: dict[str, int] = {}
+        self._text, self._starts = np.zeros(256, np.uint8), np.zeros(16, np.int64)
+        self.addresses = self._text.ctypes.data, self._starts.ctypes.data
+        self._kept = list[np.ndarray[Any, Any]]()
+        for key in keys:
+            self._append(key)
+
+    def _append(self, key: str) -> None:
+        number, spelled = len(self._order), json.encoder.encode_basestring(key)[1:].encode(errors="surrogatepass")
+        start = int(self._starts[number])
+        end = start + len(spelled)
+        if end > len(self._text) or number + 2 > len(self._starts):
+            self._kept += (self._text, self._starts)
+            self._text = np.resize(self._text, 2 * max(end, len(self._text)))
+            self._starts = np.resize(self._starts, 2 * len(self._starts))
+            self.addresses = self._text.ctypes.data, self._starts.ctypes.data
+        self._text[start:end] = np.frombuffer(spelled, np.uint8)
+        self._starts[number + 1] = end
+        self._numbers[key] = number
+        self._order.append(key)
 
     def has(self, key: str, count: int) -> bool:
         """Whether `key` is among the first `count`."""
@@ -64,8 +88,7 @@ class Keys:
         found = self
         if owner is not self._owner or count < len(self._order):
             found = Keys(owner, self._order[:count])
-        found._numbers[key] = count
-        found._order.append(key)
+        found._append(key)
         return found
 
 
@@ -147,7 +170,11 @@ class UniqueKeys:
         self._be_at(place._replace(where=int(self._arena.history[steps, L.HISTORY_WHERE])))
 
     def _be_at(self, place: Place) -> None:
-        self._place, top, header = place, place.top, self._arena.header
+        top, header = place.top, self._arena.header
+        if top is not None and top is not self._place.top:
+            text, starts = top.keys.addresses
+            header[L.MATCHER_RIVALS : L.MATCHER_RIVAL_COUNT + 1] = text if top.free else 0, starts, top.had
+        self._place = place
         watched = L.MASKS_WATCHED if len(self._two_keys) or (top is not None and (top.is_usual or not top.free)) else 0
         header[L.MATCHER_WATCHED] = watched if top is None else watched | L.TEXT_WATCHED
         header[L.MATCHER_WHERE] = place.where

@@ -92,6 +92,26 @@ def test_what_may_follow_in_a_key(compiler: mw.GrammarCompiler) -> None:
     assert matcher.accept_string('{"ab":{"ab":{}}}') and matcher.is_completed()
 
 
+def test_many_keys(compiler: mw.GrammarCompiler) -> None:
+    """Token by token, as kernels follow it, in forks that share what both have had."""
+    matcher = mw.GrammarMatcher(compiler.compile_json_schema({"type": "object"}, whitespace="compact"))
+
+    def write(one: mw.GrammarMatcher, text: str) -> bool:
+        return all(one.accept_token(byte) for byte in text.encode())
+
+    members = [f'"key{number}":{{"key{number}":[]}}' for number in range(400)]
+    assert write(matcher, "{" + ",".join(members[:100]))
+    twin = matcher.fork()
+    assert write(matcher, "," + ",".join(members[100:])) and write(twin, ',"key1000":0,"')
+    for number in (0, 99, 100, 399):
+        assert write(matcher, f',"key{number}') and not matcher.accept_token(ord('"'))
+        matcher.rollback(5 + len(str(number)))
+        assert write(twin, f"key{number}") and twin.accept_token(ord('"')) == (number >= 100)
+        twin.rollback(3 + len(str(number)) + (number >= 100))
+    assert write(twin, "key1000") and not twin.accept_token(ord('"'))
+    assert write(matcher, ',"key1000":0}') and matcher.is_completed()
+
+
 def test_keys_that_have_little_room(compiler: mw.GrammarCompiler) -> None:
     schema = {"propertyNames": {"pattern": "^(a|b+)$"}, "type": "object"}
     matcher = mw.GrammarMatcher(compiler.compile_json_schema(schema, whitespace="compact"))
