@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import mmap
 import threading
+import weakref
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +25,8 @@ import numpy as np
 from maskwright.grammars.errors import LimitExceeded
 from maskwright.kernels import layout as L
 from maskwright.kernels import mask_table as kernels
+from maskwright.kernels.bitmask import count_allowed
+from maskwright.kernels.device_masks import DeviceMaskTable, stream_of
 
 __all__ = ["MaskTable", "NewRows"]
 
@@ -88,8 +92,10 @@ class MaskTable:
         ):
             self.header[slot] = records.ctypes.data
         self._written = _records(np.int64)  # the version that each row came with
+        self._allowed = _records(np.int64)  # how many tokens each row allows
         self._numbers: dict[int, list[int]] = {}  # rows by the hash of their words
         self._hashes: list[int] = []  # of each row
+        self._copies: dict[tuple[str, int], DeviceMaskTable] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -132,6 +138,7 @@ class MaskTable:
                     return number
             number = self._free_row()
             self._place(number)[:] = words
+            count_allowed(words[None], self._allowed[number : number + 1])
             self.version += 1
             self._written[number] = self.version
             self._hashes[number] = key
@@ -145,6 +152,22 @@ class MaskTable:
     def holds(self, number: int) -> int:
         """How many hold a row."""
         return int(self._holds[number])
+
+    def allowed(self, numbers: Sequence[int] | Words) -> list[int]:
+        """How many tokens each of some rows allows."""
+        counts: list[int] = self._allowed[numbers].tolist()
+        return counts
+
+    def copy_on(self, device: Any) -> DeviceMaskTable:
+        """The table's copy on a torch device, for the stream that is the thread's now; kept as long as the table."""
+        place = str(device), stream_of(device)
+        with self._lock:
+            found = self._copies.get(place)
+        if found is None:
+            made = DeviceMaskTable(weakref.proxy(self), device)
+            with self._lock:
+                found = self._copies.setdefault(place, made)
+        return found
 
     def _free_row(self) -> int:
         """A row that is no mask's now, held once."""

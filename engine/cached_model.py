@@ -60,7 +60,11 @@ class CachedModel:
         )
 
     def forward(self, chunks: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Logits [B, V], float32, after each row's last token; `chunks` are the rows' next tokens, at least one each."""
+        """Logits [B, V] after each row's last token, in a dtype that kernels/sampling.py draws from.
+
+        Args:
+            chunks: the rows' next tokens, at least one each.
+        """
         import torch
 
         width = max(map(len, chunks))
@@ -85,7 +89,8 @@ class CachedModel:
             )
         self.forwards += 1
         self.lengths = [length + len(chunk) for length, chunk in zip(self.lengths, chunks, strict=True)]
-        return output.logits[:, -1].float()
+        logits: torch.Tensor = output.logits[:, -1]
+        return logits if logits.dtype in (torch.float32, torch.bfloat16, torch.float16) else logits.float()
 
     def select(self, rows: Sequence[int]) -> None:
         """Go on with these rows, in this order; one may be named several times (the samples of a prompt), or dropped."""

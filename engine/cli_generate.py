@@ -70,7 +70,7 @@ def _streamed(options: argparse.Namespace) -> Iterator[GenerationResult]:
             yield chunk.result
 
 
-def _generate(options: argparse.Namespace, **how: bool) -> Any:
+def _generate(options: argparse.Namespace, **how: Any) -> Any:
     """What `maskwright.generate` gives for a command line."""
     import maskwright
 

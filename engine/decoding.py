@@ -19,18 +19,18 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from maskwright.budget import Budget, Covers
 from maskwright.cached_model import CachedModel
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.vocabulary import TokenizerInfo
-from maskwright.grammars.errors import BatchError, MatcherError, TokenizerError, TruncatedError
-from maskwright.kernels.bitmask import apply_token_bitmask_inplace, count_allowed
+from maskwright.grammars.errors import MatcherError, TokenizerError, TruncatedError
+from maskwright.kernels.backends import Backend, backend_for
+from maskwright.kernels.masking import apply_mask
 from maskwright.results import FinishReason, GenerationResult, MaskStatistics, Timings
-from maskwright.runtime.batch import BatchGrammarMatcher
 from maskwright.runtime.matcher import GrammarMatcher
-from maskwright.sampling import Sampling, draw, generator_of
+from maskwright.sampling import Drawn, Sampler, Sampling, seed_of
+from maskwright.step_masks import StepMasks, masks_for
 
 if TYPE_CHECKING:
     import torch
@@ -66,9 +66,10 @@ class Row:
     sample: int
     matcher: GrammarMatcher
     budget: Budget
-    random: np.random.Generator
+    seed: int  # of its random numbers, int64
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
+    log_valid_masses: list[float] = field(default_factory=list)  # of each token, where they are asked for
     forced: list[bool] = field(default_factory=list)
     pending: list[int] = field(default_factory=list)  # the last of `tokens`, which the model has not seen yet
     finish_reason: FinishReason | None = None
@@ -86,8 +87,10 @@ class Row:
         """The text so far; it may end inside a character."""
         return self.request.compiled.tokenizer_info.decode(self.tokens)
 
-    def append(self, token: int, logprob: float, forced: bool) -> None:
+    def append(self, token: int, logprob: float, log_valid_mass: float | None = None, *, forced: bool = False) -> None:
         self.tokens.append(token)
+        if log_valid_mass is not None:
+            self.log_valid_masses.append(log_valid_mass)
         self.logprobs.append(logprob)
         self.forced.append(forced)
         self.pending.append(token)
@@ -128,6 +131,8 @@ class Decoder:
         sampling: Sampling,
         entropy: int,
         jump_forward: bool,
+        backend: Backend | None = None,
+        valid_mass: bool = False,
     ) -> None:
         """Everything up to the first forward.
 
@@ -139,11 +144,19 @@ class Decoder:
             sampling: how tokens are drawn.
             entropy: where the random numbers of all rows come from.
             jump_forward: whether forced text is appended without asking the model.
+            backend: of the kernels that mask and draw; None chooses by the model's device.
+            valid_mass: whether results tell the valid mass of each token; not with `jump_forward`.
 
         Raises:
+            BackendError: the back end is not installed, or does not work on the model's device.
             TruncatedError: the limit of a request is below its shortest sentence.
         """
+        import torch
+
         self._tokenizer, self._samples, self._sampling, self._jumping = tokenizer, samples, sampling, jump_forward
+        self._valid_mass = valid_mass
+        used = backend_for(torch.empty(0, device=model.device), backend)
+        self._sampler = Sampler(sampling, backend=used, with_mass=valid_mass)
         self._spellings: dict[str, list[int]] = {}
         covers: dict[TokenizerInfo, Covers] = {}
         self.rows = list[Row]()
@@ -154,12 +167,8 @@ class Decoder:
             for sample in range(samples):
                 matcher = GrammarMatcher(request.compiled)
                 budget = Budget(covers[info], matcher, request.limit)
-                random = generator_of(entropy, prompt, sample)
-                self.rows.append(Row(request, prompt, sample, matcher, budget, random))
-        words = {request.compiled.tokens.words for request in requests}
-        self._masks = np.zeros((len(self.rows), max(words)), np.int32)
-        self._counts = np.zeros(len(self.rows), np.int64)  # of tokens that each of the masks allows
-        self._batch = BatchGrammarMatcher(1) if len(words) == 1 else None
+                self.rows.append(Row(request, prompt, sample, matcher, budget, seed_of(entropy, prompt, sample)))
+        self._masks = masks_for([request.compiled for request in requests], len(self.rows), model.device, used)
         self._started, self._prefilled_at = perf_counter(), 0.0
         for row in self.rows:
             self._settle(row)
@@ -179,10 +188,10 @@ class Decoder:
             moved = [self.live[index] for index in ready]
             if len(ready) < len(logits):
                 logits = logits[ready]
-            bitmask = self._filled(moved)
-            drawn = draw(logits, bitmask, self._sampling, [row.random for row in moved])
-            for index, (row, token, logprob) in enumerate(zip(moved, *drawn, strict=True)):
-                self._take(row, logits, bitmask, index, token, logprob)
+            masks = self._looked_up(moved)
+            drawn = self._draw(moved, logits, masks)
+            for index, row in enumerate(moved):
+                self._take(row, logits, masks, drawn, index)
                 self._settle(row)
             going = [index for index, row in enumerate(self.live) if row.finish_reason is None]
             if len(going) < len(self.live):
@@ -201,6 +210,7 @@ class Decoder:
             text=row.written.decode(),
             tokens=tuple(row.tokens),
             logprobs=tuple(row.logprobs),
+            log_valid_masses=tuple(row.log_valid_masses) if self._valid_mass else None,
             forced=tuple(row.forced),
             prompt_tokens=len(row.request.ids),
             finish_reason=row.finish_reason,
@@ -235,45 +245,34 @@ class Decoder:
             del row.pending[:width]
         return logits
 
-    def _filled(self, rows: Sequence[Row]) -> npt.NDArray[np.int32]:
-        """The masks of some rows, int32 [R, W]; good until the next call."""
-        masks, matchers = self._masks[: len(rows)], [row.matcher for row in rows]
+    def _looked_up(self, rows: Sequence[Row]) -> StepMasks:
+        """The masks of some rows; good until the next call."""
         started = perf_counter()
-        if self._batch is None or len(rows) == 1:
-            for mask, matcher in zip(masks, matchers, strict=True):
-                matcher.fill_next_token_bitmask(mask[: matcher.compiled.tokens.words])
-                mask[matcher.compiled.tokens.words :] = 0
-        else:
-            try:
-                self._batch.batch_fill_next_token_bitmask(matchers, self._masks)
-            except BatchError as error:
-                raise next(iter(error.failures.values())) from None
+        masks = self._masks.of([row.matcher for row in rows])
         seconds = (perf_counter() - started) / len(rows)
-        count_allowed(masks, self._counts)
-        for row, allowed in zip(rows, self._counts[: len(rows)].tolist(), strict=True):
+        for row, allowed in zip(rows, masks.allowed, strict=True):
             row.count_mask(allowed, seconds)
         return masks
 
-    def _take(
-        self,
-        row: Row,
-        logits: torch.Tensor,
-        bitmask: npt.NDArray[np.int32],
-        index: int,
-        token: int,
-        logprob: float,
-    ) -> None:
+    def _draw(self, rows: Sequence[Row], logits: torch.Tensor, masks: StepMasks) -> Drawn:
+        """The next token of each row, drawn for the place where it will stand."""
+        return self._sampler.draw(logits, masks, [row.seed for row in rows], [len(row.tokens) for row in rows])
+
+    def _take(self, row: Row, logits: torch.Tensor, masks: StepMasks, drawn: Drawn, index: int) -> None:
         """Append a drawn token, or, where the text could not be completed behind it, another one.
 
         Args:
             logits: [R, V]; draws that are put back are set to -inf.
-            bitmask: int32 [R, W].
+            masks: of the R.
+            drawn: for the R.
             index: which of the R is the row's.
-            token: the first draw.
-            logprob: its log-probability.
         """
+        token, logprob = drawn.tokens[index], drawn.logprobs[index]
+        log_valid_mass = drawn.log_valid_masses[index] if drawn.log_valid_masses else None
+        own = slice(index, index + 1)
         if token < 0:
-            apply_token_bitmask_inplace(logits, bitmask, [index])
+            mask = masks.only(index)
+            apply_mask(logits[own], mask.table, rows=mask.rows)
             raise MatcherError(
                 f"the model gives the allowed tokens no finite logit (the largest is {logits[index].max().item()})"
             )
@@ -282,24 +281,28 @@ class Decoder:
             if row.matcher.is_terminated():
                 return row.finish("budget" if row.steered else "stop")
             if row.budget.admit([token]):
-                return row.append(token, logprob, forced=False)
+                return row.append(token, logprob, log_valid_mass)
             row.matcher.rollback()
             row.steered = True
             row.banned += 1
-            normaliser = float(logits[index, token]) - logprob
+            # Probabilities stay those among all that the mask allows.
+            normaliser = self._scaled(logits[index, token]) - logprob
             logits[index, token] = -np.inf
-            own = slice(index, index + 1)
-            ((token,), _) = draw(logits[own], bitmask[own], self._sampling, [row.random])
+            (token,), _, _ = self._draw([row], logits[own], masks.only(index))
             if token < 0:
                 break
-            logprob = float(logits[index, token]) - normaliser
+            logprob = self._scaled(logits[index, token]) - normaliser
         planned = row.budget.next_token()
         if planned is None:  # the text is complete, and whatever else could follow does not fit
             return row.finish("budget")
         self._accept(row, planned)
         if not row.budget.admit([planned]):
             raise MatcherError("the text that should complete the answer within its budget does not")
-        row.append(planned, 0.0, forced=True)
+        row.append(planned, 0.0, log_valid_mass, forced=True)
+
+    def _scaled(self, logit: torch.Tensor) -> float:
+        """A logit at the temperature."""
+        return float(logit) if self._sampling.greedy else float(logit) / self._sampling.temperature
 
     @staticmethod
     def _accept(row: Row, token: int) -> None:

@@ -31,6 +31,7 @@ from maskwright.grammars.errors import InvalidError, TokenizerError
 from maskwright.grammars.grammar import Grammar
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.python_types import schema_from
+from maskwright.kernels.backends import Backend
 from maskwright.loading import compiler_of, context_size, resolve
 from maskwright.prompts import as_batch, prompt_ids
 from maskwright.results import StreamChunk
@@ -59,7 +60,9 @@ def generate(
     stream: bool = False,
     return_result: bool = False,
     progress: bool = False,
-    jump_forward: bool = True,
+    jump_forward: bool | None = None,
+    valid_mass: bool = False,
+    backend: Backend | None = None,
     **policy: Any,
 ) -> Any:
     """Let a model answer inside a schema, a pattern, a list of choices, a text or a grammar; exactly one of the five.
@@ -92,7 +95,11 @@ def generate(
         stream: give an iterator of StreamChunk instead; each chunk is a step of one answer.
         return_result: give GenerationResult instead of values: text, tokens, log-probabilities, timings, statistics.
         progress: show a progress bar on standard error.
-        jump_forward: append text that the grammar forces without asking the model for each token.
+        jump_forward: append text that the grammar forces without asking the model for each token; None: unless
+            `valid_mass` asks for every token.
+        valid_mass: have results tell for each token how much probability the allowed ones had before masking.
+        backend: what masks and draws, "numba", "torch" or "triton" (docs/kernels.md); None chooses by the model's device.
+            Which of them it is changes nothing about the answers.
         policy: with `schema`, options of the text policy (maskwright.grammars.options), such as whitespace="compact".
 
     Returns:
@@ -102,15 +109,18 @@ def generate(
 
     Raises:
         GrammarError: the schema or pattern is invalid, unsupported, unsatisfiable or beyond a limit.
+        BackendError: the back end is not installed, or does not work on the model's device.
         ModelError: the model cannot be loaded or decoded.
         TokenizerError: there is no tokenizer, it cannot write what the grammar requires, or has no chat template.
         TruncatedError: `max_new_tokens` are fewer than the shortest answer takes; raised before the model is asked.
-        ValueError: arguments out of range, or lists of different lengths.
+        ValueError: arguments out of range, or that exclude each other, or lists of different lengths.
         pydantic.ValidationError: a validator of `schema` that JSON Schema cannot express refused the object.
     """
     sampling = Sampling(temperature, top_k, top_p, min_p)
     limit, samples = _at_least_one("max_new_tokens", max_new_tokens), _at_least_one("n", n)
     entropy = _entropy(seed)
+    if jump_forward and valid_mass:
+        raise ValueError("valid_mass= is about tokens that the model is asked for: leave jump_forward= out")
     prompts, is_batch = as_batch(prompt)
     given = {"schema": schema, "regex": regex, "choices": choices, "substring": substring, "grammar": grammar}
     kind, sources = _sources(given, policy, len(prompts), is_batch)
@@ -125,7 +135,15 @@ def generate(
         ids = prompt_ids(tokenizer, entry)
         requests.append(Request(ids, language, min(limit, _room(model, len(ids)))))
     decoder = Decoder(
-        model, tokenizer, requests, samples=samples, sampling=sampling, entropy=entropy, jump_forward=jump_forward
+        model,
+        tokenizer,
+        requests,
+        samples=samples,
+        sampling=sampling,
+        entropy=entropy,
+        jump_forward=not valid_mass if jump_forward is None else jump_forward,
+        backend=backend,
+        valid_mass=valid_mass,
     )
     meanings = {entry: Meaning(kind == "schema", entry[0].python_type, entry[1]) for entry in compiled}
     chunks = chunks_of(decoder, [meanings[entry] for entry in compiled], progress)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from maskwright.kernels.backends import Backend
 from maskwright.kernels.bitmask import apply_token_bitmask_inplace, copy_masked
 
 if TYPE_CHECKING:
@@ -30,16 +31,17 @@ class MaskedScores:
     def __init__(self) -> None:
         self._arrays: list[npt.NDArray[np.float32]] = []
 
-    def of(self, scores: torch.Tensor, bitmask: npt.NDArray[np.int32]) -> torch.Tensor:
+    def of(self, scores: torch.Tensor, bitmask: npt.NDArray[np.int32], backend: Backend | None = None) -> torch.Tensor:
         """The scores with those of disallowed tokens at -inf: scores [B, V], bitmask int32 [B, W].
 
         Raises what apply_token_bitmask_inplace raises.
         """
         import torch
 
-        if not scores.is_cpu or scores.dtype != torch.float32 or scores.requires_grad:
+        known = scores.is_cpu and scores.dtype == torch.float32 and not scores.requires_grad
+        if not known or backend not in (None, "numba"):
             masked = scores.clone()
-            apply_token_bitmask_inplace(masked, bitmask)
+            apply_token_bitmask_inplace(masked, bitmask, backend=backend)
             return masked
         given = scores.numpy()
         copy = self._memory(given.shape)

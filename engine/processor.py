@@ -29,11 +29,14 @@ import numpy.typing as npt
 
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.grammars.errors import MatcherError, TokenizerError
+from maskwright.kernels.backends import Backend, check_backend
 from maskwright.kernels.bitmask import allocate_token_bitmask, bitmask_allowing
+from maskwright.kernels.masking import apply_mask
 from maskwright.masked_scores import MaskedScores
 from maskwright.runtime.batch import BatchGrammarMatcher
 from maskwright.runtime.lockstep import Lockstep
 from maskwright.runtime.matcher import GrammarMatcher
+from maskwright.step_masks import NumberedMasks, common_table
 
 if TYPE_CHECKING:
     import torch
@@ -108,11 +111,23 @@ class MaskLogitsProcessor:
         compiled: one grammar for every row, or a list of n: with B rows in a call, row r follows grammar
             r // (B / n), so that the beams of a prompt share its grammar.
         prompt_length: columns of `input_ids` that are prompt (padding included). None: what the first call brings.
+        backend: what applies the masks, "numba", "torch" or "triton" (docs/kernels.md); None chooses by the scores' device,
+            to which masks go as numbers of rows that it has already.
+
+    Raises:
+        BackendError: the back end is not installed; and from a call, where it does not work on the scores' device.
 
     One instance serves one generation at a time; `reset()` begins the next. Not for use by several threads at once.
     """
 
-    def __init__(self, compiled: CompiledGrammar | Sequence[CompiledGrammar], prompt_length: int | None = None) -> None:
+    def __init__(
+        self,
+        compiled: CompiledGrammar | Sequence[CompiledGrammar],
+        prompt_length: int | None = None,
+        *,
+        backend: Backend | None = None,
+    ) -> None:
+        check_backend(backend)
         self._grammars = [compiled] if isinstance(compiled, CompiledGrammar) else list(compiled)
         if not self._grammars:
             raise ValueError("MaskLogitsProcessor needs at least one compiled grammar")
@@ -140,7 +155,8 @@ class MaskLogitsProcessor:
         self._places: list[tuple[_Walk, bool]]
         self._lockstep: Lockstep | None
         self._forget_call()
-        self._masked = MaskedScores()
+        self._masked, self._backend = MaskedScores(), backend
+        self._numbered: dict[torch.device, NumberedMasks] = {}
         self._batch = BatchGrammarMatcher()
         self._bitmask = allocate_token_bitmask(0, self._vocab_size, backend="numpy")
 
@@ -177,7 +193,22 @@ class MaskLogitsProcessor:
             if self._lockstep is not None:
                 self._lockstep.fill()
         self._whole = True
-        return self._masked.of(scores, self._bitmask)
+        return self._masked_copy(scores)
+
+    def _masked_copy(self, scores: torch.Tensor) -> torch.Tensor:
+        """The scores under the masks of the rows, as another tensor."""
+        in_memory = scores.is_cpu and self._backend in (None, "numba")
+        table = None if in_memory or scores.requires_grad else common_table(self._grammars)
+        if table is None:
+            return self._masked.of(scores, self._bitmask, self._backend)
+        if scores.device not in self._numbered:
+            self._numbered[scores.device] = NumberedMasks(table, scores.device, ended=self._eos_row)
+        masks = self._numbered[scores.device].of(
+            [None if finished else walk.matcher for walk, finished in self._places]
+        )
+        copy = scores.clone()
+        apply_mask(copy, masks.table, rows=masks.rows, backend=self._backend)
+        return copy
 
     def _go_together(self) -> None:
         """Have the matchers of the rows that are not finished go on in lockstep from now on."""

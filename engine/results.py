@@ -58,13 +58,16 @@ class GenerationResult:
         value: what generate() returns without `return_result`.
         text: the answer's text.
         tokens: its token ids, without an end-of-sequence token.
-        logprobs: for each token the natural logarithm of its probability among the allowed tokens, at temperature 1 and
-            before top-k, top-p and min-p; 0.0 where it was forced.
+        logprobs: for each token the natural logarithm of the probability that it was drawn with: among the allowed tokens
+            that top-k, top-p and min-p kept, at the temperature (1 where that is greedy); 0.0 where it was forced.
         forced: for each token whether it was appended without a draw (jump-forward, or the budget's last resort).
         prompt_tokens: tokens of the prompt.
         finish_reason: "stop": the text ended as it would have with any budget; "budget": `max_new_tokens` shaped it.
         timings: where the time went.
         statistics: what the grammar did.
+        log_valid_masses: with `valid_mass=True`, for each token the natural logarithm of the probability that the tokens
+            allowed there had together before masking, at the same temperature; otherwise None. With top-k, top-p or min-p of
+            what those leave. Nothing is counted for the end of sequence behind the last token.
     """
 
     value: Any
@@ -76,11 +79,17 @@ class GenerationResult:
     finish_reason: FinishReason
     timings: Timings = field(repr=False)
     statistics: MaskStatistics = field(repr=False)
+    log_valid_masses: tuple[float, ...] | None = field(default=None, repr=False)
 
     @property
     def logprob(self) -> float:
         """The sum of `logprobs`: how likely the answer's drawn tokens were, together."""
         return sum(self.logprobs)
+
+    @property
+    def log_valid_mass(self) -> float | None:
+        """The sum of `log_valid_masses`, if they were asked for: the model gives the answer's tokens `logprob` plus this."""
+        return None if self.log_valid_masses is None else sum(self.log_valid_masses)
 
     def __repr__(self) -> str:
         seconds = self.timings.prefill + self.timings.decode

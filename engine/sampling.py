@@ -1,8 +1,10 @@
 """Drawing tokens: what the options of sampling mean, and one draw for each row of a batch.
 
-The filters come in the order that transformers applies them in: temperature, top-k, top-p, min-p. A draw inverts the
-cumulative distribution at a number that the row's own generator gives, so that an answer depends on its seed and its
-logits, never on what else is in the batch.
+The filters come in the order that transformers applies them in: temperature, top-k, top-p, min-p. All of it happens where the
+logits are (kernels/sampling.py). Random numbers are a function of a row's own seed and the token's position in its answer,
+so that an answer depends on its seed and its logits, never on what else is in the batch, nor on the back end.
+
+A token that is put back leaves the others their noise: the likeliest of the rest is then a draw from the rest.
 """
 
 from __future__ import annotations
@@ -10,18 +12,22 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from maskwright.kernels.bitmask import apply_token_bitmask_inplace, check_shapes
-from maskwright.kernels.logits import likeliest, log_sum_exp
+from maskwright.kernels.backends import Backend
+from maskwright.kernels.bitmask import check_shapes
+from maskwright.kernels.device_masks import sent
+from maskwright.kernels.logits import likeliest
+from maskwright.kernels.noise import MIN_TEMPERATURE
+from maskwright.kernels.sampling import Draws, filter_cutoffs, sample_tokens
+from maskwright.step_masks import StepMasks
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Sampling", "choose", "draw", "generator_of", "log_probabilities"]
+__all__ = ["Drawn", "Sampler", "Sampling", "seed_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +35,7 @@ class Sampling:
     """How tokens are drawn.
 
     Attributes:
-        temperature: 0 takes the likeliest token; otherwise logits are divided by it.
+        temperature: 0 takes the likeliest token (below 1e-5 as well); otherwise logits are divided by it.
         top_k: only this many likeliest tokens are drawn from; 0 or None: all.
         top_p: only the likeliest tokens that together have this probability.
         min_p: only tokens at least this many times as likely as the likeliest.
@@ -53,96 +59,110 @@ class Sampling:
         if not 0 <= self.min_p <= 1:
             raise ValueError(f"min_p={self.min_p}: choose 0 to 1")
 
+    @property
+    def greedy(self) -> bool:
+        return self.temperature < MIN_TEMPERATURE
 
-def generator_of(entropy: int, prompt: int, sample: int) -> np.random.Generator:
-    """The generator of one row: independent of every other row's, and of how many rows there are."""
-    return np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(prompt, sample)))
+    @property
+    def filters(self) -> bool:
+        """Whether some allowed tokens are not drawn from."""
+        return not self.greedy and bool(self.top_k or self.top_p < 1 or self.min_p > 0)
 
 
-def draw(
-    logits: torch.Tensor, bitmask: npt.NDArray[np.int32], sampling: Sampling, generators: Sequence[np.random.Generator]
-) -> tuple[list[int], list[float]]:
-    """A token for each row, and its log-probability among the allowed ones.
+def seed_of(entropy: int, prompt: int, sample: int) -> int:
+    """The seed of one answer, an int64: independent of every other's, and of how many there are."""
+    sequence = np.random.SeedSequence(entropy, spawn_key=(prompt, sample))
+    return int(sequence.generate_state(1, np.uint64).view(np.int64)[0])
+
+
+class Drawn(NamedTuple):
+    """One draw for each of B rows.
+
+    Attributes:
+        tokens: -1 where no allowed logit is finite.
+        logprobs: the logarithm of the probability that each was drawn with: among the allowed tokens that the filters kept,
+            at the temperature (1 where that is greedy).
+        log_valid_masses: the logarithm of the probability that the allowed tokens have together before masking, at the same
+            temperature; None where nobody asked.
+    """
+
+    tokens: list[int]
+    logprobs: list[float]
+    log_valid_masses: list[float] | None
+
+
+class Sampler:
+    """Draws by one set of options.
 
     Args:
-        logits: float32 [B, V]; afterwards those of disallowed tokens may be -inf, or what they were.
-        bitmask: int32 [B, W], as in apply_token_bitmask_inplace.
-        sampling: how to draw.
-        generators: B of them, asked for one number each, if any.
-
-    Returns:
-        B tokens, -1 where no allowed logit is finite, and B log-probabilities.
+        sampling: how.
+        backend: of the kernels; None chooses by the logits' device.
+        with_mass: whether draws tell the valid mass.
     """
-    if sampling.temperature == 0 and _in_cpu_memory(logits):
-        rows = logits.numpy()
-        tokens, logprobs = np.empty(len(rows), np.int64), np.empty(len(rows))
-        check_shapes(rows.shape, bitmask.shape)
-        likeliest(rows, bitmask, tokens, logprobs)
-        return tokens.tolist(), logprobs.tolist()
-    apply_token_bitmask_inplace(logits, bitmask)
-    drawn = choose(logits, sampling, np.array([generator.random() for generator in generators]))
-    return drawn.tolist(), log_probabilities(logits, drawn.clamp(min=0)).tolist()
+
+    def __init__(self, sampling: Sampling, *, backend: Backend | None = None, with_mass: bool = False) -> None:
+        self._sampling, self._backend, self._with_mass = sampling, backend, with_mass
+        self._draws: Draws | None = None  # of the call before
+
+    def draw(self, logits: torch.Tensor, masks: StepMasks, seeds: Sequence[int], positions: Sequence[int]) -> Drawn:
+        """A token for each row.
+
+        Args:
+            logits: float32, bfloat16 or float16 [B, V].
+            masks: of the B rows.
+            seeds: of each row, int64.
+            positions: where in its answer each token will stand.
+        """
+        sampling = self._sampling
+        if sampling.greedy and not self._with_mass and masks.rows is None and self._is_for_numpy(logits):
+            return _likeliest(logits, masks.table)
+        keys = sent(np.array([seeds, positions], np.int64), logits.device)  # [2, B]
+        cutoff = None
+        if sampling.filters:
+            cutoff = filter_cutoffs(
+                logits,
+                masks.table,
+                rows=masks.rows,
+                temperature=sampling.temperature,
+                top_k=sampling.top_k or 0,
+                top_p=sampling.top_p,
+                min_p=sampling.min_p,
+                backend=self._backend,
+            )
+        draws = self._draws = sample_tokens(
+            logits,
+            masks.table,
+            rows=masks.rows,
+            temperature=sampling.temperature,
+            seed=keys[0],
+            position=keys[1],
+            cutoff=cutoff,
+            with_mass=self._with_mass,
+            out=self._memory(logits),
+            backend=self._backend,
+            raise_empty=False,
+        )
+        masses = draws.log_valid_mass.tolist() if self._with_mass else None
+        return Drawn(draws.token.tolist(), draws.logprob.tolist(), masses)
+
+    def _is_for_numpy(self, logits: torch.Tensor) -> bool:
+        import torch
+
+        in_memory = logits.device.type == "cpu" and logits.dtype == torch.float32 and not logits.requires_grad
+        return in_memory and self._backend in (None, "numba")
+
+    def _memory(self, logits: torch.Tensor) -> Draws | None:
+        """That of the draws before, if it fits."""
+        draws = self._draws
+        if draws is None or (len(draws.token), draws.columns) != logits.shape or draws.token.device != logits.device:
+            return None
+        return draws
 
 
-def log_probabilities(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """float32 [B]: natural logarithm of each row's probability of its token; logits [B, V], tokens int64 [B]."""
-    import torch
-
-    chosen = logits.gather(1, tokens[:, None])[:, 0]
-    if not _in_cpu_memory(logits):
-        return chosen - logits.logsumexp(1)
-    rows = logits.numpy()
-    normalisers = np.empty(len(rows))
-    log_sum_exp(rows, rows.max(1), normalisers)
-    return chosen - torch.from_numpy(normalisers.astype(np.float32))
-
-
-def choose(logits: torch.Tensor, sampling: Sampling, uniforms: npt.NDArray[np.float64]) -> torch.Tensor:
-    """A token for each row.
-
-    Args:
-        logits: float32 [B, V], disallowed tokens at -inf.
-        sampling: how to draw.
-        uniforms: float64 [B], in [0, 1): the random numbers; not looked at when greedy.
-
-    Returns:
-        int64 [B]; -1 where a row has no finite largest logit, so that nothing can be drawn.
-    """
-    import torch
-
-    # numpy's is ten times as fast.
-    likeliest = torch.from_numpy(logits.numpy().argmax(1)) if _in_cpu_memory(logits) else logits.argmax(1)
-    best = logits.gather(1, likeliest[:, None])  # [B, 1]
-    if sampling.temperature == 0:
-        tokens = likeliest
-    else:
-        # Less the maximum first, so that a small temperature cannot overflow.
-        weights = _filtered(torch.exp((logits - best) / sampling.temperature), sampling)
-        weights = weights.cpu() if weights.device.type == "mps" else weights  # which has no float64
-        cumulative = weights.double().cumsum(1)
-        # The first token whose cumulative weight is above the target: never one of weight zero.
-        targets = torch.from_numpy(uniforms).to(cumulative.device)[:, None] * cumulative[:, -1:]
-        tokens = torch.searchsorted(cumulative, targets, right=True)[:, 0].to(logits.device)
-    return torch.where(best[:, 0].isfinite(), tokens, -1)
-
-
-def _in_cpu_memory(logits: torch.Tensor) -> bool:
-    """Whether they are an array of float32 for numpy, too."""
-    import torch
-
-    return logits.device.type == "cpu" and logits.dtype == torch.float32 and not logits.requires_grad
-
-
-def _filtered(weights: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """weights [B, V], 1 for the likeliest token of each row, with those that are not to be drawn at 0."""
-    if sampling.top_k and sampling.top_k < weights.shape[1]:
-        least = weights.topk(sampling.top_k).values[:, -1:]
-        weights = weights.where(weights >= least, 0)
-    if sampling.top_p < 1:
-        ordered, order = weights.sort(1, descending=True)
-        likelier = ordered.cumsum(1) - ordered  # how much weight the tokens before this one have
-        dropped = likelier >= sampling.top_p * ordered.sum(1, keepdim=True)
-        weights = weights.masked_fill(dropped.scatter(1, order, dropped), 0)
-    if sampling.min_p > 0:
-        weights = weights.where(weights >= sampling.min_p, 0)
-    return weights
+def _likeliest(logits: torch.Tensor, bitmask: torch.Tensor) -> Drawn:
+    """Greedy draws in CPU memory, with the fewest steps before the loop."""
+    rows, masks = logits.numpy(), bitmask.numpy()
+    tokens, logprobs = np.empty(len(rows), np.int64), np.empty(len(rows))
+    check_shapes(rows.shape, masks.shape)
+    likeliest(rows, masks, tokens, logprobs)
+    return Drawn(tokens.tolist(), logprobs.tolist(), None)

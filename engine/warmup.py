@@ -17,8 +17,9 @@ from maskwright.cli_output import print_json
 from maskwright.compile.mask_table import MaskTable
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
+from maskwright.kernels import numba_sampling
 from maskwright.kernels.bitmask import allocate_token_bitmask, apply_token_bitmask_inplace, copy_masked, count_allowed
-from maskwright.kernels.logits import likeliest, log_sum_exp
+from maskwright.kernels.logits import likeliest
 from maskwright.rehearsal import rehearse
 from maskwright.runtime.batch import BatchGrammarMatcher
 from maskwright.runtime.lockstep import Lockstep
@@ -52,9 +53,12 @@ def _mask_logits() -> None:
     bitmask, logits = allocate_token_bitmask(1, 32, backend="numpy"), np.zeros((1, 32), np.float32)
     apply_token_bitmask_inplace(logits, bitmask)
     copy_masked(logits, bitmask, logits.copy())
-    log_sum_exp(logits, logits.max(1), np.empty(1))
     likeliest(logits, bitmask, np.empty(1, np.int64), np.empty(1))
     count_allowed(bitmask, np.empty(1, np.int64))
+    number, place, share = np.zeros(1, np.int32), np.zeros(1, np.int64), np.ones(1, np.float32)
+    numba_sampling.sample(
+        logits, bitmask, number, share, place, place, share, 0, False, place.copy(), share.copy(), share.copy()
+    )
 
 
 class _Helper(event.Listener):  # type: ignore[misc]

@@ -19,7 +19,7 @@ from maskwright.kernels.stacks import keep, push, settle, truncate
 from maskwright.kernels.steps import LATEST, close, complete, leave, node_field, state_field, step, transition
 from maskwright.kernels.walks import NO_BUDGET, diverging, listed_at, start_walk, walk
 
-# Callees: 79c57168c40e
+# Callees: ff6d8af6dc2f
 
 __all__ = [
     "accept_bytes",

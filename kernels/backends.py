@@ -26,6 +26,7 @@ __all__ = [
     "EmptyMaskError",
     "a_row",
     "backend_for",
+    "check_backend",
     "check_logits",
     "check_rows",
     "check_table",
@@ -65,18 +66,15 @@ def backend_for(logits: torch.Tensor, backend: Backend | None) -> Backend:
         BackendError: it is not installed, or cannot work where the tensor is.
         ValueError: there is no back end of that name.
     """
+    check_backend(backend)
     device = logits.device.type
     if backend is None:
         if device == "cpu":
             return "torch" if logits.element_size() == 8 else "numba"
         return "triton" if device == "cuda" and find_spec("triton") else "torch"
-    if backend not in ("numba", "torch", "triton"):
-        raise ValueError(f"backend={backend!r}: choose 'numba', 'torch', 'triton' or None")
     if backend == "numba" and device != "cpu":
         raise BackendError(f"backend='numba' works in CPU memory, and the logits are on {logits.device}")
     if backend == "triton":
-        if not find_spec("triton"):
-            raise BackendError("backend='triton', but triton is not installed: pip install 'maskwright[gpu]'")
         if device == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
             raise BackendError(
                 "backend='triton' works on a GPU, and the logits are in CPU memory: move them, leave backend= out, or, "
@@ -87,6 +85,14 @@ def backend_for(logits: torch.Tensor, backend: Backend | None) -> Backend:
                 f"backend='triton' works on CUDA and ROCm devices, and the logits are on {logits.device}"
             )
     return backend
+
+
+def check_backend(backend: Any) -> None:
+    """Raise ValueError unless there is a back end of that name (None: whichever), BackendError where it is not installed."""
+    if backend not in (None, "numba", "torch", "triton"):
+        raise ValueError(f"backend={backend!r}: choose 'numba', 'torch', 'triton' or None")
+    if backend == "triton" and not find_spec("triton"):
+        raise BackendError("backend='triton', but triton is not installed: pip install 'maskwright[gpu]'")
 
 
 def check_logits(logits: Any, dimensions: int = 2) -> None:

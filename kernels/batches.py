@@ -18,7 +18,7 @@ from maskwright.kernels.automaton import remembered, row_key
 from maskwright.kernels.jit import kernel, nogil_kernel, part
 from maskwright.kernels.memory import call, fetch_add, load_i64, store_i64
 
-# Callees: 25e4046ae9f2
+# Callees: 763407013cb4
 
 __all__ = ["accept_tokens", "fill_cold", "fill_warm", "find_ended", "go_on"]
 

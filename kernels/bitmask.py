@@ -24,7 +24,7 @@ from maskwright.kernels.memory import count_bits
 if TYPE_CHECKING:
     import torch
 
-# Callees: 2c214c855b81
+# Callees: 4db236857e6a
 
 __all__ = [
     "allocate_token_bitmask",

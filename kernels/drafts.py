@@ -23,13 +23,13 @@ never taken, not even by a coin of zero. Each node has a coin of its own, and th
 Sources: SpecInfer (Miao et al. 2024); Recursive Speculative Decoding (Jeon et al. 2024); Leviathan et al. 2023.
 """
 
-# Callees: 5da9947fa308
+# Callees: 91830ba4f400
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from maskwright.kernels.backends import (
     Backend,
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["DraftTrees", "Verified", "gather_path", "verify_drafts"]
 
 Method = Literal["match", "ratio", "without_replacement"]
+Tensors: TypeAlias = "tuple[torch.Tensor, ...]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,91 +203,68 @@ def verify_drafts(
         seed=found.key,
         position=found.place,
         stream=TOKEN_STREAM if method == "match" else RESIDUAL_STREAM,
+        with_mass=False,
         out=found.draws,
         backend=used,
         raise_empty=False,
     )
     drawn, drawn_logprob = found.draws.token.view(count, nodes), found.draws.logprob.view(count, nodes)
+    found.path.fill_(-1)
+    found.logprob.fill_(float("-inf"))
     results = found.path, found.length, found.token, found.logprob
     if proposal is None:
-        _match(used, links, drawn, drawn_logprob, results)
+        _match(used, links, (drawn, drawn_logprob), results)
     else:
         if flat is None:
             flat = torch.arange(count * nodes, dtype=torch.int32, device=device)
         given = logits, table, flat.view(count, nodes), heat, key, place, proposal.contiguous()
-        _ratio(used, links, given, method == "without_replacement", drawn, drawn_logprob, found.rest, results)
+        _ratio(used, links, given, method == "without_replacement", (drawn, drawn_logprob), found.rest, results)
     if device.type == "cpu":
         raise_where_none(found.token)
     return found
 
 
-def _match(used: Backend, links: Any, drawn: Any, drawn_logprob: Any, results: Any) -> None:
+def _match(used: Backend, links: Tensors, drawn: Tensors, results: Tensors) -> None:
+    """links are token, first_child and next_sibling; drawn, tokens and their log-probabilities; results as in Verified."""
     if used == "triton":
         from maskwright.kernels import triton_trees
 
-        triton_trees.match(links, drawn, drawn_logprob, results)
+        triton_trees.match(links, drawn, results)
     elif used == "numba":
         from maskwright.kernels import numba_trees
 
-        numba_trees.match(*(value.numpy() for value in (*links, drawn, drawn_logprob, *results)))
+        numba_trees.match(*(value.numpy() for value in (*links, *drawn, *results)))
     else:
         from maskwright.kernels import torch_trees
 
-        torch_trees.match(links, drawn, drawn_logprob, results)
+        torch_trees.match(links, drawn, results)
 
 
 def _ratio(
     used: Backend,
-    links: Any,
-    given: Any,
+    links: Tensors,
+    given: Tensors,
     without_replacement: bool,
-    drawn: Any,
-    drawn_logprob: Any,
-    rest: Any,
-    results: Any,
+    drawn: Tensors,
+    rest: torch.Tensor,
+    results: Tensors,
 ) -> None:
-    logits, table, rows, heat, key, place, proposal = given
+    """given are logits, mask rows and their numbers, temperature, seed, position and proposal; the others as in _match()."""
     if used == "triton":
         from maskwright.kernels import triton_trees
 
-        triton_trees.ratio(
-            links,
-            logits,
-            table,
-            rows,
-            heat,
-            key,
-            place,
-            proposal,
-            without_replacement,
-            drawn,
-            drawn_logprob,
-            rest,
-            results,
-        )
+        triton_trees.ratio(links, given, without_replacement, drawn, rest, results)
     elif used == "numba":
         from maskwright.kernels import numba_trees
 
-        arrays = [value.numpy() for value in (*links, logits.detach().float(), table, rows, heat, key, place, proposal)]
-        written = [value.numpy() for value in (drawn, drawn_logprob, *results)]
+        logits, *others = given
+        arrays = [value.numpy() for value in (*links, logits.detach().float(), *others)]
+        written = [value.numpy() for value in (*drawn, *results)]
         numba_trees.ratio(*arrays, without_replacement, *written)
     else:
         from maskwright.kernels import torch_trees
 
-        torch_trees.ratio(
-            links,
-            logits,
-            table,
-            rows,
-            heat,
-            key,
-            place,
-            proposal,
-            without_replacement,
-            drawn,
-            drawn_logprob,
-            results,
-        )
+        torch_trees.ratio(links, given, without_replacement, drawn, results)
 
 
 def gather_path(

@@ -12,7 +12,7 @@ Here there is one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from llvmlite.binding import Linkage
@@ -20,7 +20,7 @@ from numba import njit, types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 
-__all__ = ["address_of", "kernel", "nogil_kernel", "part"]
+__all__ = ["address_of", "kernel", "nogil_kernel", "part", "part_with"]
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -35,7 +35,16 @@ def nogil_kernel(function: Callable[..., Any]) -> Any:
 
 def part(function: Callable[..., Any]) -> Any:
     """A decorator, for functions of numbers and arrays that only kernels call."""
-    dispatcher = _compiled_once(njit(pipeline_class=_PartCompiler)(function))
+    return part_with()(function)
+
+
+def part_with(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """`part` with options of numba's (fastmath=...)."""
+    return partial(_part, options)
+
+
+def _part(options: dict[str, Any], function: Callable[..., Any]) -> Any:
+    dispatcher = _compiled_once(njit(pipeline_class=_PartCompiler, **options)(function))
 
     def add_overload(compiled: Any) -> None:  # numba's own would make it callable from Python
         dispatcher.overloads[tuple(compiled.signature.args)] = compiled

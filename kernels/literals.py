@@ -15,7 +15,7 @@ import numpy as np
 from maskwright.kernels import layout as L
 from maskwright.kernels.jit import kernel, part
 
-# Callees: 1e6a81f67a4e
+# Callees: 2a5edac4869d
 
 __all__ = ["MAY_END", "MUST_END", "lay_literals"]
 

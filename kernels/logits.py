@@ -1,4 +1,4 @@
-"""Loops over logits: the likeliest token that a mask allows, and logarithms of sums of exponentials.
+"""The likeliest token that a mask allows, and its log-probability, in CPU memory: what greedy decoding asks at every step.
 
 The loops work on 32 columns at a time, a word of the mask, with an accumulator for each column, so that the compiler makes
 vector code of them: neither a largest value nor a sum in one variable would become that without changing the result.
@@ -14,9 +14,9 @@ import numpy as np
 from maskwright.kernels.jit import nogil_kernel, part
 from maskwright.kernels.memory import float_of_bits
 
-# Callees: 2c214c855b81
+# Callees: 4db236857e6a
 
-__all__ = ["likeliest", "log_sum_exp"]
+__all__ = ["likeliest"]
 
 _DISALLOWED = np.float32(-np.inf)
 _NOTHING, _ONE = np.float32(0), np.float32(1)
@@ -109,17 +109,3 @@ def likeliest(logits: Any, bitmask: Any, tokens: Any, logprobs: Any) -> None:
         found = math.isfinite(mass)
         tokens[row] = token if found else -1
         logprobs[row] = -math.log(mass) if found else -math.inf
-
-
-@nogil_kernel
-def log_sum_exp(logits: Any, largest: Any, out: Any) -> None:
-    """The logarithm of each row's sum of exponentials.
-
-    Args:
-        logits: float32 [B, V].
-        largest: float32 [B], the largest of each row.
-        out: float64 [B], written.
-    """
-    everything = np.full((logits.shape[1] + 31) // 32, -1, np.int32)
-    for row in range(logits.shape[0]):
-        out[row] = largest[row] + np.log(_mass(logits[row], everything, largest[row]))

@@ -12,7 +12,7 @@ from maskwright.kernels.automaton import depends_on_text, find_memo, row_key
 from maskwright.kernels.jit import kernel, part
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 
-# Callees: 25e4046ae9f2
+# Callees: 763407013cb4
 
 __all__ = ["give_row", "hold_row", "mask_row", "mask_rows", "release_row", "take_row"]
 

@@ -7,7 +7,7 @@
 A step of decoding then ships 4 bytes a sequence, where the table is on the device already (kernels/mask_table.py).
 """
 
-# Callees: 6c9ffdef1b97
+# Callees: 7b66e132c554
 
 from __future__ import annotations
 

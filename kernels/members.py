@@ -11,7 +11,7 @@ from maskwright.kernels.jit import kernel, part
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 from maskwright.kernels.words import lay_words, publish
 
-# Callees: e0936a144d47
+# Callees: 5864bba3aefc
 
 __all__ = ["lay_places"]
 

@@ -4,7 +4,7 @@ Blocks are loops of one operation after the other over arrays, without a branch:
 Bits are looked at through views of the same memory. A token costs 2 ns, a thirtieth of what it costs alone.
 """
 
-# Callees: 15643a694cee
+# Callees: 5fe7266029c2
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from maskwright.kernels.jit import part
 from maskwright.kernels.noise import (
     COIN_STREAM,
     EXP_TERMS,
@@ -26,15 +26,24 @@ from maskwright.kernels.noise import (
     WEIGHT_BITS,
 )
 
-__all__ = ["BLOCK", "MOST_NOISE", "coin", "gumbel_block", "integer_weight", "noise_memory"]
+__all__ = [
+    "BLOCK",
+    "EVERY_BIT",
+    "bits_that_reach",
+    "coin",
+    "gumbel_block",
+    "integer_weight",
+    "noise_memory",
+]
 
 BLOCK = 512
 """Tokens of a block of noise at most."""
-MOST_NOISE = np.float32(22.88)
-"""No Gumbel noise is larger."""
 
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF_WORD = np.uint64(32)
+_MOST_NOISE = 22.88
+EVERY_BIT = np.int64(2**32)
+"""Random bits are below it."""
 _ROUND_A, _ROUND_B = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _KEY_A, _KEY_B = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _Q0, _Q1, _Q2, _Q3, _Q4, _Q5, _Q6, _Q7, _Q8 = (np.float32(term) for term in LOG_TERMS)
@@ -45,19 +54,24 @@ _ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
 _UNIT, _COIN_UNIT = np.float32(2.0**-32), np.float32(2.0**-24)
 
 
-@njit(cache=True, nogil=True)
+@part
 def noise_memory(columns: Any) -> Any:
     """What gumbel_block() works in for rows of so many tokens: uint32 [4, n / 4], uint32 [n], float32 [2, n]; n <= BLOCK."""
     size = min((columns + 3) // 4 * 4, BLOCK)
     return np.empty((4, size // 4), np.uint32), np.empty(size, np.uint32), np.empty((2, size), np.float32)
 
 
-@njit(cache=True, nogil=True)
-def gumbel_block(seed: Any, position: Any, stream: Any, first_token: Any, memory: Any, out: Any) -> None:
-    """The noise of n tokens from `first_token` on, a multiple of 4; out: float32 [n], written."""
+@part
+def gumbel_block(seed: Any, position: Any, stream: Any, first_token: Any, reach: Any, memory: Any, out: Any) -> Any:
+    """The noise of n tokens from `first_token` on, a multiple of 4; out: float32 [n], written.
+
+    False, and nothing written, where the random bits of all are `reach` or more (bits_that_reach).
+    """
     lanes, bits, halves = memory
     power, fraction = halves[0], halves[1]
     _philox_block(seed, position, stream, first_token // 4, lanes)
+    if _least(lanes) >= reach:
+        return False
     _interleave(lanes, bits)
     _fold(bits, out)
     _split(out, power, fraction)
@@ -65,9 +79,24 @@ def gumbel_block(seed: Any, position: Any, stream: Any, first_token: Any, memory
     _negated_log(power, fraction, out)  # exponential
     _split(out, power, fraction)
     _negated_log(power, fraction, out)
+    return True
 
 
-@njit(cache=True, nogil=True)
+@part
+def bits_that_reach(wanted: Any, logit: Any) -> Any:
+    """int64: noise of bits from here on does not lift a scaled logit to `wanted`; of those below it may.
+
+    g >= d is v <= 1 - exp(-exp(-d)). What float32 rounds away, of both values and in the logarithms, is left room for.
+    """
+    distance = (float(wanted) - float(logit)) - 1e-4 - 1e-6 * (abs(float(wanted)) + abs(float(logit)))
+    if distance > _MOST_NOISE:
+        return np.int64(0)
+    if not distance > -10:  # of nothing or of infinities, too
+        return EVERY_BIT
+    return np.int64(-math.expm1(-math.exp(-distance)) * 2.0**32) + 2
+
+
+@part
 def coin(seed: Any, position: Any, node: Any) -> Any:
     """float32 in [0, 1): the coin of a node of a draft tree."""
     lanes = np.empty((4, 1), np.uint32)
@@ -75,7 +104,7 @@ def coin(seed: Any, position: Any, node: Any) -> Any:
     return np.float32(lanes[0, 0] >> np.uint32(8)) * _COIN_UNIT
 
 
-@njit(cache=True, nogil=True)
+@part
 def integer_weight(exponent: Any, scratch: Any) -> Any:
     """int64: exp(exponent) in units of 2**-WEIGHT_BITS, exponent float32 at most 0 (or NaN or -inf, which weigh 0).
 
@@ -91,7 +120,7 @@ def integer_weight(exponent: Any, scratch: Any) -> Any:
     return np.int64(value * scratch[0])
 
 
-@njit(cache=True, nogil=True)
+@part
 def _philox_block(seed: Any, position: Any, stream: Any, first: Any, lanes: Any) -> None:
     """Philox4x32-10 at counters (first + i, position, 0, stream); lanes: uint32 [4, n], written."""
     key, second, fourth = np.uint64(seed), np.uint64(position) & _LOW, np.uint64(stream)
@@ -106,7 +135,19 @@ def _philox_block(seed: Any, position: Any, stream: Any, first: Any, lanes: Any)
         lanes[2, index], lanes[3, index] = np.uint32(c), np.uint32(d)
 
 
-@njit(cache=True, nogil=True)
+@part
+def _least(lanes: Any) -> Any:
+    """int64: the smallest of uint32 [4, n]."""
+    least = np.uint32(0xFFFFFFFF)
+    for lane in range(4):
+        line = lanes[lane]
+        for index in range(line.shape[0]):
+            given = line[index]
+            least = given if given < least else least
+    return np.int64(least)
+
+
+@part
 def _interleave(lanes: Any, bits: Any) -> None:
     """The four words of each counter in a row: uint32 [4, n / 4] to uint32 [n]."""
     for group in range(lanes.shape[1]):
@@ -114,7 +155,7 @@ def _interleave(lanes: Any, bits: Any) -> None:
         bits[4 * group + 2], bits[4 * group + 3] = lanes[2, group], lanes[3, group]
 
 
-@njit(cache=True, nogil=True)
+@part
 def _fold(bits: Any, out: Any) -> None:
     """v where that is near 0, and 1 - v elsewhere."""
     for index in range(bits.shape[0]):
@@ -123,7 +164,7 @@ def _fold(bits: Any, out: Any) -> None:
         out[index] = (np.float32(folded) + _HALF) * _UNIT
 
 
-@njit(cache=True, nogil=True)
+@part
 def _unfold(bits: Any, folded: Any, power: Any, fraction: Any) -> None:
     """Of 1 - v = 2**e * (1 + f), split from what is folded, also where v is near 0."""
     for index in range(bits.shape[0]):
@@ -132,7 +173,7 @@ def _unfold(bits: Any, folded: Any, power: Any, fraction: Any) -> None:
         power[index] = _ZERO if near else power[index]
 
 
-@njit(cache=True, nogil=True)
+@part
 def _split(values: Any, power: Any, fraction: Any) -> None:
     """e and f of values = 2**e * (1 + f), positive float32 that are neither infinite nor denormal."""
     given, kept = values.view(np.int32), fraction.view(np.int32)
@@ -144,7 +185,7 @@ def _split(values: Any, power: Any, fraction: Any) -> None:
         fraction[index] = fraction[index] - _ONE
 
 
-@njit(cache=True, nogil=True)
+@part
 def _negated_log(power: Any, fraction: Any, out: Any) -> None:
     """-log(2**power * (1 + fraction))."""
     for index in range(out.shape[0]):

@@ -4,7 +4,7 @@ The results are those of kernels/torch_sampling.py: tokens and cutoffs to the la
 Logits come as float32, or (to be masked) as integers of their bits.
 """
 
-# Callees: 268cf4ffc838
+# Callees: 8ef2299b74ed
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from maskwright.kernels.backends import NO_TOKEN
+from maskwright.kernels.jit import nogil_kernel, part, part_with
 from maskwright.kernels.noise import EXP_TERMS, INVERSE_LN2, LN2_HIGH, LN2_LOW, MIN_TEMPERATURE
-from maskwright.kernels.numba_noise import BLOCK, MOST_NOISE, gumbel_block, integer_weight, noise_memory
+from maskwright.kernels.numba_noise import BLOCK, bits_that_reach, gumbel_block, integer_weight, noise_memory
 
 __all__ = ["apply", "cutoffs", "is_allowed", "sample", "scale_of"]
 
@@ -27,7 +27,7 @@ _R0, _R1, _R2, _R3, _R4 = (np.float32(term) for term in EXP_TERMS)
 _LOWEST_KEY = np.int64(-(2**31))
 
 
-@njit(cache=True, nogil=True)
+@nogil_kernel
 def apply(bits: Any, table: Any, rows: Any, indices: Any, disallowed: Any) -> None:
     """Write `disallowed` over logits.
 
@@ -61,7 +61,7 @@ def apply(bits: Any, table: Any, rows: Any, indices: Any, disallowed: Any) -> No
             line[token] = out
 
 
-@njit(cache=True, nogil=True)
+@part
 def is_allowed(table: Any, row: Any, token: Any) -> Any:
     """Whether mask `row` allows a token; -1 allows every one."""
     if row < 0:
@@ -70,13 +70,13 @@ def is_allowed(table: Any, row: Any, token: Any) -> Any:
     return word < table.shape[1] and (table[row, word] >> np.int32(token % 32)) & np.int32(1) != 0
 
 
-@njit(cache=True, nogil=True)
+@part
 def scale_of(temperature: Any) -> Any:
     """float32: what logits are multiplied by; 1 where the row is greedy."""
     return np.float32(1) / temperature if temperature >= _MIN_TEMPERATURE else np.float32(1)
 
 
-@njit(cache=True, nogil=True)
+@nogil_kernel
 def sample(
     logits: Any,
     table: Any,
@@ -86,6 +86,7 @@ def sample(
     position: Any,
     cutoff: Any,
     stream: Any,
+    with_mass: Any,
     tokens: Any,
     logprobs: Any,
     masses: Any,
@@ -100,13 +101,16 @@ def sample(
         seed, position: int64 [B].
         cutoff: float32 [B], the lowest logit that is kept.
         stream: of the random numbers.
+        with_mass: whether `masses` are wanted.
         tokens: int64 [B], written.
         logprobs, masses: float32 [B], written; both are logarithms.
     """
-    memory = noise_memory(logits.shape[1])
+    columns = logits.shape[1]
+    memory = noise_memory(columns)
     noise = np.empty(memory[1].shape[0], np.float32)
-    size = (logits.shape[1] + noise.shape[0] - 1) // noise.shape[0] * noise.shape[0]
-    valid, others = np.full(size, _DISALLOWED), np.full(size, _DISALLOWED)  # what follows the row stays -inf
+    size = (columns + noise.shape[0] - 1) // noise.shape[0] * noise.shape[0]
+    # What follows the row, up to whole blocks, stays -inf.
+    valid, others = np.full(size, _DISALLOWED), np.full(size if with_mass else 0, _DISALLOWED)
     for row in range(logits.shape[0]):
         wrong = _part(logits[row], table, rows[row], cutoff[row], valid, others)
         top = _largest(valid)
@@ -120,17 +124,21 @@ def sample(
             token = _first(valid, top)
         log_valid = math.log(_sum(valid, scale, top))
         tokens[row], logprobs[row] = token, np.float64((valid[token] - top) * scale) - log_valid
-        masses[row] = 0.0
-        top_others = _largest(others)
-        if top_others > _DISALLOWED:
-            # log(a / (a + b)) = -log(1 + b / a), of which the logarithm of b / a is:
-            ratio = math.log(_sum(others, scale, top_others)) - log_valid + np.float64((top_others - top) * scale)
-            masses[row] = -(max(ratio, 0.0) + math.log1p(math.exp(-abs(ratio))))
+        if with_mass:
+            masses[row] = 0.0
+            top_others = _largest(others)
+            if top_others > _DISALLOWED:
+                # log(a / (a + b)) = -log(1 + b / a), of which the logarithm of b / a is:
+                ratio = math.log(_sum(others, scale, top_others)) - log_valid + np.float64((top_others - top) * scale)
+                masses[row] = -(max(ratio, 0.0) + math.log1p(math.exp(-abs(ratio))))
 
 
-@njit(cache=True, nogil=True)
+@part
 def _part(line: Any, table: Any, mask: Any, least: Any, valid: Any, others: Any) -> Any:
-    """Copy what is allowed and what is not apart, -inf elsewhere; whether an allowed logit is NaN or infinite."""
+    """Copy what is allowed and what is not apart, -inf elsewhere; whether an allowed logit is NaN or infinite.
+
+    others: float32 [V], or [0] where nobody asks for them.
+    """
     columns = line.shape[0]
     wrong = np.int32(0)
     for word in range((columns + 31) // 32):
@@ -140,27 +148,36 @@ def _part(line: Any, table: Any, mask: Any, least: Any, valid: Any, others: Any)
         elif word < table.shape[1]:
             bits = table[mask, word]
         first = 32 * word
-        block, kept, rest = line[first : first + 32], valid[first : first + 32], others[first : first + 32]
-        for k in range(min(32, columns - first)):
-            value, legal = block[k], (bits >> np.int32(k)) & np.int32(1)
-            finite = value < _INFINITY
-            wrong |= legal if not finite else np.int32(0)
-            counted = value if finite and value >= least else _DISALLOWED
-            kept[k] = counted if legal else _DISALLOWED
-            rest[k] = _DISALLOWED if legal else counted
+        block, kept = line[first : first + 32], valid[first : first + 32]
+        if bits == 0:
+            kept[:] = _DISALLOWED
+        else:
+            for k in range(min(32, columns - first)):
+                value, legal = block[k], (bits >> np.int32(k)) & np.int32(1)
+                finite = value < _INFINITY
+                wrong |= legal if not finite else np.int32(0)
+                kept[k] = value if legal and finite and value >= least else _DISALLOWED
+        if others.shape[0]:
+            rest = others[first : first + 32]
+            for k in range(min(32, columns - first)):
+                value, legal = block[k], (bits >> np.int32(k)) & np.int32(1)
+                rest[k] = value if not legal and value < _INFINITY and value >= least else _DISALLOWED
     return wrong != 0
 
 
-@njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})
+@part
 def _largest(values: Any) -> Any:
-    """float32: of values that are not NaN."""
-    largest = _DISALLOWED
-    for value in values:
-        largest = value if value > largest else largest
-    return largest
+    """float32: of values that are not NaN. Integers in the same order, of which the compiler makes vector code."""
+    bits, largest = values.view(np.int32), np.int32(-(2**31))
+    for index in range(bits.shape[0]):
+        given = bits[index]
+        largest = max(largest, given ^ ((given >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+    found = np.empty(1, np.int32)
+    found[0] = largest ^ ((largest >> np.int32(31)) & np.int32(0x7FFFFFFF))
+    return found.view(np.float32)[0]
 
 
-@njit(cache=True, nogil=True)
+@part
 def _first(values: Any, wanted: Any) -> Any:
     for index in range(values.shape[0]):
         if values[index] == wanted:
@@ -168,7 +185,7 @@ def _first(values: Any, wanted: Any) -> Any:
     return NO_TOKEN
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@part_with(fastmath={"reassoc", "contract"})
 def _sum(values: Any, scale: Any, top: Any) -> Any:
     """float64: the sum of exp((value - top) * scale), value by value as in kernels/noise.py, but in 32-bit powers of two."""
     power = np.empty(min(BLOCK, values.shape[0]), np.int32)
@@ -189,16 +206,18 @@ def _sum(values: Any, scale: Any, top: Any) -> Any:
     return total
 
 
-@njit(cache=True, nogil=True)
+@part
 def _drawn(values: Any, scale: Any, seed: Any, position: Any, stream: Any, memory: Any, noise: Any) -> Any:
-    """The token of the largest logit plus noise; a block that could not win with the most noise there is gets none."""
+    """The token of the largest logit plus noise; a block gets none where its random bits show that no token of it can win."""
     token, best = NO_TOKEN, _DISALLOWED
     for first in range(0, values.shape[0], noise.shape[0]):
         block = values[first : first + noise.shape[0]]
         highest = _largest(block)
-        if highest == _DISALLOWED or highest * scale + MOST_NOISE < best:
+        if highest == _DISALLOWED:
             continue
-        gumbel_block(seed, position, stream, first, memory, noise)
+        reach = bits_that_reach(best, highest * scale)
+        if reach == 0 or not gumbel_block(seed, position, stream, first, reach, memory, noise):
+            continue
         for index in range(noise.shape[0]):
             noise[index] = block[index] * scale + noise[index]
         highest = _largest(noise)
@@ -207,7 +226,7 @@ def _drawn(values: Any, scale: Any, seed: Any, position: Any, stream: Any, memor
     return token
 
 
-@njit(cache=True, nogil=True)
+@nogil_kernel
 def cutoffs(
     logits: Any, table: Any, rows: Any, temperature: Any, top_k: Any, top_p: Any, log_min_p: Any, out: Any
 ) -> None:
@@ -257,7 +276,7 @@ def cutoffs(
         out[row] = lowest
 
 
-@njit(cache=True, nogil=True)
+@part
 def _key(value: Any, scratch: Any) -> Any:
     """int64 in the order of float32 values; 0.0 and -0.0 are one."""
     scratch[0] = value + np.float32(0)
@@ -265,14 +284,14 @@ def _key(value: Any, scratch: Any) -> Any:
     return np.int64(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
 
 
-@njit(cache=True, nogil=True)
+@part
 def _value(key: Any, scratch: Any) -> Any:
     bits = np.int32(key)
     scratch.view(np.int32)[0] = bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
     return scratch[0]
 
 
-@njit(cache=True, nogil=True)
+@part
 def _select(keys: Any, weights: Any, wanted: Any) -> Any:
     """The largest key such that keys from it up weigh at least `wanted`; the lowest key of all where all weigh less.
 

@@ -1,6 +1,6 @@
 """Draft trees verified in CPU memory."""
 
-# Callees: dd20fd74e3ec
+# Callees: e5183f158a4f
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from maskwright.kernels.backends import NO_TOKEN
+from maskwright.kernels.jit import nogil_kernel, part
 from maskwright.kernels.noise import MIN_TEMPERATURE, RESIDUAL_STREAM
-from maskwright.kernels.numba_noise import coin, gumbel_block, noise_memory
+from maskwright.kernels.numba_noise import EVERY_BIT, coin, gumbel_block, noise_memory
 from maskwright.kernels.numba_sampling import is_allowed, scale_of
 
 __all__ = ["match", "ratio"]
 
-_DISALLOWED = np.float32(-np.inf)
 _TINY = 1e-30
 
 
-@njit(cache=True, nogil=True)
+@nogil_kernel
 def match(
     token: Any,
     first_child: Any,
@@ -33,9 +32,7 @@ def match(
     last: Any,
     logprob: Any,
 ) -> None:
-    """Follow the tokens drawn; all [B, N], but length and last [B]."""
-    path[:] = -1
-    logprob[:] = _DISALLOWED
+    """Follow the tokens drawn; all [B, N], but length and last [B]; path and logprob come filled with -1 and -inf."""
     for tree in range(token.shape[0]):
         node, depth, going = np.int64(0), 0, True
         while going:
@@ -49,7 +46,7 @@ def match(
         length[tree], last[tree] = depth + 1, drawn[tree, node]
 
 
-@njit(cache=True, nogil=True)
+@nogil_kernel
 def ratio(
     token: Any,
     first_child: Any,
@@ -70,8 +67,6 @@ def ratio(
     logprob: Any,
 ) -> None:
     """Accept by ratio. logits and proposal float32 [B, N, V], rows int32 [B, N]; the others [B] or as in match()."""
-    path[:] = -1
-    logprob[:] = _DISALLOWED
     rest = np.empty(logits.shape[2], np.float64)
     for tree in range(logits.shape[0]):
         scale, greedy = scale_of(temperature[tree]), temperature[tree] < np.float32(MIN_TEMPERATURE)
@@ -118,21 +113,21 @@ def ratio(
         length[tree], last[tree] = depth + 1, choice
 
 
-@njit(cache=True, nogil=True)
+@part
 def _probability(line: Any, table: Any, mask: Any, scale: Any, normaliser: Any, token: Any) -> Any:
     if not is_allowed(table, mask, token):
         return 0.0
     return math.exp(np.float64(line[token] * scale) - normaliser)
 
 
-@njit(cache=True, nogil=True)
+@part
 def _drawn(weights: Any, seed: Any, position: Any) -> Any:
     """A token by its weight; never one of weight zero."""
     memory = noise_memory(weights.shape[0])
     noise = np.empty(memory[1].shape[0], np.float32)
     best, token = -np.inf, np.int64(NO_TOKEN)
     for first in range(0, weights.shape[0], noise.shape[0]):
-        gumbel_block(seed, position, RESIDUAL_STREAM, first, memory, noise)
+        gumbel_block(seed, position, RESIDUAL_STREAM, first, EVERY_BIT, memory, noise)
         for index in range(min(noise.shape[0], weights.shape[0] - first)):
             weight = weights[first + index]
             if weight > 0:

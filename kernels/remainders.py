@@ -12,7 +12,7 @@ import numpy as np
 
 from maskwright.kernels.jit import nogil_kernel, part
 
-# Callees: b2c0dbada27d
+# Callees: 84f24764e47d
 
 __all__ = ["build_remainders", "part_exits"]
 

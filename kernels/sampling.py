@@ -17,7 +17,7 @@ In the step of a CUDA graph, pass tensors for temperature, seed and position, an
 nothing waits for the device.
 """
 
-# Callees: 5bcf60c0cada
+# Callees: 8d01cad268b5
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ __all__ = ["Draws", "filter_cutoffs", "sample_tokens"]
 class Draws:
     """What sample_tokens() found, and the memory that it needs on the way.
 
-    Attributes:
-        token: int64 [B]; NO_TOKEN (-1) where nothing could be drawn.
-        logprob: float32 [B]: natural logarithm of the token's probability among the allowed tokens, at the temperature that
-            it was drawn with (1 where that is greedy), before filters; -inf where nothing could be drawn.
-        log_valid_mass: float32 [B]: natural logarithm of the probability that the allowed tokens have together before
-            masking, at the same temperature; -inf where nothing could be drawn.
+        Attributes:
+            token: int64 [B]; NO_TOKEN (-1) where nothing could be drawn.
+            logprob: float32 [B]: natural logarithm of the token's probability among the allowed tokens, at the temperature that
+    X where nothing could be drawn.
+            log_valid_mass: float32 [B]: natural logarithm of the probability that the allowed tokens have together before
+                masking, at the same temperature; -inf where nothing could be drawn.
     """
 
     def __init__(self, batch: int, columns: int, device: Any = "cpu") -> None:
@@ -78,6 +78,7 @@ def sample_tokens(
     position: torch.Tensor | int = 0,
     cutoff: torch.Tensor | None = None,
     stream: int = TOKEN_STREAM,
+    with_mass: bool = True,
     out: Draws | None = None,
     backend: Backend | None = None,
     raise_empty: bool | None = None,
@@ -95,6 +96,7 @@ def sample_tokens(
             drawn at once only.
         cutoff: float32 [B]: logits below count as -inf, disallowed or not (filter_cutoffs).
         stream: which random numbers of the position (kernels/noise.py).
+        with_mass: False leaves `log_valid_mass` unwritten, for which all logits would be summed up, allowed or not.
         out: of an earlier call with as many rows and columns; it is written and returned.
         backend: "numba", "torch" or "triton"; None chooses by the device.
         raise_empty: whether to raise where nothing can be drawn; None: on the host only, since a device would be waited for.
@@ -123,7 +125,7 @@ def sample_tokens(
 
         assert triton_sampling.PART == _PART
         arguments = (logits, table, rows, heat, key, place, least, stream, draws.floats, draws.tokens)
-        triton_sampling.sample(*arguments, *results)
+        triton_sampling.sample(*arguments, draws.token, draws.logprob, draws.log_valid_mass if with_mass else None)
     elif used == "numba":
         from maskwright.kernels import numba_sampling
 
@@ -136,13 +138,14 @@ def sample_tokens(
             *arrays,
             lowest.numpy(),
             stream,
+            with_mass,
             *(result.numpy() for result in results),
         )
     else:
         from maskwright.kernels import torch_sampling
 
-        found = torch_sampling.sample(logits, table, rows, heat, key, place, least, stream)
-        for result, value in zip(results, found, strict=True):
+        found = torch_sampling.sample(logits, table, rows, heat, key, place, least, stream, with_mass)
+        for result, value in zip(results, found, strict=False):
             result.copy_(value)
     if raise_empty or (raise_empty is None and device.type == "cpu"):
         raise_where_none(draws.token)

@@ -24,7 +24,7 @@ from maskwright.kernels import layout as L
 from maskwright.kernels.jit import part
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 
-# Callees: a839f23bdc8d
+# Callees: b4a357df36f5
 
 __all__ = ["intern_node", "keep", "push", "settle", "truncate", "unite"]
 

@@ -3,7 +3,7 @@
 Arguments are as in kernels/sampling.py and kernels/masking.py, already checked.
 """
 
-# Callees: 4b46aebcde7b
+# Callees: be911d696148
 
 from __future__ import annotations
 
@@ -58,8 +58,9 @@ def sample(
     position: torch.Tensor,
     cutoff: torch.Tensor | None,
     stream: int,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """token int64, log-probability float32, log of the valid mass float32, [B] each."""
+    with_mass: bool,
+) -> tuple[torch.Tensor, ...]:
+    """token int64, log-probability float32 and, where asked, log of the valid mass float32, [B] each."""
     import torch
 
     infinity = float("inf")
@@ -76,14 +77,13 @@ def sample(
     best, token = scores.max(1)
     drawn = ~wrong & (best > -infinity)
     precise = torch.float32 if logits.device.type == "mps" else torch.float64  # which has no float64
-    ours, all_of_it = masked.to(precise).logsumexp(1), scaled.to(precise).logsumexp(1)
+    ours = masked.to(precise).logsumexp(1)
     logprob = masked.gather(1, token[:, None])[:, 0] - ours
-    valid = (ours - all_of_it).clamp(max=0)
-    return (
-        token.where(drawn, NO_TOKEN),
-        logprob.float().where(drawn, -infinity),
-        valid.float().where(drawn, -infinity),
-    )
+    found = token.where(drawn, NO_TOKEN), logprob.float().where(drawn, -infinity)
+    if not with_mass:
+        return found
+    valid = (ours - scaled.to(precise).logsumexp(1)).clamp(max=0)
+    return *found, valid.float().where(drawn, -infinity)
 
 
 def cutoff(

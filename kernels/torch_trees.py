@@ -3,11 +3,11 @@
 Arguments are as in kernels/drafts.py, already checked.
 """
 
-# Callees: d14863dd5591
+# Callees: 7a019ae372de
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from maskwright.kernels.backends import NO_TOKEN
 from maskwright.kernels.noise import MIN_TEMPERATURE, RESIDUAL_STREAM
@@ -19,19 +19,22 @@ if TYPE_CHECKING:
 
 __all__ = ["gather", "match", "ratio"]
 
+Tensors: TypeAlias = "tuple[torch.Tensor, ...]"
 
-def match(
-    links: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-    drawn: torch.Tensor,
-    drawn_logprob: torch.Tensor,
-    results: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
-) -> None:
-    """Follow the tokens drawn: links are token, first_child, next_sibling, int64 [B, N]; drawn and its logprob [B, N]."""
+
+def match(links: Tensors, drawn: Tensors, results: Tensors) -> None:
+    """Follow the tokens drawn.
+
+    Args:
+        links: token, first_child and next_sibling of the nodes, int64 [B, N].
+        drawn: the token drawn at each node, int64 [B, N], and its log-probability, float32 [B, N].
+        results: path, length, last token and log-probabilities, as in Verified; written. The first and the last come filled
+            with -1 and -inf.
+    """
     token, first_child, next_sibling = (link.tolist() for link in links)
     path, length, last, logprob = results
-    path.fill_(-1)
-    logprob.fill_(float("-inf"))
-    for tree, tokens in enumerate(drawn.tolist()):
+    tokens_drawn, drawn_logprob = drawn
+    for tree, tokens in enumerate(tokens_drawn.tolist()):
         node, depth = 0, 0
         while True:
             path[tree, depth] = node
@@ -45,31 +48,24 @@ def match(
         length[tree], last[tree] = depth + 1, tokens[node]
 
 
-def ratio(
-    links: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-    logits: torch.Tensor,
-    table: torch.Tensor,
-    rows: torch.Tensor,
-    temperature: torch.Tensor,
-    seed: torch.Tensor,
-    position: torch.Tensor,
-    proposal: torch.Tensor,
-    without_replacement: bool,
-    drawn: torch.Tensor,
-    drawn_logprob: torch.Tensor,
-    results: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
-) -> None:
-    """Accept by ratio. logits [B, N, V], rows int32 [B, N], proposal float32 [B, N, V], the others [B] or as in match()."""
+def ratio(links: Tensors, given: Tensors, without_replacement: bool, drawn: Tensors, results: Tensors) -> None:
+    """Accept by ratio.
+
+    Args:
+        given: logits [B, N, V], mask rows int32 [R, W], their numbers int32 [B, N], temperature, seed and position [B], and
+            the proposal, float32 [B, N, V].
+        links, drawn, results: as in match().
+    """
+    logits, table, rows, temperature, seed, position, proposal = given
     path, length, last, logprob = results
-    path.fill_(-1)
-    logprob.fill_(float("-inf"))
+    tokens_drawn, drawn_logprob = drawn
     scales = scale_of(temperature)
     for tree in range(len(logits)):
         greedy = bool(temperature[tree] < MIN_TEMPERATURE)
         node, depth, going = 0, 0, True
         while going:
             path[tree, depth] = node
-            choice, rejections = int(drawn[tree, node]), 0
+            choice, rejections = int(tokens_drawn[tree, node]), 0
             if choice == NO_TOKEN:
                 break
             legal = allowed(table, rows[tree, node][None], logits.shape[2])[0]

@@ -22,7 +22,7 @@ import numpy as np
 
 from maskwright.kernels.jit import nogil_kernel, part
 
-# Callees: b2c0dbada27d
+# Callees: 84f24764e47d
 
 __all__ = [
     "check_nodes",

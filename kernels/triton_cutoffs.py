@@ -8,7 +8,7 @@ find the key; weights are integers (kernels/noise.py), so that the order of addi
     digit >= 9: .5    digit >= 7: .95 reached: the digit is 7, and .4 are still wanted among those that begin with 7
 """
 
-# Callees: 9b5042d29bdd
+# Callees: d40a92537812
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import triton
 import triton.language as tl
 
-from maskwright.kernels.triton_masks import mask_row, mask_words, tile_tokens, tile_words
+from maskwright.kernels.triton_masks import mask_row, tile_logits
 from maskwright.kernels.triton_noise import integer_weights
 from maskwright.kernels.triton_sampling import row_scale
 
@@ -45,9 +45,7 @@ def _value(key):
 @triton.jit
 def _loaded(line, column_stride, columns, table, mask, table_stride, words, first_word, WORDS: tl.constexpr):
     """float32 [WORDS, 32]: logits, -inf where they are not finite, not allowed or not there."""
-    token = tile_tokens(first_word, WORDS)
-    legal = tile_words(mask_words(table, mask, table_stride, first_word, words, WORDS)) & (token < columns)
-    value = tl.load(line + token.to(tl.int64) * column_stride, mask=legal, other=float("-inf")).to(tl.float32)
+    value = tile_logits(line, column_stride, columns, table, mask, table_stride, words, first_word, WORDS)
     return tl.where(value < float("inf"), value, float("-inf"))
 
 

@@ -15,9 +15,10 @@ import triton.language as tl
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["apply", "mask_row", "mask_words", "tile_tokens", "tile_words"]
+__all__ = ["apply", "first_best", "mask_row", "mask_words", "surpassed", "tile_logits", "tile_tokens", "tile_words"]
 
 _APPLY_WORDS = 64  # words of a program: 2,048 tokens
+_NOWHERE = tl.constexpr(2**31 - 1)
 
 
 @triton.jit
@@ -49,6 +50,27 @@ def tile_words(words):
 def tile_tokens(first_word, WORDS: tl.constexpr):
     """int32 [WORDS, 32]: the tokens of a tile."""
     return (first_word + tl.arange(0, WORDS))[:, None] * 32 + tl.arange(0, 32)[None, :]
+
+
+@triton.jit
+def tile_logits(line, column_stride, columns, table, mask, table_stride, words, first_word, WORDS: tl.constexpr):
+    """float32 [WORDS, 32]: the logits of a row from `first_word` on, -inf where they are not allowed or not there."""
+    token = tile_tokens(first_word, WORDS)
+    legal = tile_words(mask_words(table, mask, table_stride, first_word, words, WORDS)) & (token < columns)
+    return tl.load(line + token.to(tl.int64) * column_stride, mask=legal, other=float("-inf")).to(tl.float32)
+
+
+@triton.jit
+def surpassed(best, chosen, score, token):
+    """The best score of each lane and its token, with another tile's; of equal ones the first stays."""
+    better = score > best
+    return tl.where(better, score, best), tl.where(better, token, chosen)
+
+
+@triton.jit
+def first_best(best, chosen):
+    """The token of the largest score of all lanes, of equal ones the first."""
+    return tl.min(tl.where(best == tl.max(best), chosen, _NOWHERE))
 
 
 @triton.jit

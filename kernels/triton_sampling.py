@@ -10,7 +10,7 @@ Within a part every lane of the tile keeps a best token and two running sums of 
 Parts depend on the shape alone, and nothing is added up by atomics: a row's numbers do not depend on its batch.
 """
 
-# Callees: 574c2b91efb4
+# Callees: bc7e5c07e4b1
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import triton
 import triton.language as tl
 
-from maskwright.kernels.triton_masks import mask_row, mask_words, tile_tokens, tile_words
+from maskwright.kernels.triton_masks import first_best, mask_row, mask_words, tile_tokens, tile_words
 from maskwright.kernels.triton_noise import MIN_TEMPERATURE, gumbel
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _draw_parts(
                 chosen_z = tl.where(better, z, chosen_z)
 
     top = tl.max(best)
-    winner = tl.min(tl.where(best == top, chosen, _NOWHERE))
+    winner = first_best(best, chosen)
     high_one, total_one = _joined(high, total)
     at = row.to(tl.int64) * tl.num_programs(1) + part
     size = tl.num_programs(0).to(tl.int64) * tl.num_programs(1)
@@ -152,7 +152,7 @@ def _join_parts(floats, tokens, token_out, logprob_out, mass_out, parts, PARTS: 
         tl.load(floats + 3 * size + at, mask=inside, other=0.0),
     )
     top = tl.max(score)
-    winner = tl.min(tl.where(score == top, token, _NOWHERE))
+    winner = first_best(score, token)
     drawn = (top > float("-inf")) & (high < float("inf"))
     winner_z = tl.max(tl.where(token == winner, z, float("-inf")))
     log_total = tl.log(tl.where(total > 0.0, total, 1.0))  # zero where nothing can be drawn

@@ -4,17 +4,17 @@ A walk reads links and single probabilities. Only where a draft is rejected by r
 take the proposal off the target; what is left is kept in `rest`.
 """
 
-# Callees: 5add078da5fc
+# Callees: 07fe0ddbd465
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import triton
 import triton.language as tl
 
 from maskwright.kernels import noise
-from maskwright.kernels.triton_masks import mask_words, tile_tokens, tile_words
+from maskwright.kernels.triton_masks import first_best, surpassed, tile_logits, tile_tokens
 from maskwright.kernels.triton_noise import MIN_TEMPERATURE, coin, gumbel
 from maskwright.kernels.triton_sampling import row_scale
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["gather", "match", "ratio"]
+
+Tensors: TypeAlias = "tuple[torch.Tensor, ...]"
 
 _WORDS = 64
 _MOST_DEPTH = 128  # elements of a head that a program moves at a time
@@ -55,14 +57,19 @@ def _match(token, first_child, next_sibling, drawn, drawn_logprob, path, length,
 
 
 @triton.jit
+def _scaled(line, column_stride, token, scale):
+    """float32: the logit of one token at the temperature."""
+    return tl.load(line + token * column_stride).to(tl.float32) * scale
+
+
+@triton.jit
 def _probability(line, column_stride, table, mask, table_stride, words, scale, normaliser, token):
     """float32: of one token under the target."""
     word = token // 32
     there = (mask >= 0) & (word < words)
     bits = tl.load(table + tl.where(there, mask * table_stride + word, 0))
     legal = (mask < 0) | (there & (((bits >> (token % 32).to(tl.int32)) & 1) != 0))
-    z = tl.load(line + token * column_stride).to(tl.float32) * scale
-    return tl.where(legal, tl.exp(z - normaliser), 0.0)
+    return tl.where(legal, tl.exp(_scaled(line, column_stride, token, scale) - normaliser), 0.0)
 
 
 @triton.jit
@@ -89,8 +96,7 @@ def _reduced(
         token = tile_tokens(first_word, WORDS)
         inside = token < columns
         if rejections == 0:
-            legal = tile_words(mask_words(table, mask, table_stride, first_word, words, WORDS)) & inside
-            z = tl.load(line + token.to(tl.int64) * column_stride, mask=legal, other=float("-inf")).to(tl.float32)
+            z = tile_logits(line, column_stride, columns, table, mask, table_stride, words, first_word, WORDS)
             share = tl.exp(z * scale - normaliser)
         else:
             share = tl.load(rest + token, mask=inside, other=0.0) / total
@@ -110,10 +116,8 @@ def _drawn_from(rest, columns, seed, position, WORDS: tl.constexpr):
         token = tile_tokens(first_word, WORDS)
         weight = tl.load(rest + token, mask=token < columns, other=0.0)
         score = tl.log(tl.maximum(weight, _TINY)) + gumbel(seed, position, first_word * 32, _RESIDUAL_STREAM, WORDS)
-        better = (weight > 0.0) & (score > best)
-        best = tl.where(better, score, best)
-        chosen = tl.where(better, token, chosen)
-    return tl.min(tl.where(best == tl.max(best), chosen, _NOWHERE)).to(tl.int64)
+        best, chosen = surpassed(best, chosen, tl.where(weight > 0.0, score, float("-inf")), token)
+    return first_best(best, chosen).to(tl.int64)
 
 
 @triton.jit
@@ -163,8 +167,7 @@ def _ratio(
             line = logits + tree * tree_stride + node * node_stride
             offered = proposal + (base + node) * columns
             mask = tl.load(rows + base + node).to(tl.int64)
-            normaliser = tl.load(line + choice * column_stride).to(tl.float32) * scale
-            normaliser -= tl.load(drawn_logprob + base + node)
+            normaliser = _scaled(line, column_stride, choice, scale) - tl.load(drawn_logprob + base + node)
             total = tl.full([], 1.0, tl.float32)
             left = tl.full([], 1.0, tl.float32)
             rejections = tl.full([], 0, tl.int32)
@@ -212,8 +215,7 @@ def _ratio(
                 if (rejections > 0) & (total > _TINY):
                     choice = _drawn_from(rest, columns, key, place + depth, WORDS)
                 emitted = choice
-            z = tl.load(line + emitted * column_stride).to(tl.float32) * scale
-            tl.store(logprob + base + depth, z - normaliser)
+            tl.store(logprob + base + depth, _scaled(line, column_stride, emitted, scale) - normaliser)
             node = tl.where(going, child, node)
             depth = tl.where(going, depth + 1, depth)
     tl.store(length + tree, depth + 1)
@@ -234,49 +236,23 @@ def _gather(cache, start, path, nodes, size, row_stride, head_stride, place_stri
         tl.store(line + step * place_stride, value, mask=moved)
 
 
-def match(
-    links: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-    drawn: torch.Tensor,
-    drawn_logprob: torch.Tensor,
-    results: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
-) -> None:
+def match(links: Tensors, drawn: Tensors, results: Tensors) -> None:
     """Arguments as in kernels/torch_trees.py."""
-    results[0].fill_(-1)
-    results[3].fill_(float("-inf"))
-    if len(drawn):
-        _match[(len(drawn),)](*links, drawn, drawn_logprob, *results, drawn.shape[1], num_warps=1)
+    tokens, _ = drawn
+    if len(tokens):
+        _match[(len(tokens),)](*links, *drawn, *results, tokens.shape[1], num_warps=1)
 
 
 def ratio(
-    links: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-    logits: torch.Tensor,
-    table: torch.Tensor,
-    rows: torch.Tensor,
-    temperature: torch.Tensor,
-    seed: torch.Tensor,
-    position: torch.Tensor,
-    proposal: torch.Tensor,
-    without_replacement: bool,
-    drawn: torch.Tensor,
-    drawn_logprob: torch.Tensor,
-    rest: torch.Tensor,
-    results: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+    links: Tensors, given: Tensors, without_replacement: bool, drawn: Tensors, rest: torch.Tensor, results: Tensors
 ) -> None:
     """Arguments as in kernels/torch_trees.py; rest float32 [B, V] is written over."""
-    results[0].fill_(-1)
-    results[3].fill_(float("-inf"))
+    logits, table, *_ = given
     if len(logits):
         _ratio[(len(logits),)](
             *links,
-            logits,
-            table,
-            rows,
-            temperature,
-            seed,
-            position,
-            proposal,
-            drawn,
-            drawn_logprob,
+            *given,
+            *drawn,
             rest,
             *results,
             *logits.shape[1:],

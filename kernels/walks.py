@@ -18,7 +18,7 @@ from maskwright.kernels.memory import load_i32, load_i64, load_u8, load_u64, sto
 from maskwright.kernels.stacks import truncate
 from maskwright.kernels.steps import node_field, state_field, step, transition
 
-# Callees: 71f37a9d72d6
+# Callees: 8da84cc416a4
 
 __all__ = ["NO_BUDGET", "add_range", "diverging", "listed_at", "row_ids", "row_words", "start_walk", "walk", "walk_row"]
 

@@ -13,7 +13,7 @@ from maskwright.kernels import layout as L
 from maskwright.kernels.jit import kernel, part
 from maskwright.kernels.memory import load_i32, load_i64, load_u8, store_i32, store_i64, store_u8
 
-# Callees: a839f23bdc8d
+# Callees: b4a357df36f5
 
 __all__ = ["lay_words", "publish"]
 

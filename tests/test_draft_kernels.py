@@ -56,9 +56,11 @@ class Trees:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("backend", BACKENDS[1:])
-@pytest.mark.parametrize(("nodes", "columns"), [(6, 5), (6, 40), (2, 2500)])
-def test_back_ends_take_the_same_paths(backend: str, method: str, nodes: int, columns: int) -> None:
-    case = Trees(nodes, 4, nodes, columns)
+@pytest.mark.parametrize(
+    ("nodes", "columns", "batch"), [(6, 5, 4), (2, 2500, 1), pytest.param(6, 40, 40, marks=pytest.mark.long)]
+)
+def test_back_ends_take_the_same_paths(backend: str, method: str, nodes: int, columns: int, batch: int) -> None:
+    case = Trees(nodes, batch, nodes, columns)
     expected, found = case.verified(method, "torch"), case.verified(method, backend)
     for name in ("path", "length", "token"):
         assert torch.equal(getattr(found, name).cpu(), getattr(expected, name))
@@ -198,6 +200,26 @@ def test_matching_emits_what_plain_sampling_from_the_seed_does(temperature: floa
         found = verify_drafts(trees, logits[None], table, temperature=temperature, seed=9, position=100)
         emitted = [*drafts[: int(found.length) - 1], int(found.token)]
         assert emitted == plain[: right + 1]
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")  # numpy's, of the interpreter's inf - inf
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_tree_without_an_allowed_token_raises_on_the_host_and_has_no_token_on_a_device(
+    backend: str, method: str
+) -> None:
+    device = device_of(backend)
+    trees, out = DraftTrees.from_parents([[0, 1]], [[-1, 0]], device), Verified(1, 2, 3, device, method)
+    proposal = None if method == "match" else torch.full((1, 2, 3), 1 / 3, device=device)
+    arguments = trees, torch.zeros(1, 2, 3, device=device), torch.zeros((2, 1), dtype=torch.int32, device=device)
+    options = {"method": method, "proposal": proposal, "temperature": 1.0, "out": out, "backend": backend}
+    if device.type == "cpu":
+        with pytest.raises(EmptyMaskError, match="row 0:"):
+            verify_drafts(*arguments, **options)
+    else:
+        verify_drafts(*arguments, **options)
+    # What a device returns, and the host has written before it raised.
+    assert (out.token.tolist(), out.length.tolist(), out.path.tolist()) == ([-1], [1], [[0, -1]])
 
 
 def test_nothing_to_draw_at_the_end_of_a_path_is_an_error_and_elsewhere_is_not() -> None:

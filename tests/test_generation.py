@@ -274,7 +274,8 @@ def test_a_result_accounts_for_every_token(
     ask: Any, tiny_model: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
     """The log-probabilities are those of the masked distribution, found anew from one forward over the whole text."""
-    result = ask(schema=Box, temperature=1.5, seed=4, return_result=True, whitespace="compact")
+    temperature = 1.5
+    result = ask(schema=Box, temperature=temperature, seed=4, return_result=True, whitespace="compact")
     assert result.value == Box.model_validate_json(result.text)
     info = TokenizerInfo.from_huggingface(tiny_tokenizer, vocab_size=tiny_model.config.vocab_size)
     assert info.decode(result.tokens).decode() == result.text
@@ -282,7 +283,9 @@ def test_a_result_accounts_for_every_token(
     prompt = tiny_tokenizer("An order:")["input_ids"]
     assert result.prompt_tokens == len(prompt)
     with torch.inference_mode():
-        logits = tiny_model(torch.tensor([[*prompt, *result.tokens]])).logits[0, len(prompt) - 1 :].float()
+        logits = (
+            tiny_model(torch.tensor([[*prompt, *result.tokens]])).logits[0, len(prompt) - 1 :].float() / temperature
+        )
     for token, logprob, forced, row in zip(result.tokens, result.logprobs, result.forced, logits, strict=False):
         allowed = matcher.allowed_token_ids()
         expected = 0.0 if forced else float(row[token] - row[allowed].logsumexp(0))

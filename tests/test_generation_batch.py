@@ -170,7 +170,7 @@ def test_the_prompt_is_read_once_and_finished_rows_leave(
     prompt_tokens = len(tiny_tokenizer("The customer was happy")["input_ids"])
     assert shapes[0] == (2, prompt_tokens)
     rows = [shape[0] for shape in shapes[1:]]
-    assert rows[0] in (4, 8)  # 4 where all answers of two letters took one token
+    assert 4 <= rows[0] <= 8  # the long ones, and those of two letters whose first token was one letter
     assert rows == sorted(rows, reverse=True)
     assert rows[-1] <= 4
     assert all(columns == 1 for _, columns in shapes[1:])

@@ -10,6 +10,7 @@ pytest.importorskip("transformers", reason="transformers is not installed: pip i
 
 import maskwright as mw
 from maskwright import decoding
+from maskwright.step_masks import BitMasks
 
 
 def test_masks_are_looked_up_between_a_forward_and_its_logits(
@@ -27,8 +28,8 @@ def test_masks_are_looked_up_between_a_forward_and_its_logits(
         monkeypatch.setattr(owner, name, record)
 
     recorded(decoding.CachedModel, "forward")
-    recorded(decoding.Decoder, "_filled")
-    recorded(decoding, "draw")
+    recorded(BitMasks, "of")
+    recorded(decoding.Sampler, "draw")
     found = mw.generate(tiny_model, ["a", "b"], regex="[ab]{6}", tokenizer=tiny_tokenizer, jump_forward=False)
     assert all(len(text) == 6 for text in found)
-    assert events[:6] == ["forward", "_filled", "draw"] * 2
+    assert events[:6] == ["forward", "of", "draw"] * 2

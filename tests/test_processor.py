@@ -21,6 +21,7 @@ from maskwright import (
     allocate_token_bitmask,
     apply_token_bitmask_inplace,
 )
+from maskwright.kernels.backends import BackendError
 from maskwright.masked_scores import MaskedScores
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install maskwright[hf]")
 pytest.importorskip("transformers", reason="transformers is not installed: pip install maskwright[hf]")
+
+from kernel_cases import TRITON  # noqa: E402
 
 SCHEMA = {
     "type": "object",
@@ -311,3 +314,45 @@ def test_a_processor_allocates_no_more_than_it_needs(compiled: CompiledGrammar) 
         masked = processor(torch.ones(rows, 2, dtype=torch.long), torch.zeros(rows, width))
         assert allowed(masked) == [mask_of(compiled, [])] * rows
     assert allocate_token_bitmask(2, width).shape == (2, -(-width // 32))
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch", TRITON])
+@pytest.mark.parametrize("strategy", ["sampling", "more beams than choices"])
+def test_back_ends_let_transformers_find_the_same_answers(
+    tiny_model: LlamaForCausalLM,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    compiler: GrammarCompiler,
+    other: CompiledGrammar,
+    backend: Any,
+    strategy: str,
+) -> None:
+    """Masks as row numbers, of rows that are finished too, against masks as bits; and where mask tables differ."""
+    prompts = tiny_tokenizer(["An order:", "b"], return_tensors="pt", padding=True)
+    elsewhere = GrammarCompiler(compiler.tokenizer_info).compile_json_schema(OTHER, whitespace="single")
+    short = compiler.compile_regex("a?b")
+
+    def answers(grammars: list[CompiledGrammar], **options: Any) -> list[list[int]]:
+        torch.manual_seed(5)
+        processor = MaskLogitsProcessor(grammars, **options)
+        return tiny_model.generate(
+            **prompts, max_new_tokens=8, logits_processor=[processor], **STRATEGIES[strategy]
+        ).tolist()
+
+    def held() -> int:
+        return sum(compiler.mask_table.holds(number) for number in range(len(compiler.mask_table)))
+
+    before, expected = held(), answers([other, short])
+    assert answers([other, short], backend=backend) == expected
+    assert answers([elsewhere, short], backend=backend) == expected
+    assert held() == before
+
+
+def test_back_ends_that_are_not_there_are_refused(other: CompiledGrammar, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="choose 'numba', 'torch', 'triton' or None"):
+        MaskLogitsProcessor(other, backend="cuda")  # type: ignore[arg-type]
+    ids, scores = torch.zeros((1, 2), dtype=torch.int64), torch.zeros((1, other.tokenizer_info.vocab_size))
+    with pytest.raises(BackendError, match="works in CPU memory"):
+        MaskLogitsProcessor(other, backend="numba")(ids, scores.to("meta"))
+    monkeypatch.setattr("maskwright.kernels.backends.find_spec", lambda name: None)
+    with pytest.raises(BackendError, match=r"pip install 'maskwright\[gpu\]'"):
+        MaskLogitsProcessor(other, backend="triton")

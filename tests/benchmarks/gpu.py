@@ -29,7 +29,6 @@ from typing import Any
 import report
 import torch
 
-from maskwright.kernels.bitmask import bitmask_words
 from maskwright.kernels.drafts import DraftTrees, Verified, verify_drafts
 from maskwright.kernels.masking import apply_mask
 from maskwright.kernels.sampling import Draws, filter_cutoffs, sample_tokens
@@ -40,6 +39,12 @@ DENSITIES = (0.001, 0.5, 0.99)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SECTIONS = ("apply", "draw", "filter", "verify", "generate")
 _SECTOR = 32
+
+
+def bitmask_words(columns: int) -> int:
+    """int32 words of a mask; not the package's own, whose module wants numba, which need not be here."""
+    return -(-columns // 32)
+
 
 Timed = Callable[[Callable[[], Any]], float]
 
@@ -253,6 +258,9 @@ def main() -> None:
         "Made by `make bench-gpu` (`tests/benchmarks/gpu.py`, whose help says what is measured); what the kernels do: "
         "[kernels](kernels.md). Microseconds; *of copy*: the least time in which the bytes could move over the time taken."
     )
+    if "generate" in args.sections and not (find_spec("transformers") and find_spec("numba")):
+        args.sections.remove("generate")
+        page.text("Steps of `generate()` were left out: transformers or numba is not installed.")
     bandwidth = None
     if args.empty:
         page.text("**Not measured yet**: no GPU has been at hand. `make bench-gpu` fills the tables.")
