@@ -5,6 +5,7 @@ Whatever the schema, an instance may be written in any order and spelling, so th
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -17,7 +18,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from keyword_schemas import DRAFTS, InstanceBuilder, KeywordBuilder, mutated, random_value, spelled
+from keyword_instances import InstanceBuilder, mutated
+from keyword_schemas import random_schema, random_value
+from spellings import orders, spelled
 from strategies import Drawn, Rolled
 from validation import Opinion
 
@@ -25,9 +28,11 @@ import maskwright as mw
 from maskwright.judge import byte_vocabulary
 
 REFUSALS = (mw.UnsupportedError, mw.LimitExceeded, mw.InvalidError)
-ANY = {"property_order": "any", "numbers": "any", "escapes": "any"}
+ANY: dict[str, Any] = {"property_order": "any", "numbers": "any", "escapes": "any"}
+ANY_ORDER: dict[str, Any] = {"property_order": "any"}
+ITS_ORDER: dict[str, Any] = {}
+MAX_ORDERS = 5_000  # more than any instance has
 CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-NAMES = ((), (), ("r",), ("r", "s"))  # of definitions
 INSTANCES = 12
 
 
@@ -39,24 +44,29 @@ def compiler() -> mw.GrammarCompiler:
 def check(schema: Any, rng: random.Random) -> Counter[str]:
     """Compares the two on instances of one schema; how many were valid, invalid, refused."""
     outcomes: Counter[str] = Counter()
-    opinion, grammar = Opinion(schema), None
-    try:
-        grammar = compiler().compile_json_schema(schema, **ANY)
-    except mw.UnsatisfiableError:
-        pass  # so that every instance must be invalid
-    except REFUSALS as error:
-        return Counter({f"schema: {type(error).__name__}": 1})
-    for text in texts(schema, rng):
-        faults = opinion.faults(text)
+    opinion, values = Opinion(schema), instances(schema, rng)
+    for options, may in (ANY, spelled_at_random), rng.choice(((ANY_ORDER, plain), (ITS_ORDER, in_every_order))):
+        grammar = None
         try:
-            accepted = grammar is not None and accepts(grammar, text)
+            grammar = compiler().compile_json_schema(schema, **options)
+        except mw.UnsatisfiableError:
+            pass  # so that every instance must be invalid
         except REFUSALS as error:
-            outcomes[f"text: {type(error).__name__}"] += 1
+            outcomes[f"schema: {type(error).__name__}"] += 1
             continue
-        assert accepted == (not faults), (
-            f"{text} is {'accepted' if accepted else 'rejected'}\nof {json.dumps(schema, ensure_ascii=False)}\n{faults}"
-        )
-        outcomes["invalid" if faults else "valid"] += 1
+        for value in values:
+            texts = may(value, rng)
+            try:
+                accepted = grammar is not None and any(accepts(grammar, text) for text in texts)
+            except REFUSALS as error:
+                outcomes[f"text: {type(error).__name__}"] += 1
+                continue
+            faults = opinion.faults(texts[0])
+            assert accepted == (not faults), (
+                f"{texts[0]} is {'accepted' if accepted else 'rejected'} with {options}\n"
+                f"of {json.dumps(schema, ensure_ascii=False)}\n{faults}"
+            )
+            outcomes["invalid" if faults else "valid"] += 1
     return outcomes
 
 
@@ -65,19 +75,33 @@ def accepts(grammar: mw.CompiledGrammar, text: str) -> bool:
     return matcher.accept_string(text) and matcher.is_completed()
 
 
-def texts(schema: Any, rng: random.Random) -> list[str]:
-    """Of values that are made for the schema, of such with a change, and of any."""
+def instances(schema: Any, rng: random.Random) -> list[Any]:
+    """Values that are made for the schema, such with a change, and any."""
     builder = InstanceBuilder(schema, rng)
     values = [builder.value(schema) for _ in range(INSTANCES // 2)]
     values += [mutated(value, rng) for value in values[: INSTANCES // 3]]
-    values += [random_value(rng, 2) for _ in range(INSTANCES - len(values))]
-    return [spelled(value, rng) for value in values]
+    return values + [random_value(rng, 2) for _ in range(INSTANCES - len(values))]
+
+
+# The texts of a value one of which a policy must accept where the value is valid, and none where it is not.
+
+
+def spelled_at_random(value: Any, rng: random.Random) -> list[str]:
+    return [spelled(value, rng)]
+
+
+def plain(value: Any, rng: random.Random) -> list[str]:
+    return [json.dumps(value, ensure_ascii=False)]
+
+
+def in_every_order(value: Any, rng: random.Random) -> list[str]:
+    """Of its members. The schema decides which of them it takes."""
+    return [json.dumps(ordered, ensure_ascii=False) for ordered in itertools.islice(orders(value), MAX_ORDERS)]
 
 
 @st.composite
 def schemas(draw: Any, depth: int = 2) -> Any:
-    choose = Drawn(draw)
-    return KeywordBuilder(choose, choose.one_of([*DRAFTS]), choose.one_of(NAMES)).root(depth)
+    return random_schema(Drawn(draw), depth)
 
 
 seen: Counter[str] = Counter()
@@ -95,7 +119,10 @@ def test_enough_instances_were_judged() -> None:
         pytest.skip("the test that counts them did not run")
     judged = seen["valid"] + seen["invalid"]
     assert seen["valid"] > 0.15 * judged, seen
-    assert judged > 0.7 * INSTANCES * 300, seen
+    assert judged > 1.4 * INSTANCES * 300, seen
+    assert sum(count for outcome, count in seen.items() if "Error" in outcome or "Limit" in outcome) < 0.02 * judged, (
+        seen
+    )
 
 
 @pytest.mark.long
@@ -106,8 +133,7 @@ def test_many_instances_are_judged_as_by_jsonschema() -> None:
     outcomes, faults, started = Counter(), [], time.monotonic()
     for done, number in enumerate(range(first, first + count), 1):
         rng = random.Random(number)
-        choose = Rolled(rng)
-        schema = KeywordBuilder(choose, choose.one_of([*DRAFTS]), choose.one_of(NAMES)).root(1 + number % 3)
+        schema = random_schema(Rolled(rng), 1 + number % 3)
         try:
             outcomes += check(schema, rng)
         except AssertionError as error:

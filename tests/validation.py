@@ -10,10 +10,11 @@ from functools import cache
 from typing import Any
 
 from jsonschema import Draft4Validator, Draft201909Validator, Draft202012Validator, FormatChecker
-from jsonschema.validators import validator_for
+from jsonschema.validators import extend, validator_for
 from keyword_shares import CONSTANTS, MAPS, subschemas
 from referencing import Registry
 from referencing.jsonschema import EMPTY_REGISTRY
+from unevaluated import KEYWORDS
 
 __all__ = ["Opinion", "exact_number", "pattern_for_python"]
 
@@ -42,7 +43,7 @@ class Opinion:
             )
         kind = validator_for(exact, default=default)
         self._integral_floats = kind is not Draft4Validator
-        self._validator = kind(_with_python_patterns(exact), format_checker=_formats(), registry=registry)
+        self._validator = _extended(kind)(_with_python_patterns(exact), format_checker=_formats(), registry=registry)
         self.repeated = False
 
     def read(self, text: str | bytes) -> Any:
@@ -74,6 +75,12 @@ def exact_number(text: str) -> int | Decimal:
     """Exactly: jsonschema divides floats inexactly (3.3 is no multiple of 0.1 to it)."""
     exact = Decimal(text)
     return int(exact) if exact == exact.to_integral_value() else exact
+
+
+@cache
+def _extended(kind: Any) -> Any:
+    """A kind of validator, with what is evaluated as the specification has it."""
+    return extend(kind, {key: check for key, check in KEYWORDS.items() if key in kind.VALIDATORS})
 
 
 def _spellings(schema: Schema) -> Iterator[str]:
@@ -131,6 +138,8 @@ def _formats() -> FormatChecker:
             continue
 
         def checked(value: object, name: str = name, check: Any = check) -> bool:
+            if isinstance(value, str) and value.endswith("\n") and name not in ("json-pointer", "regex"):
+                return False  # Python's `$` matches ahead of it
             if isinstance(value, str) and name in ("date", "time", "date-time"):
                 value = re.sub("^0000", "2000", value.replace(":60", ":59"))  # they know no leap seconds and no year 0
             if isinstance(value, str) and name[:3] in ("uri", "iri") and "[V" in value:

@@ -1,14 +1,21 @@
-"""Random texts of a grammar: drawn through its masks, and finished by the shortest completion."""
+"""Random texts of a grammar: drawn through its masks, finished by the shortest completion, and judged by jsonschema."""
 
 from __future__ import annotations
 
 import random
+import re
+from collections import Counter
+from typing import Any
 
 import numpy as np
+from referencing.exceptions import Unresolvable
+from validation import Opinion
 
 import maskwright as mw
 
-__all__ = ["Walker"]
+__all__ = ["Walker", "Walks"]
+
+REFUSALS = (mw.UnsupportedError, mw.LimitExceeded, mw.InvalidError, mw.UnsatisfiableError)
 
 _STRUCTURE = frozenset(b'"{}[]:,')
 _LENGTHS = (0, 2, 5, 10, 20, 40, 80)  # tokens before a text is made to end
@@ -65,3 +72,47 @@ class Walker:
         allowed = matcher.allowed_token_ids()
         assert np.isin(self._ends, allowed).any(), f"no end-of-sequence after {written + completion!r}"
         return completion
+
+
+class Walks:
+    """Walks over one vocabulary, and what came of them.
+
+    Attributes:
+        walker: draws them.
+        outcomes: of schemas and of texts, how many had which end.
+    """
+
+    def __init__(self, info: mw.TokenizerInfo, **limits: Any) -> None:
+        self._compiler = mw.GrammarCompiler(info, cache_enabled=False, **limits)
+        self.walker = Walker(info)
+        self.outcomes: Counter[str] = Counter()
+
+    def walk(self, name: str, schema: Any, count: int, rng: random.Random, **options: Any) -> bool:
+        """Draws `count` texts of a schema and has jsonschema judge them; whether the schema was taken.
+
+        Raises:
+            AssertionError: a dead end, or a text that is not valid.
+        """
+        try:
+            grammar = self._compiler.compile_json_schema(schema, **options)
+        except REFUSALS as error:
+            self.outcomes[f"schema: {type(error).__name__}"] += 1
+            return False
+        opinion = Opinion(schema)
+        for _ in range(count):
+            try:
+                text = self.walker.text(grammar, rng)
+            except (mw.UnsupportedError, mw.LimitExceeded) as error:  # found where the text led to
+                self.outcomes[f"text: {type(error).__name__}"] += 1
+                continue
+            except AssertionError as error:
+                raise AssertionError(f"{name}: {error}") from error
+            try:
+                faults = opinion.faults(text)
+            except (Unresolvable, re.error) as error:  # what jsonschema cannot read
+                self.outcomes[f"text: jsonschema has {type(error).__name__}"] += 1
+                continue
+            # A key that the schema does not name may come twice, and jsonschema sees the last one only.
+            self.outcomes["text: a key twice" if opinion.repeated else "text: judged"] += 1
+            assert not faults or opinion.repeated, f"{name}: {text.decode()}\n{faults}"
+        return True
