@@ -11,12 +11,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from maskwright.compile.automaton import Automaton
+from maskwright.compile.contradictions import contradiction
 from maskwright.compile.goals import Goal
 from maskwright.compile.lowering import Lowering
 from maskwright.compile.values import GrammarStates
 from maskwright.grammars import boolean, regular
 from maskwright.grammars.boolean import Bool
-from maskwright.grammars.errors import GrammarError, UnsatisfiableError
+from maskwright.grammars.errors import GrammarError
 from maskwright.grammars.free_text import FreeText
 from maskwright.grammars.ir import Value
 from maskwright.grammars.json_schema import load_schema
@@ -66,9 +67,7 @@ class EmbeddedValues:
         self._goal = Goal(rest)
         self.frame = Frame(self) if self._states.satisfiable(rest) else None
         if self.frame is None and regular.is_empty(self.texts):
-            raise UnsatisfiableError(
-                "no JSON value satisfies the schema", pointer="", hint="relax the contradicting keywords"
-            )
+            raise contradiction(self._states, loaded.schema)
 
     @property
     def needs_keys(self) -> bool:

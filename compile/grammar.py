@@ -137,7 +137,7 @@ class CompiledGrammar:
         with automaton.lock:
             states = GrammarStates(Lowering.of(automaton, options), loaded.value_of)
             try:
-                start = states.start(loaded.root)
+                start = states.start(loaded)
                 automaton.lower(start)
                 grammar = cls(automaton, start, limits, loaded.warnings, python_type, source_bytes)
             except BaseException:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from maskwright.compile.arrays import ArrayFrame
 from maskwright.compile.automaton import Edge, Named, Owner, Private
+from maskwright.compile.contradictions import contradiction
 from maskwright.compile.distinct import Distinct
 from maskwright.compile.goals import NO_LABELS, Goal, Labels, Term, terms_of
 from maskwright.compile.lowering import Lowering
@@ -19,7 +20,8 @@ from maskwright.compile.texts import Parts, TextStates
 from maskwright.compile.words import Words
 from maskwright.grammars import ir, regular
 from maskwright.grammars.boolean import Bool
-from maskwright.grammars.errors import LimitExceeded, UnsatisfiableError
+from maskwright.grammars.errors import LimitExceeded
+from maskwright.grammars.json_schema import LoadedSchema
 from maskwright.grammars.regular import Regex
 
 __all__ = ["GrammarStates"]
@@ -82,13 +84,11 @@ class GrammarStates:
         for known in (self._allocations, self._entries, self._arrays, self._objects, self._terms, self._satisfiable):
             known.clear()
 
-    def start(self, root: Bool) -> int:
-        """The state that a text of `root` starts in; UnsatisfiableError when there is none."""
-        if not self.satisfiable(root):
-            raise UnsatisfiableError(
-                "no JSON value satisfies the schema", pointer="", hint="relax the contradicting keywords"
-            )
-        return self.entry(Goal(root))[0]
+    def start(self, loaded: LoadedSchema) -> int:
+        """The state that a text of a schema starts in; UnsatisfiableError, with the place at fault, when there is none."""
+        if not self.satisfiable(loaded.root):
+            raise contradiction(self, loaded.schema)
+        return self.entry(Goal(loaded.root))[0]
 
     def entry(self, goal: Goal, depth: int = 0) -> tuple[int, Labels]:
         """The state before a value of `goal`, and the labels it may end with.

@@ -30,7 +30,7 @@ from maskwright.grammars.ir import Value
 from maskwright.grammars.numbers import MAX_NUMBER_DIGITS
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.regular import Regex
-from maskwright.grammars.schema_document import Document
+from maskwright.grammars.schema_document import Document, Schema
 from maskwright.grammars.schema_references import DynamicScopeNeeded
 
 __all__ = ["LoadedSchema", "load_schema", "read_schema"]
@@ -56,6 +56,11 @@ class LoadedSchema:
     numbers: Regex
     unique: bool
     _document: Document = field(repr=False, compare=False)
+
+    @property
+    def schema(self) -> Schema | bool:
+        """The whole schema as a leaf of the IR, before `root` leaves out detours."""
+        return self.contents if isinstance(self.contents, bool) else self._document.schemas[0]
 
     @property
     def subschema_count(self) -> int:
