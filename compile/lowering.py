@@ -64,6 +64,7 @@ class Lowering:
             options.ensure_ascii,
             options.escapes,
             options.property_order,
+            options.numbers,
         )
         found = automaton.policies.get(key)
         if found is None:

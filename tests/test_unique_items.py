@@ -146,3 +146,12 @@ def test_what_is_refused_beside_contains(compiler: mw.GrammarCompiler, schema: d
 def test_sets_of_python_types(compiler: mw.GrammarCompiler) -> None:
     grammar = compiler.compile_json_schema(set[int])
     assert accepts(grammar, "[1, 2]") and not accepts(grammar, "[1, 1]")
+
+
+def test_grammars_of_other_numbers_in_the_same_automaton(byte_info: mw.TokenizerInfo) -> None:
+    """What may become a number that has been is a question of the grammar's own policy."""
+    shared = mw.GrammarCompiler(byte_info)
+    for numbers in ("canonical", "any", "canonical"):
+        grammar = shared.compile_json_schema(UNIQUE | {"items": {"const": 5}}, numbers=numbers)
+        assert grammar.distinct
+        assert {array.any_number for array in grammar.distinct.values()} == {numbers == "any"}

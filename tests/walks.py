@@ -105,8 +105,8 @@ class Walks:
             except (mw.UnsupportedError, mw.LimitExceeded) as error:  # found where the text led to
                 self.outcomes[f"text: {type(error).__name__}"] += 1
                 continue
-            except AssertionError as error:
-                raise AssertionError(f"{name}: {error}") from error
+            except Exception as error:
+                raise AssertionError(f"{name}: {error!r}") from error
             try:
                 faults = opinion.faults(text)
             except (Unresolvable, re.error) as error:  # what jsonschema cannot read
