@@ -35,6 +35,9 @@ DISTINCT: Final = "distinct"
 class ArrayFrame:
     """Arrays that satisfy `must`, a positive expression over ArrayShape, and report on `observed` as they close."""
 
+    place: str | None = None
+    """The JSON Pointer of the first schema that the arrays are of; None where that is not known."""
+
     def __init__(
         self, states: GrammarStates, must: Bool, observed: tuple[Bool, ...], labels: Labels, depth: int
     ) -> None:
@@ -391,6 +394,9 @@ class _ArrayState(Private):
     def __init__(self, frame: ArrayFrame, kind: str, cut: int, standing: Standing) -> None:
         self.frame, self.kind, self.cut, self.standing = frame, kind, cut, standing
 
+    def place(self) -> str | None:
+        return self.frame.place
+
     def lower(self, index: int, state: int) -> None:
         frame, cut, standing = self.frame, self.cut, self.standing
         lowering, automaton = frame.states.lowering, frame.states.automaton
@@ -433,6 +439,9 @@ class _AfterItem(Private):
 
     def __init__(self, frame: ArrayFrame, cut: int, standing: Standing, asked: Asked, labels: Labels) -> None:
         self.frame, self.cut, self.standing, self.asked, self.labels = frame, cut, standing, asked, labels
+
+    def place(self) -> str | None:
+        return self.frame.place
 
     def lower(self, index: int, state: int) -> None:
         frame, automaton = self.frame, self.frame.states.automaton

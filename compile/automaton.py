@@ -22,7 +22,8 @@ from maskwright.compile.rows import Row, RowCache
 from maskwright.compile.spelling import Spelling
 from maskwright.compile.tables import AutomatonTables
 from maskwright.compile.token_tables import TokenTables
-from maskwright.grammars.errors import MaskwrightError, TokenizerError
+from maskwright.grammars.errors import GrammarError, LimitExceeded, MaskwrightError, TokenizerError
+from maskwright.grammars.stopwatch import MAX_COMPILE_MS, tick
 from maskwright.kernels import layout as L
 
 if TYPE_CHECKING:
@@ -57,6 +58,10 @@ class Private:
     def is_endless(self) -> bool:
         """Whether the states are those of an object that can take on other keys, as many as one likes and with any values."""
         return False
+
+    def place(self) -> str | None:
+        """The JSON Pointer of the schema that the states are of, where that is known."""
+        return None
 
     def share_key(self, index: int) -> Hashable | None:
         return None
@@ -236,17 +241,29 @@ class Automaton:
         return self._owners[block], state - self._starts[block]
 
     def lower(self, state: int) -> None:
-        """Publish a state that a kernel has reached. An error is remembered and raised again for the same state."""
+        """Publish a state that a kernel has reached.
+
+        An error is remembered and raised again for the same state, but for that of a time that is over.
+        """
         if self.tables.is_lowered(state):
             return
         if state in self._failures:
             raise self._failures[state]
         owner, index = self._find(state)
         try:
+            tick()
             owner.lower(index, state)
         except MaskwrightError as error:
-            self._failures[state] = error
+            if isinstance(error, GrammarError) and (place := self.place_of(state)) is not None:
+                error.at(place)
+            if not (isinstance(error, LimitExceeded) and error.limit == MAX_COMPILE_MS):
+                self._failures[state] = error
             raise
+
+    def place_of(self, state: int) -> str | None:
+        """The JSON Pointer of the schema that a state is of, where that is known."""
+        owner = self._find(state)[0]
+        return owner.place() if isinstance(owner, Private) else None
 
     def share_key(self, state: int) -> Hashable | None:
         """See Owner.share_key."""

@@ -18,6 +18,7 @@ from typing import Any
 from maskwright.grammars import boolean
 from maskwright.grammars.boolean import Bool
 from maskwright.grammars.errors import LimitExceeded, UnsupportedError
+from maskwright.grammars.stopwatch import tick
 
 __all__ = ["Choices", "Column", "bits"]
 
@@ -115,6 +116,7 @@ class Choices:
         stack: list[tuple[int, _Pending]] = [(0, (self._formula, None))]
         steps = 0
         while stack:
+            tick()
             steps += 1
             if steps > _MAX_STEPS:
                 what, hint = "ways to combine the alternatives of one object", "use fewer alternatives that overlap"

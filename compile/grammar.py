@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from time import perf_counter, thread_time
+from time import thread_time
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import finalize
 
@@ -29,6 +29,7 @@ from maskwright.grammars.json_schema import LoadedSchema
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.regular import Regex, Words
 from maskwright.grammars.rules import Rules
+from maskwright.grammars.stopwatch import MAX_COMPILE_MS, Stopwatch
 from maskwright.kernels import layout as L
 
 if TYPE_CHECKING:
@@ -49,12 +50,14 @@ class Limits:
     Attributes:
         max_states: automaton states lowered on its behalf.
         max_table_bytes: growth of the automaton's tables on its behalf.
-        max_lowering_ms: time spent on lowering states and computing rows, all matchers together.
+        max_lowering_ms: processor time spent on lowering states and computing rows, all matchers together.
+        max_compile_ms: processor time that compiling may take, and again each time that states are lowered for a matcher.
     """
 
     max_states: int = 1 << 22
     max_table_bytes: int = 1 << 30
     max_lowering_ms: float = 60_000.0
+    max_compile_ms: float = 20_000.0
 
 
 class Keyed(Protocol):
@@ -140,8 +143,10 @@ class CompiledGrammar:
                 start = states.start(loaded)
                 automaton.lower(start)
                 grammar = cls(automaton, start, limits, loaded.warnings, python_type, source_bytes)
-            except BaseException:
+            except BaseException as error:
                 _take_apart(states, loaded)
+                if isinstance(error, GrammarError):
+                    error.at("")
                 raise
             grammar.distinct = states.distinct if loaded.unique else None
             grammar.keyed = states
@@ -205,25 +210,26 @@ class CompiledGrammar:
         """Lower states that a kernel has reached."""
         automaton = self.automaton
         with automaton.lock:
-            before = automaton.tables.state_count, automaton.tables.nbytes, perf_counter()
-            for state in states:
-                automaton.lower(state)
-            self._charge(*before)
+            before = automaton.tables.state_count, automaton.tables.nbytes, thread_time()
+            with Stopwatch(MAX_COMPILE_MS, self.limits.max_compile_ms, before[2]):
+                for state in states:
+                    automaton.lower(state)
+            self._charge(*before, state=states[0])
 
     def add_row(self, key: int) -> None:
         """Compute the row of `key` (state << 16 | slack) that a kernel has missed."""
         automaton = self.automaton
         with automaton.lock:
-            before = automaton.tables.state_count, automaton.tables.nbytes, perf_counter()
+            before = automaton.tables.state_count, automaton.tables.nbytes, thread_time()
             automaton.rows.add(key)
-            self._charge(*before)
+            self._charge(*before, state=key >> 16)
 
     def publish_row(self, key: int, row: Row, seconds: float) -> None:
         """Publish a row that was computed outside, in so many seconds (automaton.rows.compute); the lock is held."""
         automaton = self.automaton
-        before = automaton.tables.state_count, automaton.tables.nbytes, perf_counter() - seconds
+        before = automaton.tables.state_count, automaton.tables.nbytes, thread_time() - seconds
         automaton.rows.publish(key, row)
-        self._charge(*before)
+        self._charge(*before, state=key >> 16)
 
     def lower_ahead(self, budget_ms: float) -> None:
         """Lower the states of rules nearest to the start, then compute their mask rows, for at most so many milliseconds.
@@ -267,22 +273,21 @@ class CompiledGrammar:
                 self._endings.forget()
                 raise
 
-    def _charge(self, states: int, size: int, started: float) -> None:
-        """Charge this grammar with what has come since there were so many states and bytes."""
+    def _charge(self, states: int, size: int, started: float, *, state: int) -> None:
+        """Charge this grammar with what has come since there were so many states and bytes, and time, for `state`."""
         tables, limits = self.automaton.tables, self.limits
         self.state_count += tables.state_count - states
         self.table_bytes += tables.nbytes - size
-        self.lowering_ms += 1e3 * (perf_counter() - started)
+        self.lowering_ms += 1e3 * (thread_time() - started)
         if self.state_count > limits.max_states:
-            self._refuse("max_states", self.state_count, limits.max_states)
+            self._refuse("max_states", self.state_count, limits.max_states, state)
         if self.table_bytes > limits.max_table_bytes:
-            self._refuse("max_table_bytes", self.table_bytes, limits.max_table_bytes)
+            self._refuse("max_table_bytes", self.table_bytes, limits.max_table_bytes, state)
         if self.lowering_ms > limits.max_lowering_ms:
-            self._refuse("max_lowering_ms", self.lowering_ms, limits.max_lowering_ms)
+            self._refuse("max_lowering_ms", round(self.lowering_ms), limits.max_lowering_ms, state)
 
-    @staticmethod
-    def _refuse(limit: str, used: float, most: float) -> None:
-        raise LimitExceeded(limit, used, most, what="what one grammar may use")
+    def _refuse(self, limit: str, used: float, most: float, state: int) -> None:
+        raise LimitExceeded(limit, used, most, what="what one grammar may use", pointer=self.automaton.place_of(state))
 
     def describe_states(self) -> str:
         """The states lowered so far, one paragraph each; for people."""

@@ -26,6 +26,9 @@ __all__ = ["ObjectFrame"]
 class ObjectFrame:
     """Objects that satisfy `must`, a positive expression over ObjectShape, and report on `observed` as they close."""
 
+    place: str | None = None
+    """The JSON Pointer of the first schema that the objects are of; None where that is not known."""
+
     def __init__(
         self, states: GrammarStates, must: Bool, observed: tuple[Bool, ...], labels: Labels, depth: int
     ) -> None:
@@ -46,7 +49,7 @@ class ObjectFrame:
         if self._first == 0:
             if self.states.lowering.has_runs and SimpleObject.takes(self.members):
                 closing = self.states.automaton.end(self.labels.number(()))
-                self._first = SimpleObject(self.states, self.members, closing).opened
+                self._first = SimpleObject(self.states, self.members, closing, self.place).opened
             else:
                 self._first = self.states.allocate(1, _Opened(self, self.members.start))
         return self._first
@@ -92,6 +95,9 @@ class _InObject(InObject):
 
     def other_keys(self) -> OtherKeys:
         return self.frame.members.other_keys
+
+    def place(self) -> str | None:
+        return self.frame.place
 
 
 class _Opened(_InObject):

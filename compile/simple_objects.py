@@ -35,9 +35,9 @@ class SimpleObject:
         closing: the state that ends the object.
     """
 
-    def __init__(self, states: GrammarStates, members: Members, closing: int) -> None:
+    def __init__(self, states: GrammarStates, members: Members, closing: int, pointer: str | None = None) -> None:
         assert members.only_choice is not None and len(members.names) <= L.MAX_KEYS
-        self.states, self.members, self._closing = states, members, closing
+        self.states, self.members, self._closing, self.pointer = states, members, closing, pointer
         self._codes = len(members.classes.others) + len(members.names)
         self._plan, self._plan_address = np.zeros(0, np.int64), 0
         self._places = np.zeros((0, 2), np.int64)
@@ -163,6 +163,9 @@ class _InObject(InObject):
 
     def other_keys(self) -> OtherKeys:
         return self.object.members.other_keys
+
+    def place(self) -> str | None:
+        return self.object.pointer
 
 
 class _Places(_InObject):

@@ -18,11 +18,12 @@ from maskwright.compile.lowering import Lowering
 from maskwright.compile.objects import ObjectFrame
 from maskwright.compile.texts import Parts, TextStates
 from maskwright.compile.words import Words
-from maskwright.grammars import ir, regular
+from maskwright.grammars import boolean, ir, regular
 from maskwright.grammars.boolean import Bool
 from maskwright.grammars.errors import LimitExceeded
 from maskwright.grammars.json_schema import LoadedSchema
 from maskwright.grammars.regular import Regex
+from maskwright.grammars.stopwatch import tick
 
 __all__ = ["GrammarStates"]
 
@@ -189,6 +190,7 @@ class GrammarStates:
         if depth is not None:
             self._lowest = min(self._lowest, depth)
             return False
+        tick()
         depth = len(self._visiting)
         if depth >= MAX_DEPTH:
             raise _TooDeep(expression)
@@ -251,6 +253,9 @@ class _Value(Private):
     def __init__(self, states: GrammarStates, goal: Goal, labels: Labels, depth: int) -> None:
         self.states, self.goal, self.labels, self.depth = states, goal, labels, depth
 
+    def place(self) -> str | None:
+        return next((schema.pointer for schema in boolean.leaves(self.goal.must)), None)
+
     def lower(self, index: int, state: int) -> None:
         states, labels, lowering, automaton = self.states, self.labels, self.states.lowering, self.states.automaton
         must = states.value(self.goal.must)
@@ -269,11 +274,13 @@ class _Value(Private):
             edges += texts.edges(parts)
         if must.array.kind != "false":
             frame = states.array(must.array, tuple(value.array for value in observed), labels, self.depth)
+            frame.place = frame.place or self.place()
             if frame.possible():
                 automaton.require(b"[")
                 edges.append((0x5B, 0x5B, frame.opened()))
         if must.object.kind != "false":
             members = states.object(must.object, tuple(value.object for value in observed), labels, self.depth)
+            members.place = members.place or self.place()
             if members.possible():
                 automaton.require(b"{")
                 edges.append((0x7B, 0x7B, members.opened()))

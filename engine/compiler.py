@@ -29,6 +29,7 @@ from maskwright.grammars.json_schema import load_schema
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.python_types import schema_from
 from maskwright.grammars.rules import Rules
+from maskwright.grammars.stopwatch import MAX_COMPILE_MS, Stopwatch
 from maskwright.grammars.structural_tags import structural_tag
 from maskwright.grammars.tool_calls import Reasoning, describe_tools
 from maskwright.rehearsal import rehearse
@@ -54,7 +55,8 @@ class GrammarCompiler:
         cache_enabled: whether equal grammars are compiled once.
         max_cache_bytes: memory for compiled grammars, their automata and mask rows, and spare arenas of their matchers:
             what was used longest ago is dropped first (maskwright.grammar_cache).
-        max_states, max_table_bytes, max_lowering_ms: what one grammar may use (maskwright.compile.grammar.Limits).
+        max_states, max_table_bytes, max_lowering_ms, max_compile_ms: what one grammar may use
+            (maskwright.compile.grammar.Limits).
         ahead_ms: milliseconds of processor time that compile_grammar and compile_lark spend at most on states, and then on
             mask rows, that nobody has asked for yet; what they do not get to is done on demand, as it is for schemas.
         eager: whether to return compiled grammars warm, as far as a second and 16 MiB go (CompiledGrammar.warm).
@@ -75,6 +77,7 @@ class GrammarCompiler:
         max_states: int = Limits().max_states,
         max_table_bytes: int = Limits().max_table_bytes,
         max_lowering_ms: float = Limits().max_lowering_ms,
+        max_compile_ms: float = Limits().max_compile_ms,
         ahead_ms: float = 100.0,
         eager: bool = False,
         workers: int = 2,
@@ -86,7 +89,7 @@ class GrammarCompiler:
                 "TokenizerInfo.from_huggingface(tokenizer) makes one"
             )
         self.tokenizer_info, self.cache_enabled = tokenizer_info, cache_enabled
-        self.limits, self.ahead_ms = Limits(max_states, max_table_bytes, max_lowering_ms), ahead_ms
+        self.limits, self.ahead_ms = Limits(max_states, max_table_bytes, max_lowering_ms, max_compile_ms), ahead_ms
         tokens = TokenTables(tokenizer_info)
         masks = self.mask_table = MaskTable(tokenizer_info.vocab_size) if mask_table is None else mask_table
         if masks.words != tokens.words:
@@ -213,15 +216,16 @@ class GrammarCompiler:
         key = None if text is None else (text, python_type, policy)
         if key is not None and (found := self._cache.get(key)) is not None:
             return found
-        loaded = load_schema(contents, policy)
-        compiled = CompiledGrammar.of_schema(
-            self._cache.room(),
-            policy,
-            loaded,
-            self.limits,
-            python_type,
-            SOURCE_BYTES + _SUBSCHEMA_BYTES * loaded.subschema_count,
-        )
+        with self._stopwatch():
+            loaded = load_schema(contents, policy)
+            compiled = CompiledGrammar.of_schema(
+                self._cache.room(),
+                policy,
+                loaded,
+                self.limits,
+                python_type,
+                SOURCE_BYTES + _SUBSCHEMA_BYTES * loaded.subschema_count,
+            )
         return self._keep(key, compiled, GrammarSource("json_schema", loaded.contents, options))
 
     @staticmethod
@@ -239,7 +243,8 @@ class GrammarCompiler:
         key = ("regex", pattern) if self.cache_enabled else None
         if key is not None and (found := self._cache.get(key)) is not None:
             return found
-        compiled = CompiledGrammar.of_text(self._cache.room(), regex.parse(pattern), self.limits)
+        with self._stopwatch():
+            compiled = CompiledGrammar.of_text(self._cache.room(), regex.parse(pattern), self.limits)
         return self._keep(key, compiled, GrammarSource("regex", pattern, {}))
 
     def compile_choices(self, choices: Sequence[str]) -> CompiledGrammar:
@@ -314,9 +319,11 @@ class GrammarCompiler:
         key: Hashable = ("grammar", grammar, root_rule_name) if self.cache_enabled else None
         if key is not None and (found := self._cache.get(key)) is not None:
             return found
-        rules = (Grammar.from_ebnf(grammar, root_rule_name) if isinstance(grammar, str) else grammar).rules
         options = {"root_rule_name": root_rule_name} if isinstance(grammar, str) else {}
-        return self._keep(key, self._of_rules(rules), GrammarSource("grammar", grammar, options))
+        with self._stopwatch():
+            rules = (Grammar.from_ebnf(grammar, root_rule_name) if isinstance(grammar, str) else grammar).rules
+            compiled = self._of_rules(rules)
+        return self._keep(key, compiled, GrammarSource("grammar", grammar, options))
 
     def compile_lark(self, text: str, start: str = "start", lexer: str = "dynamic_complete") -> CompiledGrammar:
         """The texts of a grammar in lark's notation.
@@ -333,8 +340,9 @@ class GrammarCompiler:
         key: Hashable = ("lark", text, start, lexer) if self.cache_enabled else None
         if key is not None and (found := self._cache.get(key)) is not None:
             return found
-        rules = Grammar.from_lark(text, start, lexer).rules
-        return self._keep(key, self._of_rules(rules), GrammarSource("lark", text, {"start": start, "lexer": lexer}))
+        with self._stopwatch():
+            compiled = self._of_rules(Grammar.from_lark(text, start, lexer).rules)
+        return self._keep(key, compiled, GrammarSource("lark", text, {"start": start, "lexer": lexer}))
 
     def compile_structural_tag(self, description: Any, **options: Any) -> CompiledGrammar:
         """Free text with regions that have a grammar of their own: tool calls, reasoning, answers (docs/tools.md).
@@ -353,8 +361,9 @@ class GrammarCompiler:
         key = ("structural tag", text, policy) if self.cache_enabled and text is not None else None
         if key is not None and (found := self._cache.get(key)) is not None:
             return found
-        rules = structural_tag(description, policy, self.tokenizer_info)
-        compiled = CompiledGrammar.of_rules(self._cache.room(), rules, self.limits)
+        with self._stopwatch():
+            rules = structural_tag(description, policy, self.tokenizer_info)
+            compiled = CompiledGrammar.of_rules(self._cache.room(), rules, self.limits)
         return self._keep(key, compiled, None if text is None else GrammarSource("structural_tag", text, options))
 
     def compile_tools(
@@ -381,6 +390,9 @@ class GrammarCompiler:
         """
         described = describe_tools(tools, format, tool_choice=tool_choice, parallel=parallel, reasoning=reasoning)
         return self.compile_structural_tag(described, **options)
+
+    def _stopwatch(self) -> Stopwatch:
+        return Stopwatch(MAX_COMPILE_MS, self.limits.max_compile_ms)
 
     def _of_rules(self, rules: Rules) -> CompiledGrammar:
         compiled = CompiledGrammar.of_rules(self._cache.room(), rules, self.limits)

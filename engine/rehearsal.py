@@ -67,7 +67,8 @@ _AMBIGUOUS = Rules({"root": Choice((Sequence((_LETTER, Call("root"), Loop(_LETTE
 
 _LITERALS = Literals.of_words(["a", "ab"])
 
-_NO_LIMITS = Limits(max_lowering_ms=math.inf)  # a kernel that is compiled meanwhile counts as lowering
+# A kernel that is compiled meanwhile counts as lowering.
+_NO_LIMITS = Limits(max_lowering_ms=math.inf, max_compile_ms=math.inf)
 
 _lock = threading.Lock()
 _done = False

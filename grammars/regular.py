@@ -46,6 +46,7 @@ from maskwright.grammars.regular_operators import (
     intersect,
     repeat,
 )
+from maskwright.grammars.stopwatch import tick
 
 __all__ = [
     "ANY_CHAR",
@@ -95,6 +96,7 @@ class _Budget:
         self.visited, self.maximum = 0, maximum
 
     def spend(self) -> None:
+        tick()
         self.visited += 1
         if self.visited > self.maximum:
             raise LimitExceeded(

@@ -19,6 +19,7 @@ from typing import ClassVar, TypeVar
 
 from maskwright.grammars.charset import ALL, EMPTY_SET, CharSet
 from maskwright.grammars.errors import InvalidError, LimitExceeded
+from maskwright.grammars.stopwatch import tick
 
 __all__ = [
     "ANY_CHAR",
@@ -143,6 +144,7 @@ class Regex:
         """
         known = self._transitions
         if known is None:
+            tick()
             family = self._family
             if family is None:
                 family = self._family = Family()

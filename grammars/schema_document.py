@@ -41,6 +41,7 @@ from maskwright.grammars.schema_numbers import number_language
 from maskwright.grammars.schema_objects import object_shape
 from maskwright.grammars.schema_references import References, Scope
 from maskwright.grammars.schema_strings import string_language
+from maskwright.grammars.stopwatch import tick
 from maskwright.grammars.values import Algebra, Pending
 
 __all__ = ["Document", "Schema"]
@@ -212,6 +213,7 @@ class Schema:
                 raise Pending(self.pointer)
             self._pending = True
             try:
+                tick()
                 self._value = _expand(self)
             except GrammarError as error:
                 error.at(self.pointer)
@@ -305,6 +307,7 @@ class Document:
             raise InvalidError("a schema must be an object, true or false", pointer="")
         root = self.enter(contents, "", self.references.root)
         while self._pending:
+            tick()
             self._pending.pop().check()
         self._check_loops()
         for schema in self.early:

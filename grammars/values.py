@@ -25,6 +25,7 @@ from maskwright.grammars.ir import NOTHING, Value, anything
 from maskwright.grammars.number_sets import NumberSets
 from maskwright.grammars.regular import EMPTY, Chars, Regex, Words, alternate, complement, intersect, words
 from maskwright.grammars.shapes import ArrayView, ObjectView, View
+from maskwright.grammars.stopwatch import tick
 
 __all__ = ["Algebra", "Pending"]
 
@@ -154,6 +155,7 @@ class Algebra:
         if self._depth >= MAX_PROOF_DEPTH or self._asked >= MAX_PROOFS:
             self._cut_short += 1
             return False
+        tick()
         self._depth += 1
         self._asked += 1
         before = self._cut_short
@@ -277,6 +279,7 @@ class Algebra:
         return regular.finite_words(value.string, MAX_LABELS)
 
     def _spend(self) -> None:
+        tick()
         self._asked += 1
         if self._asked > MAX_PROOFS:
             hint = "use fewer alternatives that overlap"
