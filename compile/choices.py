@@ -7,7 +7,7 @@ grown shape by shape, and given up as soon as they cannot come true; whoever wan
 
     (a and (b or c)) or d, where b cannot come true with a:    a -> a b (given up) -> a c (found); d (found)
 
-Shapes have numbers, and sets of them are integers: bit i stands for shape i.
+Shapes have numbers, and sets of them are integers (compile/number_masks.py).
 """
 
 from __future__ import annotations
@@ -15,25 +15,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from maskwright.compile.number_masks import bits
 from maskwright.grammars import boolean
 from maskwright.grammars.boolean import Bool
 from maskwright.grammars.errors import LimitExceeded, UnsupportedError
 from maskwright.grammars.stopwatch import tick
 
-__all__ = ["Choices", "Column", "bits"]
+__all__ = ["Choices", "Column"]
 
 _MAX_STEPS = 1 << 16
 
 _Pending = tuple[Bool, Any] | None
 """Parts of a formula that are still to be made true: a linked list."""
-
-
-def bits(mask: int) -> Iterator[int]:
-    """The numbers in a set, ascending."""
-    while mask:
-        low = mask & -mask
-        yield low.bit_length() - 1
-        mask ^= low
 
 
 class Column:

@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from maskwright.compile.choices import Choices, Column, bits
+from maskwright.compile.choices import Choices, Column
 from maskwright.compile.counts import Standing, Tally, is_open
 from maskwright.compile.goals import Asked, Goal, asked
 from maskwright.compile.keys import KeyClass, KeyClasses, OtherKeys, is_counted, question_of
 from maskwright.compile.needs import Needs
+from maskwright.compile.number_masks import Subsets, bits, mask_of
 from maskwright.compile.order import KeyOrder
 from maskwright.grammars import boolean, regular
 from maskwright.grammars.boolean import Bool
@@ -70,7 +71,7 @@ class Members:
         self.counts = {shape: shape.counted for shape in shapes if shape.counted is not None}
         self._number_of = {key: number for number, key in enumerate(self.names)}
         self._bounded = any(shape.max_properties is not None or shape.min_properties for shape in shapes)
-        self._required = [sum([1 << self._number_of[key] for key in shape.required]) for shape in shapes]
+        self._required = [mask_of(self._number_of[key] for key in shape.required) for shape in shapes]
         self._properties = [dict(shape.properties) for shape in shapes]
         in_order = states.lowering.options.property_order == "schema"
         self.order = KeyOrder(shapes if in_order else (), self._number_of, len(names))
@@ -128,7 +129,7 @@ class Members:
 
     def _those(self, such: Callable[[ObjectShape], bool]) -> int:
         """The set of shapes that are such."""
-        return sum(1 << number for number, shape in enumerate(self.ordered) if such(shape))
+        return mask_of(number for number, shape in enumerate(self.ordered) if such(shape))
 
     # What can still come
 
@@ -153,7 +154,7 @@ class Members:
         return key.is_counted(shape)
 
     def _alive(self, progress: Progress) -> int:
-        return sum(1 << self.numbers[shape] for shape in progress.standing.alive)
+        return mask_of(self.numbers[shape] for shape in progress.standing.alive)
 
     def required(self, choice: int) -> int:
         """The named keys that the shapes of a choice require."""
@@ -295,23 +296,22 @@ class Members:
 
     def _demands(self, after: Progress, alive: int, key: int | KeyClass) -> list[tuple[int, Bool]]:
         """What the value of a key may have to be, and the questions in it; nothing that asks for more than another."""
-        column, enough = self.column(key), list[int]()
+        column, enough = self.column(key), Subsets()
         found: list[tuple[int, bool, Bool]] = []
 
         def asks_no_more(choice: int) -> bool:
-            asked_ = column.asked(choice)
-            return all(least & ~asked_ for least in enough)
+            return not any(True for _ in enough.within(column.asked(choice)))
 
         for choice, counted in self._goings_on(after, alive, key, asks_no_more):
             asked_ = column.asked(choice)
             if counted is boolean.TRUE:
-                enough.append(asked_)
+                enough.add(asked_)
             found.append((asked_, counted is boolean.TRUE, boolean.all_of((column.demand(asked_), counted))))
         found.sort(key=lambda one: [*bits(one[0])])
         return [
             (asked_, demand)
             for asked_, plain, demand in found
-            if all(least & ~asked_ or (plain and least == asked_) for least in enough)
+            if all(plain and least == asked_ for least in enough.within(asked_))
         ]
 
     def _goings_on(
@@ -351,7 +351,7 @@ class Members:
         for shape in self.ordered:
             free = shape.additional.kind == "true" and not shape.patterns and shape.names == regular.ANY_STRING
             asked_ = (self._number_of[key] for key, question in shape.properties if question.kind != "true")
-            found.append(sum(1 << number for number in asked_) if free else -1)
+            found.append(mask_of(asked_) if free else -1)
         return found
 
     def keys(self, progress: Progress) -> Iterator[int | KeyClass]:
@@ -407,7 +407,7 @@ class Members:
     @cached_property
     def open_keys(self) -> int:
         """The keys that the only choice lets have a value."""
-        return sum([1 << key for key in range(len(self.names)) if self._has_value(key)])
+        return mask_of(key for key in range(len(self.names)) if self._has_value(key))
 
     @cached_property
     def open_classes(self) -> list[KeyClass]:

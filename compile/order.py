@@ -14,11 +14,16 @@ been written, the keys that may still come can all come, in that order.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from operator import lt
 
 from maskwright.compile.keys import KeyClass
+from maskwright.compile.number_masks import mask_of
+from maskwright.grammars.errors import LimitExceeded
 from maskwright.grammars.ir import ObjectShape
 
 __all__ = ["KeyOrder"]
+
+MAX_SHUFFLED = 1 << 14  # keys in one list that is not in the order of the others: what is kept of them is quadratic
 
 
 class KeyOrder:
@@ -36,35 +41,61 @@ class KeyOrder:
             named: how many of them some shape names; to the order those behind are other keys. All by default.
         """
         listed = [shape for shape in shapes if shape.listed]
-        self.required = sum(1 << numbers[key] for key in {key for shape in listed for key in shape.required})
+        self.required = mask_of(numbers[key] for shape in listed for key in shape.required)
         lists = dict.fromkeys(tuple(key for key, _ in shape.properties) for shape in listed)
         lists.update(dict.fromkeys(shape.required for shape in listed))
-        self._before = self._related(list(lists), numbers)
-        for number in range(len(numbers) if named is None else named, len(numbers)):
-            self._before[number] = self.required
-
-    def _related(self, lists: Sequence[Sequence[str]], numbers: Mapping[str, int]) -> list[int]:
-        """By number, the named keys that a named key closes."""
-        earlier, later = [0] * len(numbers), [0] * len(numbers)
+        self._count, self._named = len(numbers), len(numbers) if named is None else named
+        # A list in the order in which the keys are first named, as nearly all are, is its set: what is before a key is what is
+        # below its number. Of the others it is kept key by key.
+        self._ascending, self._earlier, self._later = list[int](), dict[int, int](), dict[int, int]()
         for keys in lists:
-            seen = 0
-            for number in map(numbers.__getitem__, keys):
-                earlier[number] |= seen
-                seen |= 1 << number
-            for number in map(numbers.__getitem__, keys):
-                seen ^= 1 << number
-                later[number] |= seen
-        found = []
-        for number in range(len(numbers)):
-            before = earlier[number] & ~later[number] & (1 << number) - 1
-            found.append(before & self.required if self.required >> number & 1 else before)
-        return found
+            listed_numbers = [numbers[key] for key in keys]
+            if all(map(lt, listed_numbers, listed_numbers[1:])):
+                self._ascending.append(mask_of(listed_numbers))
+            else:
+                self._relate(listed_numbers)
+
+    def _relate(self, listed: Sequence[int]) -> None:
+        """Keep, of each key of a list, which of its keys are before it and which behind.
+
+        Raises:
+            LimitExceeded: these are too many.
+        """
+        if len(listed) > MAX_SHUFFLED:
+            hint = "list the names in required in the order of properties"
+            raise LimitExceeded(
+                "max_shuffled_keys", len(listed), MAX_SHUFFLED, what="keys listed in several orders", hint=hint
+            )
+        seen = 0
+        for number in listed:
+            self._earlier[number] = self._earlier.get(number, 0) | seen
+            seen |= 1 << number
+        for number in listed:
+            seen ^= 1 << number
+            self._later[number] = self._later.get(number, 0) | seen
 
     def before(self, key: int | KeyClass) -> int:
         """The named keys, but for itself, that cannot come after a key."""
-        return self._before[key] if isinstance(key, int) else self.required
+        if not isinstance(key, int) or key >= self._named:
+            return self.required
+        found = self._earlier.get(key, 0)
+        for listed in self._ascending:
+            if listed >> key & 1:
+                found |= listed
+        found &= (1 << key) - 1
+        if key in self._later:
+            found &= ~self._later[key]
+        return found & self.required if self.required >> key & 1 else found
 
     @property
     def total(self) -> bool:
         """Whether each named key closes all that are named before it."""
-        return all(before == (1 << number) - 1 for number, before in enumerate(self._before))
+        everything = (1 << self._count) - 1
+        if (
+            self._named == self._count
+            and self._ascending == [everything]
+            and not self._earlier
+            and self.required in (0, everything)
+        ):
+            return True
+        return all(self.before(number) == (1 << number) - 1 for number in range(self._count))

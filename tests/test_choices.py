@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import maskwright as mw
-from maskwright.compile.choices import Choices, Column, bits
+from maskwright.compile.choices import Choices, Column
+from maskwright.compile.number_masks import bits
 from maskwright.grammars import boolean
 from maskwright.grammars.boolean import Bool
 from maskwright.grammars.errors import LimitExceeded, UnsupportedError
