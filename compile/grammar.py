@@ -56,8 +56,8 @@ class Limits:
 
     max_states: int = 1 << 22
     max_table_bytes: int = 1 << 30
-    max_lowering_ms: float = 60_000.0
-    max_compile_ms: float = 20_000.0
+    max_lowering_ms: float = 30_000.0
+    max_compile_ms: float = 10_000.0
 
 
 class Keyed(Protocol):

@@ -21,6 +21,7 @@ from maskwright.grammars import regular
 from maskwright.grammars.charset import EMPTY_SET, CharSet
 from maskwright.grammars.errors import TokenizerError
 from maskwright.grammars.regular import Chars, Intersect, Regex, Repeat
+from maskwright.grammars.stopwatch import tick
 from maskwright.kernels import layout as L
 
 __all__ = ["Parts", "TextStates", "derive"]
@@ -165,6 +166,7 @@ def derive(parts: Parts, alphabet: CharSet | None = None) -> list[tuple[CharSet,
             continue
         split: list[tuple[CharSet, Parts]] = [(charset, (rest,))]
         for watched in parts[1:]:
+            tick()
             finer: list[tuple[CharSet, Parts]] = []
             for members, rests in split:
                 for other, after in watched.transitions():

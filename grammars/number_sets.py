@@ -31,6 +31,7 @@ from maskwright.grammars.numbers import (
     strongest_bound,
 )
 from maskwright.grammars.regular import EMPTY, Regex, alternate, complement, intersect
+from maskwright.grammars.stopwatch import tick
 
 __all__ = ["NumberSets"]
 
@@ -221,18 +222,23 @@ def _once(sets: Sequence[_Pieces]) -> _Pieces:
 def _merged(pieces: Iterable[_Piece]) -> _Pieces:
     """The pieces that are not empty; where steps other than multiples share an interval, they are made one."""
     found: dict[_Piece, None] = {}
+    sharing: dict[_Piece, list[_Piece]] = {}  # those found, by their interval
     for piece in pieces:
+        tick()
         if piece.empty:
             continue
-        interval = replace(piece, step=None)
-        others = [other for other in found if replace(other, step=None) == interval]
+        others = sharing.setdefault(replace(piece, step=None), [])
         step = piece.step
         if any(other.step and not other.step.is_multiple for other in (piece, *others)):
             for other in others:
                 del found[other]
                 step = None if step is None or other.step is None else step | other.step
+            others.clear()
             step = None if step is None or step.is_everything else step
-        found[replace(piece, step=step)] = None
+        kept = replace(piece, step=step)
+        if kept not in found:
+            found[kept] = None
+            others.append(kept)
     return tuple(found)
 
 

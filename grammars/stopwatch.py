@@ -1,7 +1,7 @@
 """A limit on the processor time of one piece of work, wherever in it the time goes.
 
-    with Stopwatch("max_compile_ms", 20_000.0):
-        ...                     # LimitExceeded once some 20 seconds of processor time are spent
+    with Stopwatch("max_compile_ms", 10_000.0):
+        ...                     # LimitExceeded once some 10 seconds of processor time are spent
 
 What can go on for long (derivatives of a language, subschemas, choices of shapes, tallies of counts) calls `tick` for each
 thing that it does; the clock is read at few of these. It is the processor time of the thread, so that a machine that is busy
