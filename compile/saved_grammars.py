@@ -3,14 +3,13 @@
 States are not in such a file: they are lowered in a millisecond or less, as they are reached, from what the grammar was made
 of. It is an array file (compile/array_file.py), whose header says
 
-    format      1; raise it when what is below changes its meaning
+    format      2; raise it when what is below changes its meaning
     version     of the package that wrote it
     code        of its modules (compile/row_file.py: code_digest); where it is another, the rows are not taken
     tokenizer   TokenizerInfo.fingerprint
     kind        which of the compiler's methods makes the grammar again: compile_<kind>(source, **options)
-    source      its first argument
+    source      its first argument; of a schema whose fractions are Decimals, its text
     options     the others
-    decimals    whether the fractions of a schema were Decimals (grammars/json_schema.py: load_schema), each that of a float
 
 and whose arrays are rows, none or those of compile/row_file.py: packed_rows.
 """
@@ -18,7 +17,6 @@ and whose arrays are rows, none or those of compile/row_file.py: packed_rows.
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -32,13 +30,14 @@ from maskwright.compile.content_digest import content_digest
 from maskwright.compile.row_file import MAX_ROW_BYTES, RowParts, code_digest, packed_rows, unpacked_rows
 from maskwright.grammars.errors import GrammarError, SavedGrammarError
 from maskwright.grammars.grammar import Grammar
+from maskwright.grammars.json_schema import schema_text
 
 if TYPE_CHECKING:
     from maskwright.compile.grammar import CompiledGrammar
 
 __all__ = ["GrammarSource", "SavedGrammar", "read_grammar", "write_grammar"]
 
-_FORMAT = 1
+_FORMAT = 2
 _KINDS = ("json_schema", "regex", "choices", "substring", "grammar", "lark", "structural_tag")
 
 
@@ -119,37 +118,34 @@ def read_grammar(path: Path, tokenizer: str) -> SavedGrammar:
         raise SavedGrammarError(
             f"{path} was saved for another tokenizer. Load it with the compiler of that one, or save the grammar again"
         )
-    source = header["source"]
-    if header["decimals"]:  # what is no plain dict is copied by way of JSON, which makes them Decimals again
-        source = OrderedDict(source)
     same = (header["version"], header["code"]) == (package_version(), code_digest())
     return SavedGrammar(
-        GrammarSource(header["kind"], source, header["options"]),
+        GrammarSource(header["kind"], header["source"], header["options"]),
         unpacked_rows(arrays) if same and arrays else {},
         header["version"],
     )
 
 
 def _spelled(made_of: GrammarSource) -> dict[str, Any]:
-    """Kind, source, options and decimals as JSON has them."""
-    source, decimals = made_of.source, list[Decimal]()
-
-    def spelled(value: Any) -> float:
-        if not isinstance(value, Decimal):
-            raise TypeError(f"{value!r} is not for JSON")
-        decimals.append(value)
-        return float(value)
-
+    """Kind, source and options as JSON has them."""
+    source = made_of.source
     try:
         if isinstance(source, Grammar):
             source = str(source)  # EBNF, which reads back as a grammar of the same language
-        text = json.dumps({"kind": made_of.kind, "source": source, "options": dict(made_of.options)}, default=spelled)
-        return {**json.loads(text), "decimals": bool(decimals)}
+        elif _has_decimals(source):
+            source = schema_text(source)
+        return json.loads(json.dumps({"kind": made_of.kind, "source": source, "options": dict(made_of.options)}))
     except (TypeError, ValueError, RecursionError, GrammarError) as error:
         raise SavedGrammarError(
             f"what this grammar was made of cannot be written into a file ({error}). Make it of texts and JSON alone: "
             "without registry=, for example, by copying the documents into $defs"
         ) from error
+
+
+def _has_decimals(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(_has_decimals, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, Decimal)
 
 
 def _rows_of(compiled: CompiledGrammar) -> dict[bytes, RowParts]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import weakref
@@ -25,7 +24,7 @@ from maskwright.grammars import regex
 from maskwright.grammars.errors import InvalidError, SavedGrammarError, TokenizerError
 from maskwright.grammars.function_signatures import is_function
 from maskwright.grammars.grammar import Grammar
-from maskwright.grammars.json_schema import load_schema
+from maskwright.grammars.json_schema import load_schema, schema_text
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.python_types import schema_from
 from maskwright.grammars.rules import Rules
@@ -232,7 +231,7 @@ class GrammarCompiler:
     def _json_text(contents: Any) -> str | None:
         """What tells schemas apart; the order of properties is part of a schema. None: not to be cached."""
         try:
-            return json.dumps(contents)
+            return schema_text(contents)
         except (TypeError, ValueError, RecursionError):
             return None  # load_schema says what is wrong with it; a registry need not be hashable
 

@@ -20,9 +20,12 @@ from __future__ import annotations
 
 import json
 import marshal
+import math
+import re
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 from maskwright.grammars.boolean import Bool
 from maskwright.grammars.errors import InvalidError, LimitExceeded
@@ -33,7 +36,7 @@ from maskwright.grammars.regular import Regex
 from maskwright.grammars.schema_document import Document, Schema
 from maskwright.grammars.schema_references import DynamicScopeNeeded
 
-__all__ = ["LoadedSchema", "load_schema", "read_schema"]
+__all__ = ["LoadedSchema", "load_schema", "read_schema", "schema_text"]
 
 MAX_NESTING = 1000  # what Python's JSON reader follows
 
@@ -146,14 +149,52 @@ def _snapshot(schema: Any) -> Any:
         # By far the fastest deep copy in the standard library. It takes the exact built-in types only.
         return marshal.loads(marshal.dumps(schema))
     except ValueError:
-        pass  # a subclass of one (OrderedDict, str enum), a stranger, or too deep: JSON tells them apart
-    try:
-        return json.loads(json.dumps(schema, allow_nan=False, default=_number_or_refuse), parse_float=Decimal)
-    except (TypeError, ValueError) as error:
-        raise InvalidError(f"a schema must be made of JSON values: {error}") from error
+        pass  # a subclass of one (OrderedDict, str enum), a Decimal, a stranger, or too deep
+    return _copied(schema)
 
 
-def _number_or_refuse(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    raise TypeError(f"{type(value).__name__} is none")
+def _copied(value: Any) -> Any:
+    """A JSON value in the exact built-in types, but for fractions, which stay Decimals.
+
+    Raises:
+        InvalidError: it is none.
+    """
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float | Decimal):
+        return _number(value)
+    if isinstance(value, list | tuple):
+        return [_copied(item) for item in value]
+    if isinstance(value, dict) and all(isinstance(name, str) for name in value):
+        return {str.__str__(name): _copied(item) for name, item in value.items()}
+    raise InvalidError(f"a schema must be made of JSON values, and {value!r:.100} is none")
+
+
+def _number(value: float | Decimal) -> float | Decimal | int:
+    if not math.isfinite(value):
+        raise InvalidError(f"a schema must be made of JSON values, and {value!r} is none")
+    if isinstance(value, float):
+        return float(value)
+    return int(value) if _fraction(str(value)) == value.to_integral_value() else value
+
+
+def schema_text(schema: Any) -> str:
+    """The JSON text of a schema, fractions digit by digit.
+
+    Raises:
+        TypeError, ValueError, RecursionError: it has none.
+    """
+    mark, decimals = uuid4().hex, list[Decimal]()
+
+    def marked(value: Any) -> str:
+        if not isinstance(value, Decimal):
+            raise TypeError(f"{value!r:.100} is not for JSON")
+        decimals.append(value)
+        return f"{mark}{len(decimals) - 1}"
+
+    text = json.dumps(schema, default=marked)
+    return re.sub(f'"{mark}([0-9]+)"', lambda found: str(decimals[int(found[1])]), text) if decimals else text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections import OrderedDict
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from referencing.jsonschema import EMPTY_REGISTRY, specification_with
 
 from maskwright.grammars import boolean, errors, ir, regular
 from maskwright.grammars.errors import GrammarError, InvalidError, LimitExceeded, UnsupportedError
-from maskwright.grammars.json_schema import load_schema
+from maskwright.grammars.json_schema import load_schema, schema_text
 from maskwright.grammars.options import SchemaOptions
 from maskwright.grammars.schema_keywords import dialect_named
 
@@ -65,6 +66,19 @@ def test_subclasses_of_json_types_are_taken() -> None:
         OBJECT = "object"
 
     assert accepts(OrderedDict(type=Kind.OBJECT, required=["a"]), {"a": 1})
+
+
+def test_fractions_keep_their_digits() -> None:
+    long = "1.0000000000000000001"
+    for schema in (f'{{"const": {long}}}', {"const": Decimal(long)}, OrderedDict(const=Decimal(long))):
+        contents = load_schema(schema).contents
+        assert contents["const"] == Decimal(long)
+        assert schema_text(contents) == f'{{"const": {long}}}'
+    assert load_schema('{"minItems": 3.0}').contents == {"minItems": 3}
+    assert schema_text({"a": [1.5, Decimal("1E-7"), "\u00e9"]}) == '{"a": [1.5, 1E-7, "\\u00e9"]}'
+    for schema in ({"const": Decimal("NaN")}, OrderedDict(const=float("inf")), OrderedDict({1: True})):
+        with pytest.raises(InvalidError):
+            load_schema(schema)
 
 
 @pytest.mark.parametrize("depth", [300, 1500, 100_000])
