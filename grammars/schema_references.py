@@ -95,6 +95,7 @@ class References:
         self.root = Scope(dialect, contents, "", urldefrag(identifier or "").url)
         self._enter_resource(self.root, _NO_ANCHORS)
         self._scopes = {(self.root.base, _key(self.root.anchors)): self.root}
+        self._passing: dict[tuple[str, str, frozenset[tuple[str, str]]], Scope] = {}
 
     def enter(self, contents: dict[str, Any], pointer: str, scope: Scope) -> Scope:
         """The scope of a subschema whose parent stands in `scope`: another one under its own `$id` or `$schema`."""
@@ -140,13 +141,13 @@ class References:
         if reference == "#":
             return scope.root, scope.pointer, scope
         if reference.startswith("#/"):
-            return self._walk(reference, reference[1:], scope, pointer)
+            return self._walk(reference, reference[1:], scope, pointer, scope.anchors)
         uri, fragment = urldefrag(urljoin(scope.base, reference))
         target = self._resource(uri, reference, scope, pointer)
         if not fragment:
             return target.root, target.pointer, target
         if fragment.startswith("/"):
-            return self._walk(reference, fragment, target, pointer)
+            return self._walk(reference, fragment, target, pointer, scope.anchors)
         return self._anchor(uri, fragment, reference, target, pointer)
 
     def _dialect(self, contents: Any, pointer: str, default: Dialect) -> Dialect:
@@ -188,7 +189,15 @@ class References:
             self._dialects[name] = dialect
         return self._dialects[name]
 
-    def _walk(self, reference: str, fragment: str, scope: Scope, origin: str) -> tuple[Any, str, Scope]:
+    def _walk(
+        self, reference: str, fragment: str, scope: Scope, origin: str, anchors: Mapping[str, str]
+    ) -> tuple[Any, str, Scope]:
+        """Follow a JSON Pointer from the root of `scope`.
+
+        Args:
+            anchors: those known where the reference stands: a pointer that ends in another resource than it begins in has not
+                been through the schemas of those on its way.
+        """
         contents, pointer = scope.root, scope.pointer
         steps = (unquote(fragment) if "%" in fragment else fragment).split("/")[1:]
         for number, step in enumerate(steps):
@@ -203,9 +212,20 @@ class References:
                 raise InvalidError(reason, pointer=origin)
             pointer = f"{pointer}/{escape(step)}"
             # A resource on the way changes what references below it mean; the last step is the caller's to enter.
-            if isinstance(contents, dict) and scope.dialect.identifier in contents and number + 1 < len(steps):
-                scope = self.enter(contents, pointer, scope)
+            if isinstance(contents, dict) and scope.dialect.identifier in contents:
+                scope = self._passed(scope, anchors)
+                if number + 1 < len(steps):
+                    scope = self.enter(contents, pointer, scope)
         return contents, pointer, scope
+
+    def _passed(self, scope: Scope, anchors: Mapping[str, str]) -> Scope:
+        """`scope` for a way that leads through its resource into another one: without what its schemas would add."""
+        if not self._dynamic or scope.anchors == anchors:
+            return scope
+        key = scope.base, scope.pointer, _key(anchors)
+        if key not in self._passing:
+            self._passing[key] = Scope(scope.dialect, scope.root, scope.pointer, scope.base, anchors=anchors)
+        return self._passing[key]
 
     # Beyond one resource
 
