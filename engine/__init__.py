@@ -21,6 +21,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from maskwright.aligned import AlignedSampler
+    from maskwright.aligned_result import AlignedResult
     from maskwright.compile.grammar import CompiledGrammar
     from maskwright.compile.mask_table import MaskTable
     from maskwright.compile.vocabulary import TokenizerInfo
@@ -46,12 +48,16 @@ if TYPE_CHECKING:
     from maskwright.results import GenerationResult, StreamChunk
     from maskwright.runtime.batch import BatchGrammarMatcher
     from maskwright.runtime.matcher import GrammarMatcher
+    from maskwright.runtime.samples import Budget
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AlignedResult",
+    "AlignedSampler",
     "BatchError",
     "BatchGrammarMatcher",
+    "Budget",
     "CompiledGrammar",
     "GenerationResult",
     "Grammar",
@@ -81,7 +87,10 @@ __all__ = [
 
 # Where each name lives: an immutable table, held equal to `__all__` and to the imports above by tests.
 _HOME = {
+    "AlignedResult": "maskwright.aligned_result",
+    "AlignedSampler": "maskwright.aligned",
     "BatchGrammarMatcher": "maskwright.runtime.batch",
+    "Budget": "maskwright.runtime.samples",
     "CompiledGrammar": "maskwright.compile.grammar",
     "GenerationResult": "maskwright.results",
     "Grammar": "maskwright.grammars.grammar",

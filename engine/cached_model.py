@@ -22,7 +22,7 @@ from maskwright.grammars.errors import ModelError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CachedModel"]
+__all__ = ["CachedModel", "forward_parameters"]
 
 
 class CachedModel:
@@ -40,7 +40,7 @@ class CachedModel:
         self._cache: Any = None
         self._mask = torch.zeros((rows, 0), dtype=torch.int64)  # [B, columns], 0 where the cache holds padding
         self.forwards, self.lengths = 0, [0] * rows
-        known = _parameters(model)
+        known = forward_parameters(model)
         if "past_key_values" not in known:
             raise ModelError(f"{type(model).__name__} keeps no key-value cache: use a model whose forward takes one")
         self._takes_positions = "position_ids" in known
@@ -102,7 +102,7 @@ class CachedModel:
         self.lengths = [self.lengths[row] for row in rows]
 
 
-def _parameters(model: Any) -> Collection[str]:
+def forward_parameters(model: Any) -> Collection[str]:
     """The names that the model's forward takes, seen through torch.compile and the adapters of peft."""
     inner = getattr(model, "_orig_mod", model)
     inner = inner.get_base_model() if hasattr(inner, "get_base_model") else inner

@@ -230,12 +230,12 @@ def _compiled(
     for source in sources:
         if id(source) not in found:
             started = perf_counter()
-            compiled = _compile(compiler, kind, source, policy)
+            compiled = compiled_grammar(compiler, kind, source, policy)
             found[id(source)] = compiled, perf_counter() - started
     return [found[id(source)] for source in sources]
 
 
-def _compile(compiler: GrammarCompiler, kind: str, source: Any, policy: dict[str, Any]) -> CompiledGrammar:
+def compiled_grammar(compiler: GrammarCompiler, kind: str, source: Any, policy: dict[str, Any]) -> CompiledGrammar:
     if kind == "schema":
         return compiler.compile_json_schema(source, **policy)
     if kind == "regex":

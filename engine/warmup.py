@@ -21,6 +21,8 @@ from maskwright.kernels import numba_sampling
 from maskwright.kernels.bitmask import allocate_token_bitmask, apply_token_bitmask_inplace, copy_masked, count_allowed
 from maskwright.kernels.logits import likeliest
 from maskwright.rehearsal import rehearse
+from maskwright.runtime.aligned_trie import ROOT, AlignedTrie
+from maskwright.runtime.allowed_rows import Row
 from maskwright.runtime.batch import BatchGrammarMatcher
 from maskwright.runtime.lockstep import Lockstep
 from maskwright.runtime.matcher import GrammarMatcher
@@ -37,6 +39,7 @@ def warm_up(*, second_process: bool = False) -> None:
     rehearse(_second_process() if second_process else None)
     _step_together()
     _mask_logits()
+    _descend()
 
 
 def _step_together() -> None:
@@ -59,6 +62,14 @@ def _mask_logits() -> None:
     numba_sampling.sample(
         logits, bitmask, number, share, place, place, share, 0, False, place.copy(), share.copy(), share.copy()
     )
+
+
+def _descend() -> None:
+    trie, row = AlignedTrie(), Row.of(np.array([0]), np.zeros(1))
+    trie.expand(ROOT, row)
+    trie.tokens_to(trie.add(ROOT, 0, 0.0, ended=True))
+    trie.settle({ROOT: row})
+    trie.walk(np.array([ROOT]), np.random.default_rng(0))
 
 
 class _Helper(event.Listener):  # type: ignore[misc]

@@ -1,0 +1,214 @@
+"""AlignedSampler over models of transformers and over objects; the model that reads every prefix once."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import naive_aligned as naive
+import numpy as np
+import pytest
+from aligned_cases import AMBIGUOUS, case, chi_square
+
+import maskwright
+from maskwright import AlignedSampler, Budget
+from maskwright.grammars.errors import InvalidError, LimitExceeded, ModelError
+from maskwright.prefix_model import PrefixModel
+
+torch = pytest.importorskip("torch", reason="torch is not installed: pip install maskwright[hf]")
+
+ANSWERS = 'root ::= "yes" | "no" | "maybe"'
+
+
+def whole(model: Any, prefix: list[int]) -> Any:
+    """The logits behind a prefix, read by itself."""
+    with torch.inference_mode():
+        return model(torch.tensor([prefix])).logits[0, -1]
+
+
+# ------------------------------------------------------------------------------------------------------- PrefixModel
+
+
+def test_logits_are_those_of_each_prefix_by_itself(tiny_model: Any) -> None:
+    random, shared = np.random.default_rng(0), PrefixModel(tiny_model, max_rows=5)
+    prompt = random.integers(5, 300, 9).tolist()
+    prefixes = [prompt]
+    for _ in range(5):
+        longer = [[*prefixes[random.integers(len(prefixes))], *random.integers(5, 300, k).tolist()] for k in (1, 1, 3)]
+        prefixes += longer
+        asked = [prefixes[place] for place in random.permutation(len(prefixes))[:7]] + longer
+        found = shared.logits(asked)
+        expected = torch.stack([whole(tiny_model, prefix) for prefix in asked])
+        assert torch.allclose(found, expected, atol=2e-4)
+
+
+def test_a_token_is_processed_once(tiny_model: Any) -> None:
+    shared, prompt = PrefixModel(tiny_model), list(range(10, 30))
+    shared.logits([prompt])
+    assert (shared.forwards, shared.forward_tokens) == (1, 20)
+    shared.logits([[*prompt, 40], [*prompt, 41], [*prompt, 42]])
+    assert (shared.forwards, shared.forward_tokens) == (2, 23)
+    # Prefixes of one another are positions of one row.
+    shared.logits([[*prompt, 40, 50], [*prompt, 40, 50, 51, 52], [*prompt, 40, 50, 51], [*prompt, 41, 50]])
+    assert (shared.forwards, shared.forward_tokens) == (3, 27)
+    # What is known of a prefix is its keys and values; its last token is read again for its logits.
+    shared.logits([[*prompt, 41, 50]])
+    assert shared.forward_tokens == 28
+    # Without a shared beginning that is known, that is read first, and once.
+    fresh = PrefixModel(tiny_model)
+    fresh.logits([[*prompt, 40], [*prompt, 41]])
+    assert fresh.forward_tokens == len(prompt) + 2
+
+
+def test_keys_and_values_are_bounded(tiny_model: Any) -> None:
+    free = PrefixModel(tiny_model)
+    free.logits([[1, 2, 3]])
+    a_token = sum(t[0].numel() * t.element_size() for t in (*free._keys, *free._values))
+    tight, random = PrefixModel(tiny_model, max_bytes=40 * a_token), np.random.default_rng(1)
+    for _ in range(12):
+        prefixes = [[7, 8, 9, *random.integers(5, 100, 12).tolist()] for _ in range(4)]
+        assert torch.allclose(
+            tight.logits(prefixes), torch.stack([whole(tiny_model, prefix) for prefix in prefixes]), atol=2e-4
+        )
+        assert len(tight._keys[0]) <= 40
+
+
+def test_a_model_whose_cache_cannot_be_taken_apart_is_read_whole() -> None:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = MistralConfig(vocab_size=50, sliding_window=4, num_key_value_heads=2, **sizes)
+    model = MistralForCausalLM(config).eval()
+    shared = PrefixModel(model)
+    prefixes = [[1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 5, 9], [1, 2, 3, 4, 5, 9, 8, 8]]
+    for _ in range(2):
+        expected = torch.stack([whole(model, prefix) for prefix in prefixes])
+        assert torch.allclose(shared.logits(prefixes), expected, atol=1e-5)
+    assert not shared.reuses
+    assert shared.forward_tokens >= 2 * (7 + 8)
+
+
+# ------------------------------------------------------------------------------------------------------- the sampler
+
+
+def test_a_neural_model_is_sampled_exactly(tiny_model: Any, tiny_tokenizer: Any) -> None:
+    prompt = "Is it?"
+    ids = tiny_tokenizer(prompt)["input_ids"]
+    sampler = AlignedSampler(tiny_model, ANSWERS, "cars", tokenizer=tiny_tokenizer, max_tokens=6)
+    info = sampler.compiled.tokenizer_info
+    language = naive.Language(
+        lambda prefix: whole(tiny_model, [*ids, *prefix]).double().tolist(),
+        [None if token is None else b"" if number in info.special_token_ids else token
+         for number, token in enumerate(info.tokens)],
+        info.eos_token_ids,
+        [b"yes", b"no", b"maybe"],
+        max_tokens=6,
+    )  # fmt: skip
+    truth = sampler.enumerate(prompt)
+    assert dict(zip(truth.token_ids, truth.logprob, strict=True)) == pytest.approx(language.log_p, abs=1e-4)
+    assert truth.log_z == pytest.approx(language.log_z, abs=1e-4)
+    assert math.fsum(truth.posterior().values()) == pytest.approx(1)
+    result = AlignedSampler(tiny_model, ANSWERS, "cars", tokenizer=tiny_tokenizer, max_tokens=6).sample(
+        prompt, 1200, seed=1
+    )
+    statistic, quantile = chi_square(result.token_ids, language.conditional)
+    assert statistic < quantile
+    assert result.exact
+    low, high = result.log_z_bounds
+    assert low <= language.log_z + 1e-4
+    assert language.log_z <= high + 1e-4
+    # A trie of some dozen prefixes has each token processed once, or nearly.
+    assert result.stats.forward_tokens < len(ids) + 3 * len(language.mass)
+
+
+def test_results_say_how_far_to_trust_them() -> None:
+    given = case(5, AMBIGUOUS, ["aaaa", "b", "bab", "ba"])
+    sampler = AlignedSampler(given.model, given.compiled, "gcd")
+    assert sampler.method == "masked"
+    result = sampler.sample(n=400, seed=3)
+    assert result.method == "masked"
+    assert not result.exact
+    assert len(result) == len(result.texts) == 400
+    assert result.log_weight == pytest.approx(result.logprob - result.proposal_logprob, abs=1e-9)
+    assert result.ess == pytest.approx(result.weights.sum() ** 2 / (result.weights**2).sum())
+    assert abs(result.log_z - given.language.log_z) < 4 * result.log_z_se
+    truth = sampler.enumerate().posterior("tokens")
+    assert truth == pytest.approx(given.language.conditional)
+    weighted, drawn = result.posterior("tokens"), result.posterior("tokens", weighted=False)
+
+    def distance(shares: dict[Any, float]) -> float:
+        return 0.5 * sum(abs(shares.get(key, 0.0) - share) for key, share in truth.items())
+
+    assert distance(weighted) < 0.5 * distance(drawn)
+    again = result.resample(4000, seed=1)
+    for text, share in result.posterior().items():
+        assert abs(again.count(text) / 4000 - share) < 0.01
+    with pytest.raises(ValueError, match="by="):
+        result.posterior("words")  # type: ignore[arg-type]
+    assert [tokens for tokens, *_ in result.history] == sorted(tokens for tokens, *_ in result.history)
+
+
+def test_prompts_do_not_share_what_is_learnt() -> None:
+    given = case(5, AMBIGUOUS, ["aaaa", "b", "bab", "ba"])
+    sampler = AlignedSampler(given.model, given.compiled, "asap", max_prompts=2)
+    sampler.sample([0], 30, seed=1)
+    assert sampler.trie([0]).size > 1 == sampler.trie([1]).size
+    sampler.sample([1], 30, seed=1)
+    assert sampler.trie([2]).size == 1  # the third prompt: the first is let go
+    assert sampler.trie([0]).size == 1
+
+
+def test_a_seed_repeats_a_sample() -> None:
+    given = case(5)
+    first, second, other = (
+        AlignedSampler(given.model, given.compiled, "asap").sample(n=20, seed=seed).token_ids for seed in (1, 1, 2)
+    )
+    assert first == second != other
+
+
+def test_wrong_arguments_are_refused(tiny_model: Any, tiny_tokenizer: Any) -> None:
+    given = case(5)
+    with pytest.raises(ValueError, match="method='best'"):
+        AlignedSampler(given.model, given.compiled, "best")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="threshold"):
+        AlignedSampler(given.model, given.compiled, threshold=0)
+    with pytest.raises(ModelError, match="CompiledGrammar"):
+        AlignedSampler(given.model, ANSWERS)
+    with pytest.raises(InvalidError, match="grammar="):
+        AlignedSampler(tiny_model, 3, tokenizer=tiny_tokenizer)
+    sampler = AlignedSampler(given.model, given.compiled)
+    with pytest.raises(ValueError, match="n=0"):
+        sampler.sample(n=0)
+    with pytest.raises(ModelError, match="token ids"):
+        sampler.sample("text")
+    with pytest.raises(LimitExceeded, match="max_strings"):
+        sampler.enumerate(max_strings=2)
+    with pytest.raises(ValueError, match="this model sees"):
+        AlignedSampler(tiny_model, ANSWERS, tokenizer=tiny_tokenizer).sample([5] * 100_000)
+    assert maskwright.Budget is Budget
+
+
+def test_the_fused_kernel_finds_the_same_mass(tiny_model: Any, tiny_tokenizer: Any) -> None:
+    """kernels/sampling.py draws on a device in float32; its valid mass is the mass of a row here."""
+    from maskwright.kernels.sampling import sample_tokens
+
+    sampler = AlignedSampler(tiny_model, ANSWERS, tokenizer=tiny_tokenizer, temperature=0.7)
+    ids = tiny_tokenizer("Well?")["input_ids"]
+    sampler.sample(ids, 20, method="asap", seed=0)
+    space, trie = sampler._space(ids), sampler.trie(ids)
+    matcher = maskwright.GrammarMatcher(sampler.compiled)
+    compared = 0
+    for node in range(trie.size):
+        if trie.ended[node] or not trie.is_expanded(node) or trie.log_mass[node] == -np.inf:
+            continue
+        tokens = space.tokens_of(node)
+        matcher.reset()
+        assert all(matcher.accept_token(token) for token in tokens)
+        mask = torch.zeros((1, sampler.compiled.tokens.words), dtype=torch.int32)
+        matcher.fill_next_token_bitmask(mask)
+        logits = whole(tiny_model, [*ids, *tokens])[None]
+        draws = sample_tokens(logits, mask, temperature=0.7, seed=1, position=len(tokens))
+        assert float(draws.log_valid_mass[0]) == pytest.approx(trie.log_mass[node], abs=1e-3)
+        compared += 1
+    assert compared > 5
