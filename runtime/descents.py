@@ -44,7 +44,8 @@ class Descents:
         tokens: the answer of each, without its end; of those that are not whole as far as they came.
         log_p: float64 [B], log P of the tokens, the end included.
         log_q: float64 [B], the log-probability of drawing them.
-        log_theta: the bound at the start, which no weight exceeds.
+        log_theta: the bound at the root, which no weight of a descent from there exceeds.
+        nodes: int64 [B], where each came to; numbers that hold until the space is settled.
     """
 
     outcomes: npt.NDArray[np.int64]
@@ -52,6 +53,7 @@ class Descents:
     log_p: npt.NDArray[np.float64]
     log_q: npt.NDArray[np.float64]
     log_theta: float
+    nodes: npt.NDArray[np.int64]
 
     @property
     def log_weights(self) -> npt.NDArray[np.float64]:
@@ -66,7 +68,7 @@ def descend(
     *,
     guided: bool,
     rejecting: bool,
-    start: int = ROOT,
+    starts: npt.NDArray[np.int64] | None = None,
     settle: bool = True,
 ) -> Descents:
     """Draw `count` texts.
@@ -76,16 +78,16 @@ def descend(
         random: where the numbers come from.
         guided: whether to draw by the trie's bounds, or by what the mask allows alone.
         rejecting: whether to stop as an exact method does.
-        start: the node to start from.
+        starts: int64 [B], the nodes to start from, log_p and log_q counting from there; None: the root.
         settle: whether what was found counts for the next call already.
 
     Raises:
         TruncatedError: a text is longer than `max_tokens`, where that is an error.
     """
     trie = space.trie
-    nodes = np.full(count, start, np.int64)
+    nodes = np.full(count, ROOT, np.int64) if starts is None else starts.copy()
     kinds, log_p, log_q = np.full(count, AT_FRESH, np.int64), np.zeros(count), np.zeros(count)
-    log_theta = float(trie.log_theta[start]) if guided else 0.0
+    log_theta = float(trie.log_theta[ROOT]) if guided else 0.0
     if guided:
         kinds, log_p, log_q = trie.walk(nodes, random)
     space.stats.attempts += count
@@ -124,4 +126,4 @@ def descend(
     tokens = [space.tokens_of(int(node)) for node in nodes]
     if settle:
         space.settle()
-    return Descents(outcomes, tokens, log_p, log_q, log_theta)
+    return Descents(outcomes, tokens, log_p, log_q, log_theta, nodes)
