@@ -35,7 +35,7 @@ from maskwright.grammars.json_schema import schema_text
 if TYPE_CHECKING:
     from maskwright.compile.grammar import CompiledGrammar
 
-__all__ = ["GrammarSource", "SavedGrammar", "read_grammar", "write_grammar"]
+__all__ = ["GrammarSource", "SavedGrammar", "read_grammar", "spelled_source", "write_grammar"]
 
 _FORMAT = 2
 _KINDS = ("json_schema", "regex", "choices", "substring", "grammar", "lark", "structural_tag")
@@ -87,7 +87,7 @@ def write_grammar(compiled: CompiledGrammar, path: Path) -> int:
         "version": package_version(),
         "code": code_digest(),
         "tokenizer": compiled.tokenizer_info.fingerprint,
-        **_spelled(made_of),
+        **spelled_source(made_of),
     }
     write_whole(path, packed_file(header, packed_rows(rows) if rows else {}))
     return len(rows)
@@ -126,7 +126,7 @@ def read_grammar(path: Path, tokenizer: str) -> SavedGrammar:
     )
 
 
-def _spelled(made_of: GrammarSource) -> dict[str, Any]:
+def spelled_source(made_of: GrammarSource) -> dict[str, Any]:
     """Kind, source and options as JSON has them."""
     source = made_of.source
     try:

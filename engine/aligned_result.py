@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ class AlignedResult:
         texts: the answers.
         token_ids: their tokens, without an end-of-sequence token.
         logprob: float64 [N], log P.
+        token_logprobs: for each text the logarithm of P of each of its tokens after those before; the end is not among them.
         proposal_logprob: float64 [N], log q; of an exact method that of being proposed; NaN for "smc" and "mcmc".
         log_weight: float64 [N], log (P / q), whose mean is Z; all equal where the texts stand for themselves.
         log_z: the estimate of log Z; the estimate of Z itself is unbiased.
@@ -46,6 +48,7 @@ class AlignedResult:
     texts: list[str] = field(repr=False)
     token_ids: list[tuple[int, ...]] = field(repr=False)
     logprob: npt.NDArray[np.float64] = field(repr=False)
+    token_logprobs: list[tuple[float, ...]] = field(repr=False)
     proposal_logprob: npt.NDArray[np.float64] = field(repr=False)
     log_weight: npt.NDArray[np.float64] = field(repr=False)
     log_z: float
@@ -63,6 +66,7 @@ class AlignedResult:
         cls,
         samples: Samples,
         texts: list[str],
+        token_logprobs: list[tuple[float, ...]],
         bounds: tuple[float, float],
         stats: Statistics,
         history: list[tuple[int, float, float]],
@@ -74,6 +78,7 @@ class AlignedResult:
             texts=texts,
             token_ids=samples.tokens,
             logprob=samples.log_p,
+            token_logprobs=token_logprobs,
             proposal_logprob=samples.log_q,
             log_weight=samples.log_weight,
             log_z=samples.log_z,
@@ -100,13 +105,22 @@ class AlignedResult:
         weights = np.exp(self.log_weight - self.log_weight.max())
         return weights / weights.sum()
 
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
+        """A matplotlib figure: the bounds of log Z closing, and the shares of the likeliest texts; written to `path`."""
+        from maskwright.aligned_plot import draw_sample
+
+        return draw_sample(self, path)
+
     def resample(self, n: int, seed: int | None = None) -> list[str]:
         """`n` of the texts, drawn by their weights (systematically, so that each comes as often as its weight says)."""
         if n < 1:
             raise ValueError(f"n={n}: choose at least 1")
-        random = np.random.default_rng(seed)
-        chosen = systematic(self.weights, n, random)
-        return [self.texts[place] for place in random.permutation(chosen).tolist()]
+        return [self.texts[place] for place in self.chosen(n, np.random.default_rng(seed))]
+
+    def chosen(self, n: int, random: np.random.Generator) -> list[int]:
+        """The places of `n` texts drawn by their weights, in random order."""
+        places: list[int] = random.permutation(systematic(self.weights, n, random)).tolist()
+        return places
 
     def posterior(self, by: Literal["text", "tokens"] = "text", *, weighted: bool = True) -> dict[Any, float]:
         """What share of the conditional distribution the samples give to each text, the likeliest first.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from maskwright.cli_failures import CommandError, Failure
 from maskwright.cli_output import print_failure, print_json
+from maskwright.cli_plot import check_plot
 from maskwright.grammars import regex
 from maskwright.grammars.errors import TruncatedError
 from maskwright.grammars.json_schema import load_schema
@@ -18,6 +20,7 @@ from maskwright.grammars.options import SchemaOptions
 from maskwright.sources import decode, read_bytes, read_grammar, read_schema, text_policy
 
 if TYPE_CHECKING:
+    from maskwright.aligned_result import AlignedResult
     from maskwright.results import GenerationResult, StreamChunk
 
 __all__ = ["run"]
@@ -29,6 +32,10 @@ def run(options: argparse.Namespace) -> int:
         raise CommandError("--stream prints one answer: leave out --n, or add --json")
     if options.prompt == "-" and "-" in (options.schema, options.substring, options.grammar):
         raise CommandError("standard input (-) can be the prompt or the form, not both")
+    if options.plot is not None:
+        if options.method == "masked":
+            raise CommandError("--plot draws what --method has sampled: name one")
+        check_plot(options.plot)
     try:
         _quiet_transformers()
         results = list(_streamed(options) if options.stream else _answered(options))
@@ -41,13 +48,20 @@ def run(options: argparse.Namespace) -> int:
     if options.stats:
         for result in results:
             print(_account(result), file=sys.stderr)
+    aligned = results[0].aligned
+    if aligned is not None:
+        if options.stats:
+            print(_sampling_account(aligned), file=sys.stderr)
+        if options.plot is not None:
+            aligned.plot(options.plot)
     return 0
 
 
 def _answered(options: argparse.Namespace) -> Iterator[GenerationResult]:
     """The answers, printed when all are there."""
-    with _waiting():
-        results = _generate(options, return_result=True)
+    sampling = options.method != "masked"
+    with nullcontext() if sampling else _waiting():
+        results = _generate(options, return_result=True, progress=sampling and sys.stderr.isatty())
     for sample, result in enumerate(results if isinstance(results, list) else [results]):
         if options.json:
             print_json({"status": "answered", "sample": sample, **_record(result)})
@@ -74,7 +88,7 @@ def _generate(options: argparse.Namespace, **how: Any) -> Any:
     """What `maskwright.generate` gives for a command line."""
     import maskwright
 
-    names = ("regex", "choices", "max_new_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "n")
+    names = ("regex", "choices", "max_new_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "n", "method")
     given: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     # What is wrong with a schema or pattern is said before a model is loaded.
     if options.schema is not None:
@@ -127,7 +141,29 @@ def _record(result: GenerationResult) -> dict[str, Any]:
         "finish_reason": result.finish_reason,
         "timings": asdict(result.timings),
         "statistics": asdict(result.statistics),
+        **({} if result.aligned is None else {"sampling": _sampling_record(result.aligned)}),
     }
+
+
+def _sampling_record(aligned: AlignedResult) -> dict[str, Any]:
+    """What docs/cli.md calls `sampling`; null for what is infinite or unknown."""
+    names = ("log_z", "log_z_se", "ess", "kl_bound", "tv_bound", "acceptance_rate")
+    figures = {name: float(getattr(aligned, name)) for name in names}
+    figures |= dict(zip(("log_z_low", "log_z_high"), aligned.log_z_bounds, strict=True))
+    finite = {name: figure if math.isfinite(figure) else None for name, figure in figures.items()}
+    return {"method": aligned.method, "exact": aligned.exact, **finite, **asdict(aligned.stats)}
+
+
+def _sampling_account(aligned: AlignedResult) -> str:
+    """One line about a sample."""
+    low, high = aligned.log_z_bounds
+    stats = aligned.stats
+    kind = "exact" if aligned.exact else f"weighted, effective sample size {aligned.ess:.1f}"
+    return (
+        f"{aligned.method} ({kind}): {len(aligned)} texts, log Z {aligned.log_z:.2f}, certainly in [{low:.2f}, {high:.2f}]; "
+        f"{stats.forward_tokens:,} tokens in {stats.forwards:,} forwards, {stats.attempts:,} attempts, "
+        f"{stats.rejected:,} rejected, {stats.dead_ends:,} dead ends"
+    )
 
 
 def _account(result: GenerationResult) -> str:

@@ -66,6 +66,7 @@ examples:
   maskwright generate --substring contract.txt 'The notice period, word for word:'
   maskwright generate --schema order.json --stream - < mail.txt
   maskwright generate --schema person.json --n 3 --temperature 1 --seed 7 --json 'Somebody:'
+  maskwright generate --regex '[01]{8}' --n 20 --method cars --plot sample.svg 'Bits:'
 """
 
 _BENCH = """\
@@ -110,6 +111,8 @@ _POLICY = (
     ("unknown-format", ("annotate", "error"), "what to do about a format that no specification knows"),
     ("on-unsupported", ("error", "warn"), "what to do about a keyword that cannot be enforced"),
 )
+
+_METHODS = ("masked", "auto", "importance", "rejection", "asap", "cars", "smc", "mcmc")  # docs/sampling.md
 
 _SCHEMAS_HELP = (
     "a file with a JSON Schema, a .jsonl file with one a line, a folder (all .json files in it), a quoted glob such as "
@@ -179,8 +182,8 @@ def _add_generate(commands: Any) -> None:
     )
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument(
-        "--temperature", type=_not_negative, default=0.0, metavar="T", help="0 takes the likeliest token (default), "
-        "1 samples from the model's distribution",
+        "--temperature", type=_not_negative, metavar="T", help="0 takes the likeliest token (default), "
+        "1 samples from the model's distribution (default with --method)",
     )  # fmt: skip
     sampling.add_argument("--top-p", type=_share, metavar="P", help="among the likeliest tokens of this probability")
     sampling.add_argument("--top-k", type=_positive, metavar="K", help="among the K likeliest tokens")
@@ -188,6 +191,13 @@ def _add_generate(commands: Any) -> None:
         "--min-p", type=_share, metavar="P", help="tokens at least P times as likely as the likeliest"
     )
     sampling.add_argument("--seed", type=int, metavar="S", help="makes sampling repeatable")
+    sampling.add_argument(
+        "--method", choices=_METHODS, default="masked", help="whole answers from the model's own distribution, "
+        "conditioned on the form, instead of token by token from what the mask allows (default); see docs/sampling.md",
+    )  # fmt: skip
+    sampling.add_argument(
+        "--plot", metavar="FILE", help="with --method: draw what was sampled: a .png, .svg or .pdf (needs matplotlib)"
+    )
     parser.add_argument("--stats", action="store_true", help="times and counts, on standard error")
     _add_json(parser, "one JSON object per answer; with --stream, one per piece")
     _add_policy(parser)

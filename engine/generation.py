@@ -23,6 +23,8 @@ from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any
 
+from maskwright.aligned import Method
+from maskwright.aligned_answers import aligned_chunks
 from maskwright.answers import Meaning, chunks_of, collected
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compiler import GrammarCompiler
@@ -51,7 +53,7 @@ def generate(
     grammar: Any = None,
     tokenizer: Any = None,
     max_new_tokens: int = 512,
-    temperature: float = 0.0,
+    temperature: float | None = None,
     top_p: float = 1.0,
     top_k: int | None = None,
     min_p: float = 0.0,
@@ -63,6 +65,7 @@ def generate(
     jump_forward: bool | None = None,
     valid_mass: bool = False,
     backend: Backend | None = None,
+    method: Method = "masked",
     **policy: Any,
 ) -> Any:
     """Let a model answer inside a schema, a pattern, a list of choices, a text or a grammar; exactly one of the five.
@@ -86,7 +89,7 @@ def generate(
             within them: a token is taken only if the shortest completion behind it still fits. An answer that ends by
             itself costs no more for a generous limit.
         temperature: 0 takes the likeliest allowed token at each step; 1 samples from the model's distribution over
-            the allowed tokens.
+            the allowed tokens. None is 0, and 1 with another `method` than "masked".
         top_p: sample among the likeliest allowed tokens that together have this probability.
         top_k: sample among this many likeliest allowed tokens; None or 0: among all.
         min_p: sample among the tokens at least this many times as likely as the likeliest.
@@ -100,6 +103,9 @@ def generate(
         valid_mass: have results tell for each token how much probability the allowed ones had before masking.
         backend: what masks and draws, "numba", "torch" or "triton" (docs/kernels.md); None chooses by the model's device.
             Which of them it is changes nothing about the answers.
+        method: "masked" draws each token from what the mask allows. "auto", "cars", "asap", "importance", "rejection",
+            "smc" and "mcmc" draw whole answers from the model's own distribution conditioned on the form
+            (docs/sampling.md); results then have `aligned`, and answers of at most `max_new_tokens` are conditioned on.
         policy: with `schema`, options of the text policy (maskwright.grammars.options), such as whitespace="compact".
 
     Returns:
@@ -116,11 +122,13 @@ def generate(
         ValueError: arguments out of range, or that exclude each other, or lists of different lengths.
         pydantic.ValidationError: a validator of `schema` that JSON Schema cannot express refused the object.
     """
-    sampling = Sampling(temperature, top_k, top_p, min_p)
+    sampling = Sampling(float(method != "masked") if temperature is None else temperature, top_k, top_p, min_p)
     limit, samples = _at_least_one("max_new_tokens", max_new_tokens), _at_least_one("n", n)
     entropy = _entropy(seed)
     if jump_forward and valid_mass:
         raise ValueError("valid_mass= is about tokens that the model is asked for: leave jump_forward= out")
+    if valid_mass and method != "masked":
+        raise ValueError("valid_mass= is about masking token by token: leave it out, or method= (results have `aligned`)")
     prompts, is_batch = as_batch(prompt)
     given = {"schema": schema, "regex": regex, "choices": choices, "substring": substring, "grammar": grammar}
     kind, sources = _sources(given, policy, len(prompts), is_batch)
@@ -134,19 +142,26 @@ def generate(
             entry = _embedded_prompt(kind, entry, source)
         ids = prompt_ids(tokenizer, entry)
         requests.append(Request(ids, language, min(limit, _room(model, len(ids)))))
-    decoder = Decoder(
-        model,
-        tokenizer,
-        requests,
-        samples=samples,
-        sampling=sampling,
-        entropy=entropy,
-        jump_forward=not valid_mass if jump_forward is None else jump_forward,
-        backend=backend,
-        valid_mass=valid_mass,
-    )
     meanings = {entry: Meaning(kind == "schema", entry[0].python_type, entry[1]) for entry in compiled}
-    chunks = chunks_of(decoder, [meanings[entry] for entry in compiled], progress)
+    ordered = [meanings[entry] for entry in compiled]
+    if method == "masked":
+        decoder = Decoder(
+            model,
+            tokenizer,
+            requests,
+            samples=samples,
+            sampling=sampling,
+            entropy=entropy,
+            jump_forward=not valid_mass if jump_forward is None else jump_forward,
+            backend=backend,
+            valid_mass=valid_mass,
+        )
+        chunks = chunks_of(decoder, ordered, progress)
+    else:
+        chunks = aligned_chunks(
+            model, tokenizer, requests, ordered, method, samples=samples, sampling=sampling, entropy=entropy,
+            progress=progress,
+        )  # fmt: skip
     return chunks if stream else collected(chunks, is_batch, samples, return_result)
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from maskwright.aligned_result import AlignedResult
 
 __all__ = ["FinishReason", "GenerationResult", "MaskStatistics", "StreamChunk", "Timings"]
 
@@ -68,6 +71,8 @@ class GenerationResult:
         log_valid_masses: with `valid_mass=True`, for each token the natural logarithm of the probability that the tokens
             allowed there had together before masking, at the same temperature; otherwise None. With top-k, top-p or min-p of
             what those leave. Nothing is counted for the end of sequence behind the last token.
+        aligned: with another `method` than "masked", what was sampled for the prompt, all of its answers together;
+            `logprobs` are then the model's own, not only among the allowed tokens.
     """
 
     value: Any
@@ -80,6 +85,7 @@ class GenerationResult:
     timings: Timings = field(repr=False)
     statistics: MaskStatistics = field(repr=False)
     log_valid_masses: tuple[float, ...] | None = field(default=None, repr=False)
+    aligned: AlignedResult | None = field(default=None, repr=False)
 
     @property
     def logprob(self) -> float:

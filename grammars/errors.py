@@ -11,6 +11,7 @@
     ├── BatchError             some matchers of a batch could not go on: carries the error of each
     ├── ModelError             a language model cannot be loaded, or is of a kind that cannot be decoded here
     ├── SavedGrammarError      a compiled grammar cannot be written into a file, or not be read from it
+    ├── SavedTrieError         what sampling has learnt cannot be written into a file, or is of something else
     └── TruncatedError         too few tokens for a whole sentence: carries the text so far, and how many are needed
 
 Each carries what a program needs as attributes and says in its message what a person can do.
@@ -30,6 +31,7 @@ __all__ = [
     "MatcherError",
     "ModelError",
     "SavedGrammarError",
+    "SavedTrieError",
     "TokenizerError",
     "TruncatedError",
     "UnsatisfiableError",
@@ -204,6 +206,10 @@ class ModelError(MaskwrightError):
 
 class SavedGrammarError(MaskwrightError):
     """A compiled grammar cannot be written into a file, or what is in a file is no grammar of this tokenizer and version."""
+
+
+class SavedTrieError(MaskwrightError):
+    """What sampling has learnt cannot be written into a file, or a file is not of this model, prompt, grammar and target."""
 
 
 class TruncatedError(MaskwrightError):

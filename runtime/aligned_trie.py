@@ -13,7 +13,7 @@ prefix are one number, its rest:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -244,6 +244,32 @@ class AlignedTrie:
             log_q,
         )
         return kinds, log_p, log_q
+
+    # --------------------------------------------------------------------------------------------------- in files
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What is known, by name: an array of `size` entries each."""
+        return {name: getattr(self, name)[: self.size].copy() for name, _, _ in _ARRAYS}
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]], max_bytes: int = 1 << 30) -> AlignedTrie:
+        """The trie that arrays() was asked of.
+
+        Raises:
+            MatcherError: the arrays are none of a trie.
+        """
+        trie = cls(max_bytes)
+        if set(arrays) != {name for name, _, _ in _ARRAYS} or len({array.shape for array in arrays.values()}) != 1:
+            raise MatcherError("these are not the arrays of a trie")
+        for name, dtype, _ in _ARRAYS:
+            setattr(trie, name, np.ascontiguousarray(arrays[name], dtype))
+        trie.size = trie.frozen = len(trie.parent)
+        links = np.concatenate([trie.first, trie.following])
+        if not trie.size or links.max() >= trie.size or (trie.parent >= np.arange(trie.size)).any():
+            raise MatcherError("these are not the arrays of a trie: its links lead nowhere")
+        trie._deepest = int(trie.depth.max())
+        trie.validate()
+        return trie
 
     def validate(self) -> None:
         """Check what must hold of a settled trie.

@@ -12,6 +12,7 @@ distribution comes nearer to P( . | grammar) with every step.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -99,7 +100,7 @@ class Chains:
     def _described(self, node: int) -> _Text:
         trie = self._space.trie
         nodes = trie.nodes_to(node)
-        steps = list(zip(nodes, nodes[1:], strict=False))
+        steps = list(pairwise(nodes))
         log_q = np.array([self._log_q(before, after) for before, after in steps])
         if self._cut == "restart":
             log_cuts = np.full(len(steps), -np.inf)

@@ -9,7 +9,7 @@ single token, its row is asked for in the same call, and so on along the whole f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,15 +19,22 @@ import numpy.typing as npt
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.grammars.errors import BatchError, LimitExceeded, ModelError, TruncatedError
 from maskwright.kernels.bitmask import bitmask_words
-from maskwright.runtime.aligned_trie import AlignedTrie
+from maskwright.runtime.aligned_trie import ROOT, AlignedTrie
 from maskwright.runtime.allowed_rows import Row, RowStore
 from maskwright.runtime.batch import BatchGrammarMatcher
 from maskwright.runtime.matcher import GrammarMatcher
 from maskwright.runtime.warping import Target, TokenClasses
 
-__all__ = ["Conditional", "PrefixLogits", "Statistics"]
+__all__ = ["CanonicalTokens", "Conditional", "PrefixLogits", "Statistics"]
 
 _MAX_SPAN = 64  # tokens of a forced span that are asked for in one call
+
+
+class CanonicalTokens(Protocol):
+    """Knows which tokens the tokenizer itself gives a text."""
+
+    def kept(self, tokens: Sequence[int], allowed: npt.NDArray[np.int64], end: int, /) -> npt.NDArray[np.int64]:
+        """Those of the allowed tokens behind `tokens` with which the sequence may become, or is, the tokenizer's own."""
 
 
 class PrefixLogits(Protocol):
@@ -120,14 +127,14 @@ class Conditional:
         classes: TokenClasses | None = None,
         trie: AlignedTrie | None = None,
         row_bytes: int = 1 << 28,
-        is_canonical: Callable[[Sequence[int]], bool] | None = None,
+        canonical: CanonicalTokens | None = None,
     ) -> None:
         """At the beginning of an answer.
 
         Args:
             model: gives logits.
             row_bytes: what rows may take in memory.
-            is_canonical: for `target.canonical`: whether the tokens of a whole text are the tokenizer's own.
+            canonical: for `target.canonical`.
         """
         self.model, self.compiled, self.prompt, self.target = model, compiled, list(prompt), target
         self.classes = TokenClasses(compiled.tokenizer_info) if classes is None else classes
@@ -139,7 +146,7 @@ class Conditional:
         self._batch = BatchGrammarMatcher(1)
         self._words = bitmask_words(compiled.tokenizer_info.vocab_size)
         self._longest = compiled.tokenizer_info.matching_trie.max_depth
-        self._is_canonical = is_canonical
+        self._canonical = canonical
 
     # -------------------------------------------------------------------------------------------------- using it
 
@@ -186,6 +193,18 @@ class Conditional:
         """The answer that a node stands for, without the end."""
         tokens = self.trie.tokens_to(node)
         return tuple((tokens[:-1] if self.trie.ended[node] else tokens).tolist())
+
+    def token_log_probabilities(self, tokens: Sequence[int]) -> tuple[float, ...]:
+        """log P of each token of a text after those before it; the model is asked only where that was forgotten."""
+        node, logs = ROOT, []
+        for token in tokens:
+            child = self.trie.child(node, token)
+            if child < 0:
+                child = self.add(node, token, self.rows([node])[0].log_probability(token))
+            logs.append(float(self.trie.log_edge[child]))
+            node = child
+        self.settle()
+        return tuple(logs)
 
     def text_of(self, tokens: Sequence[int]) -> str:
         return self.compiled.tokenizer_info.decode(tokens).decode(errors="replace")
@@ -260,9 +279,7 @@ class Conditional:
         allowed = self.classes.representatives(allowed)
         if self._is_cut(slot, left):
             allowed = allowed[allowed == end]
-        if self._is_canonical is not None and len(allowed) and end in allowed and not self._is_canonical(slot.tokens):
-            allowed = allowed[allowed != end]
-        return allowed
+        return allowed if self._canonical is None else self._canonical.kept(slot.tokens, allowed, end)
 
     def _is_cut(self, slot: _Slot, left: int) -> bool:
         """Whether no longer text fits within `left` more tokens, for all that is known for certain."""

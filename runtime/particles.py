@@ -23,7 +23,7 @@ __all__ = ["Potential", "draw_by_particles"]
 Potential = Callable[[str, bool], float]
 """From the text so far, and whether it is complete, to the logarithm of how much it is wanted; -inf: not at all.
 
-What it says of complete texts decides; what it says of others only guides. A text that ends inside a character has U+FFFD there.
+What it says of complete texts decides; what it says of others only guides. Half a character at the end is U+FFFD.
 """
 
 

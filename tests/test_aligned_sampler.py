@@ -12,8 +12,19 @@ from aligned_cases import AMBIGUOUS, case, chi_square
 
 import maskwright
 from maskwright import AlignedSampler, Budget
-from maskwright.grammars.errors import InvalidError, LimitExceeded, ModelError
+from maskwright.aligned_progress import spelled_bounds
+from maskwright.canonical import Canonical
+from maskwright.grammars.errors import (
+    InvalidError,
+    LimitExceeded,
+    MatcherError,
+    ModelError,
+    SavedTrieError,
+    TokenizerError,
+)
 from maskwright.prefix_model import PrefixModel
+from maskwright.runtime.aligned_trie import AlignedTrie
+from maskwright.runtime.warping import TokenClasses
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install maskwright[hf]")
 
@@ -212,3 +223,209 @@ def test_the_fused_kernel_finds_the_same_mass(tiny_model: Any, tiny_tokenizer: A
         assert float(draws.log_valid_mass[0]) == pytest.approx(trie.log_mass[node], abs=1e-3)
         compared += 1
     assert compared > 5
+
+
+# ------------------------------------------------------------------------------------------------------- populations
+
+
+@pytest.mark.parametrize(("method", "options"), [("smc", {}), ("mcmc", {"steps": 25, "cut": "entropy"}),
+                                                 ("mcmc", {"proposal": "asap", "cut": "restart"})])  # fmt: skip
+def test_populations_come_near_the_truth(method: Any, options: dict[str, Any]) -> None:
+    given = case(5, AMBIGUOUS, ["aaaa", "b", "bab", "ba"])
+    sampler = AlignedSampler(given.model, given.compiled, method)
+    result = sampler.sample(n=1500, seed=2, batch_size=64, **options)
+    truth = given.language.conditional
+    shares = result.posterior("tokens")
+    assert 0.5 * sum(abs(shares.get(key, 0.0) - share) for key, share in truth.items()) < 0.06
+    assert not result.exact
+    assert [sum(logs) < 0 for logs in result.token_logprobs] == [True] * len(result)
+
+
+def test_a_potential_makes_particles_of_it() -> None:
+    given = case(5, AMBIGUOUS, ["aaaa", "b", "bab", "ba"])
+    sampler = AlignedSampler(given.model, given.compiled)
+    result = sampler.sample(n=300, seed=2, potential=lambda text, _: -math.inf if text.startswith("b") else 0.0)
+    assert result.method == "smc"
+    assert "potential" in result.reason
+    assert set(result.texts) == {"aaaa"}
+    with pytest.raises(ValueError, match="potential"):
+        sampler.sample(n=3, method="cars", potential=lambda *_: 0.0)
+    with pytest.raises(ValueError, match="cut="):
+        sampler.sample(n=3, method="mcmc", cut="middle")  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------------------------------------------- in files
+
+
+def test_what_was_learnt_goes_into_a_file_and_back(tmp_path: Any, tiny_model: Any, tiny_tokenizer: Any) -> None:
+    def sampler(**options: Any) -> AlignedSampler:
+        return AlignedSampler(tiny_model, ANSWERS, "asap", tokenizer=tiny_tokenizer, max_tokens=8, **options)
+
+    first, path = sampler(), tmp_path / "answers.safetensors"
+    first.sample("Is it?", 60, seed=1)
+    first.save_trie(path, "Is it?")
+    second = sampler()
+    second.load_trie(path, "Is it?")
+    ours, theirs = first.trie("Is it?"), second.trie("Is it?")
+    for name, array in ours.arrays().items():
+        assert np.array_equal(array, theirs.arrays()[name], equal_nan=array.dtype == np.float64)
+    assert (
+        first.sample("Is it?", 40, seed=2).proposal_logprob.tolist()
+        == pytest.approx(second.sample("Is it?", 40, seed=2).proposal_logprob.tolist(), abs=1e-6)
+    )  # fmt: skip
+    with pytest.raises(SavedTrieError, match="prompt"):
+        sampler().load_trie(path, "Is it not?")
+    with pytest.raises(SavedTrieError, match="target"):
+        sampler(temperature=0.5).load_trie(path, "Is it?")
+    with pytest.raises(SavedTrieError, match="grammar"):
+        AlignedSampler(tiny_model, 'root ::= "yes"', tokenizer=tiny_tokenizer, max_tokens=8).load_trie(path, "Is it?")
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(SavedTrieError, match="damaged"):
+        sampler().load_trie(path, "Is it?")
+    given = case(5)
+    with pytest.raises(SavedTrieError, match="fingerprint"):
+        AlignedSampler(given.model, given.compiled).save_trie(path)
+
+
+def test_a_trie_of_links_that_lead_nowhere_is_refused(tiny_model: Any, tiny_tokenizer: Any) -> None:
+    given = case(5)
+    sampler = AlignedSampler(given.model, given.compiled, "asap")
+    sampler.sample(n=20, seed=1)
+    good = sampler.trie().arrays()
+    assert AlignedTrie.of_arrays(good).size == sampler.trie().size
+    for name, place, value in (("first", 0, 10_000), ("parent", 1, 5), ("log_theta", 1, 3.0), ("log_rest", 0, -0.01)):
+        wrong = {key: array.copy() for key, array in good.items()}
+        wrong[name][place] = value
+        with pytest.raises(MatcherError):
+            AlignedTrie.of_arrays(wrong)
+    with pytest.raises(MatcherError):
+        AlignedTrie.of_arrays({"first": good["first"]})
+
+
+# ------------------------------------------------------------------------------------------------------- canonical
+
+
+def test_canonical_texts_are_those_of_the_tokenizer(tiny_model: Any, tiny_tokenizer: Any) -> None:
+    grammar = 'root ::= "yes" | "no" | "maybe" | "the name is Ada" | "1234"'
+    options: dict[str, Any] = {"tokenizer": tiny_tokenizer, "max_tokens": 20}
+    truth = AlignedSampler(tiny_model, grammar, canonical=True, **options).enumerate("Is it?")
+    own = {text: tuple(tiny_tokenizer(text, add_special_tokens=False)["input_ids"]) for text in truth.texts}
+    assert len(own) == len(truth) == 5
+    assert dict(zip(truth.texts, truth.token_ids, strict=True)) == own
+    everything = AlignedSampler(tiny_model, 'root ::= "yes" | "no" | "1234"', **options).enumerate("Is it?")
+    logs = dict(zip(everything.token_ids, everything.logprob, strict=True))
+    assert len(everything) > 3
+    for text, log_p in zip(truth.texts, truth.logprob, strict=True):
+        if own[text] in logs:
+            assert log_p == pytest.approx(logs[own[text]], abs=1e-4)
+    sampled = AlignedSampler(tiny_model, grammar, "cars", canonical=True, **options).sample("Is it?", 200, seed=1)
+    assert all(own[text] == tokens for text, tokens in zip(sampled.texts, sampled.token_ids, strict=True))
+    statistic, quantile = chi_square(sampled.texts, truth.posterior())
+    assert statistic < quantile
+    given = case(5)
+    with pytest.raises(TokenizerError, match="canonical"):
+        AlignedSampler(given.model, given.compiled, canonical=True)
+
+
+def test_beginnings_of_canonical_texts_are_canonical(tiny_tokenizer: Any) -> None:
+    """What Canonical relies on, over texts that tokenizers cut in many ways."""
+    from transformers import PreTrainedTokenizerFast
+
+    from maskwright.embedded import MODELS
+
+    embedded = PreTrainedTokenizerFast.from_pretrained(MODELS / "reader", local_files_only=True)
+    random = np.random.default_rng(0)
+    pieces = [
+        " ",
+        "  ",
+        "\n",
+        "\t",
+        "a",
+        "the",
+        "I'll",
+        "don't",
+        "12",
+        "345",
+        "é",
+        "_",
+        "(",
+        '":',
+        "Ada",
+        "define-fun",
+        "+-",
+    ]
+    for tokenizer in (tiny_tokenizer, embedded):
+        info = AlignedSampler(None, ANSWERS).compiled.tokenizer_info if tokenizer is embedded else None
+        info = info or maskwright.TokenizerInfo.from_huggingface(tiny_tokenizer)
+        own = Canonical(tokenizer, info, TokenClasses(info))
+        for _ in range(150):
+            text = "".join(random.choice(pieces, size=8).tolist())
+            tokens = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+            assert all(own.is_own(tokens[:length]) for length in range(len(tokens) + 1)), text
+
+
+# ------------------------------------------------------------------------------------------------------- to look at
+
+
+def test_samples_can_be_drawn(tmp_path: Any) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install maskwright[plot]")
+    given = case(5, AMBIGUOUS, ["aaaa", "b", "bab", "ba"])
+    sampler = AlignedSampler(given.model, given.compiled)
+    for method in ("asap", "smc", "cars"):
+        result = sampler.sample(n=40, method=method, seed=1)  # type: ignore[arg-type]
+        path = tmp_path / f"{method}.svg"
+        figure = result.plot(path)
+        assert path.read_text().startswith("<?xml")
+        bounds, shares = figure.axes
+        assert bounds.get_xlabel() == "forward tokens"
+        assert [label.get_text().strip("'") for label in shares.get_yticklabels()][::-1] == list(result.posterior())
+
+
+def test_the_bar_shows_the_bounds_closing(capsys: Any) -> None:
+    given = case(5, AMBIGUOUS, ["aaaa", "b", "bab", "ba"])
+    result = AlignedSampler(given.model, given.compiled).sample(n=30, method="asap", seed=1, progress=True)
+    shown = capsys.readouterr().err
+    assert "Sampling (asap)" in shown
+    assert spelled_bounds(result.log_z_bounds) in shown
+    assert spelled_bounds((-math.inf, -1.0)) == "log Z <= -1.00"
+
+
+# ------------------------------------------------------------------------------------------------------- generate()
+
+
+@pytest.mark.parametrize("method", ["auto", "cars", "asap", "importance", "smc", "mcmc"])
+def test_generate_hands_over(method: Any, tiny_model: Any, tiny_tokenizer: Any) -> None:
+    given: dict[str, Any] = {"choices": ["yes", "no", "maybe"], "tokenizer": tiny_tokenizer, "max_new_tokens": 8}
+    answers = maskwright.generate(tiny_model, ["Is it?", "Was it?"], n=3, method=method, seed=1, **given)
+    assert [len(entry) for entry in answers] == [3, 3]
+    assert {answer for entry in answers for answer in entry} <= {"yes", "no", "maybe"}
+    again = maskwright.generate(tiny_model, ["Is it?", "Was it?"], n=3, method=method, seed=1, **given)
+    assert again == answers
+    result = maskwright.generate(tiny_model, "Is it?", method=method, seed=1, return_result=True, **given)
+    assert result.aligned.method in (method, "cars", "asap")
+    assert len(result.tokens) == len(result.logprobs)
+    assert tiny_tokenizer.decode(result.tokens) == result.text
+
+
+def test_generate_draws_objects_exactly(tiny_model: Any, tiny_tokenizer: Any) -> None:
+    schema = {"type": "object", "properties": {"up": {"type": "boolean"}}, "required": ["up"]}
+    options: dict[str, Any] = {"schema": {**schema, "additionalProperties": False}, "whitespace": "compact"}
+    chunks = list(
+        maskwright.generate(
+            tiny_model,
+            "?",
+            tokenizer=tiny_tokenizer,
+            n=4,
+            method="asap",
+            seed=1,
+            stream=True,
+            max_new_tokens=14,
+            **options,
+        )
+    )
+    assert [chunk.done for chunk in chunks] == [True] * 4
+    assert all(chunk.value in ({"up": True}, {"up": False}) for chunk in chunks)
+    with pytest.raises(ValueError, match="temperature"):
+        maskwright.generate(tiny_model, "?", tokenizer=tiny_tokenizer, method="cars", temperature=0, **options)
+    with pytest.raises(ValueError, match="method="):
+        maskwright.generate(tiny_model, "?", tokenizer=tiny_tokenizer, method="magic", **options)

@@ -148,3 +148,25 @@ def test_without_transformers_it_says_what_to_install(
     assert out == ""
     assert err.count("\n") == 1
     assert err.endswith('pip install "maskwright[hf]"\n')
+
+
+def test_answers_from_the_conditional_distribution(
+    model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plot = tmp_path / "sample.svg"
+    command = ["generate", "--model", model, "--regex", "[01]{3}", "--n", "5", "--seed", "3", "--method", "cars"]
+    assert main([*command, "--max-new-tokens", "4", "--stats", "--plot", str(plot), "bits:"]) == 0
+    out, err = capsys.readouterr()
+    assert all(len(answer) == 3 and set(answer) <= {"0", "1"} for answer in out.split())
+    assert len(out.split()) == 5
+    assert "cars (exact): 5 texts, log Z" in err
+    assert plot.read_text().startswith("<?xml")
+    assert main([*command, "--max-new-tokens", "4", "--json", "bits:"]) == 0
+    record = json.loads(capsys.readouterr().out.splitlines()[0])["sampling"]
+    assert record["method"] == "cars"
+    assert record["exact"]
+    assert record["log_z_low"] <= record["log_z_high"] < 0
+    assert main([*command[:-2], "--plot", str(plot), "bits:"]) == 2
+    assert "--plot draws what --method has sampled" in capsys.readouterr().err
+    assert main([*command, "--temperature", "0", "bits:"]) == 2
+    assert "temperature" in capsys.readouterr().err
