@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from maskwright.aligned import AlignedSampler
     from maskwright.aligned_result import AlignedResult
+    from maskwright.byte_level import byte_distribution
     from maskwright.compile.grammar import CompiledGrammar
     from maskwright.compile.mask_table import MaskTable
     from maskwright.compile.vocabulary import TokenizerInfo
@@ -84,6 +85,7 @@ __all__ = [
     "agenerate",
     "allocate_token_bitmask",
     "apply_token_bitmask_inplace",
+    "byte_distribution",
     "generate",
 ]
 
@@ -105,6 +107,7 @@ _HOME = {
     "agenerate": "maskwright.generation",
     "allocate_token_bitmask": "maskwright.kernels.bitmask",
     "apply_token_bitmask_inplace": "maskwright.kernels.bitmask",
+    "byte_distribution": "maskwright.byte_level",
     "generate": "maskwright.generation",
     **dict.fromkeys((name for name in __all__ if name.endswith(("Error", "Exceeded"))), "maskwright.grammars.errors"),
 }

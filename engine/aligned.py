@@ -23,6 +23,7 @@ import numpy as np
 
 from maskwright.aligned_progress import aligned_bar
 from maskwright.aligned_result import AlignedResult
+from maskwright.byte_level import without_last_word
 from maskwright.canonical import Canonical
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.grammars.errors import ModelError, TokenizerError
@@ -40,6 +41,8 @@ from maskwright.saved_tries import model_fingerprint, read_trie, trie_key, write
 __all__ = ["AlignedSampler", "Method"]
 
 Method = Literal["auto", "masked", "gcd", "importance", "rejection", "asap", "cars", "smc", "mcmc"]
+
+Boundary = Literal["tokens", "bytes"]
 
 _METHODS = get_args(Method)
 
@@ -122,7 +125,7 @@ class AlignedSampler:
             if self._tokenizer is None:
                 raise TokenizerError("canonical=True asks the tokenizer what it makes of a text: pass tokenizer=")
             self._canonical = Canonical(self._tokenizer, self.compiled.tokenizer_info, self._classes)
-        self._spaces: OrderedDict[tuple[int, ...], Conditional] = OrderedDict()
+        self._spaces: OrderedDict[tuple[tuple[int, ...], bytes], Conditional] = OrderedDict()
         self._max_prompts = max_prompts
 
     def sample(
@@ -134,6 +137,7 @@ class AlignedSampler:
         budget: Budget | None = None,
         batch_size: int = 16,
         seed: int | Sequence[int] | None = None,
+        boundary: Boundary = "tokens",
         report: Callable[[Progress], None] | None = None,
         progress: bool = False,
         potential: Potential | None = None,
@@ -150,6 +154,9 @@ class AlignedSampler:
             budget: when to stop all the same.
             batch_size: descents that share the model's forwards. They do not learn from each other.
             seed: makes sampling repeatable (with the same history of the prompt); None draws a fresh one.
+            boundary: what the prompt is, where it is text. "tokens": those that the tokenizer makes of it. "bytes": its text,
+                of which the last word may be written in any tokens, the last reaching into the answer: a prompt that is cut
+                off inside a token ('"na' of '"name') then biases nothing. The tokens of that word are among `token_ids`.
             report: is called after each batch.
             progress: show a progress bar on standard error.
             potential: for "smc", which "auto" then is: from the text so far and whether it is complete to the logarithm
@@ -174,7 +181,9 @@ class AlignedSampler:
                 f"cut={cut!r}, proposal={proposal!r}, steps={steps}, resample_below={resample_below}: choose a cut of "
                 f"{', '.join(get_args(Cut))}, a proposal of masked, asap, at least 1 step, and 0 to 1"
             )
-        space = self._space(prompt)
+        if boundary not in get_args(Boundary):
+            raise ValueError(f"boundary={boundary!r}: choose one of {', '.join(get_args(Boundary))}")
+        space = self._space(prompt, boundary)
         before = dataclasses.replace(space.stats)
         history: list[tuple[int, float, float]] = []
 
@@ -240,7 +249,7 @@ class AlignedSampler:
         """
         ids = self._prompt_ids(prompt)
         trie = read_trie(path, self._key(self._space(prompt)), self._trie_bytes)
-        self._spaces[ids] = self._new_space(ids, trie)
+        self._spaces[ids, b""] = self._new_space(ids, trie)
 
     def _key(self, space: Conditional) -> dict[str, Any]:
         return trie_key(model_fingerprint(self._given), space.prompt, self.compiled, space.target)
@@ -252,18 +261,20 @@ class AlignedSampler:
         each = [space.token_log_probabilities(tokens) for tokens in samples.tokens]
         return AlignedResult.of(samples, texts, each, space.log_z_bounds, space.stats.since(before), history)
 
-    def _space(self, prompt: Any) -> Conditional:
+    def _space(self, prompt: Any, boundary: Boundary = "tokens") -> Conditional:
         """What is known of a prompt."""
-        ids = self._prompt_ids(prompt)
-        space = self._spaces.pop(ids, None)
+        ids, tail = self._prompt_ids(prompt), b""
+        if boundary == "bytes":
+            ids, tail = without_last_word(ids, self.compiled.tokenizer_info)
+        space = self._spaces.pop((ids, tail), None)
         if space is None:
-            space = self._new_space(ids, AlignedTrie(self._trie_bytes))
-        self._spaces[ids] = space
+            space = self._new_space(ids, AlignedTrie(self._trie_bytes), tail)
+        self._spaces[ids, tail] = space
         while len(self._spaces) > self._max_prompts:
             self._spaces.popitem(last=False)
         return space
 
-    def _new_space(self, ids: tuple[int, ...], trie: AlignedTrie) -> Conditional:
+    def _new_space(self, ids: tuple[int, ...], trie: AlignedTrie, tail: bytes = b"") -> Conditional:
         target = self.target
         if self._context is not None:
             if len(ids) >= self._context:
@@ -278,6 +289,7 @@ class AlignedSampler:
             trie=trie,
             row_bytes=self._row_bytes,
             canonical=self._canonical,
+            tail=tail,
         )
 
     def _prompt_ids(self, prompt: Any) -> tuple[int, ...]:

@@ -45,6 +45,9 @@ class Canonical:
             return allowed[allowed != end]
         return allowed
 
+    def may_begin(self, tokens: tuple[int, ...], /) -> bool:
+        return not self._by_prefix or self.is_own(tokens)
+
     def is_own(self, tokens: tuple[int, ...]) -> bool:
         """Whether the tokenizer writes the text of some tokens with these; true of what ends inside a character."""
         found = self._known.get(tokens)

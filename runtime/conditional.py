@@ -22,7 +22,7 @@ from maskwright.kernels.bitmask import bitmask_words
 from maskwright.runtime.aligned_trie import ROOT, AlignedTrie
 from maskwright.runtime.allowed_rows import Row, RowStore
 from maskwright.runtime.batch import BatchGrammarMatcher
-from maskwright.runtime.matcher import GrammarMatcher
+from maskwright.runtime.slots import Slot, Tail
 from maskwright.runtime.warping import Target, TokenClasses
 
 __all__ = ["CanonicalTokens", "Conditional", "PrefixLogits", "Statistics"]
@@ -32,6 +32,9 @@ _MAX_SPAN = 64  # tokens of a forced span that are asked for in one call
 
 class CanonicalTokens(Protocol):
     """Knows which tokens the tokenizer itself gives a text."""
+
+    def may_begin(self, tokens: tuple[int, ...], /) -> bool:
+        """Whether some token sequence of the tokenizer's own may begin with these."""
 
     def kept(self, tokens: Sequence[int], allowed: npt.NDArray[np.int64], end: int, /) -> npt.NDArray[np.int64]:
         """Those of the allowed tokens behind `tokens` with which the sequence may become, or is, the tokenizer's own."""
@@ -71,30 +74,6 @@ class Statistics:
         return Statistics(*(getattr(self, name) - getattr(before, name) for name in self.__slots__))
 
 
-class _Slot:
-    """A matcher and where it is."""
-
-    def __init__(self, compiled: CompiledGrammar) -> None:
-        self.matcher = GrammarMatcher(compiled)
-        self.tokens: list[int] = []
-
-    def go(self, tokens: Sequence[int]) -> None:
-        common = 0
-        for ours, wanted in zip(self.tokens, tokens, strict=False):
-            if ours != wanted:
-                break
-            common += 1
-        self.matcher.rollback(len(self.tokens) - common)
-        del self.tokens[common:]
-        for token in tokens[common:]:
-            self.accept(token)
-
-    def accept(self, token: int) -> None:
-        accepted = self.matcher.accept_token(token)
-        assert accepted, "a token of the trie is one that a mask allowed"
-        self.tokens.append(token)
-
-
 @dataclass(slots=True)
 class _Asked:
     """A prefix whose row is to be computed: its allowed tokens, and the prefix one token before it, if asked for, too."""
@@ -128,6 +107,7 @@ class Conditional:
         trie: AlignedTrie | None = None,
         row_bytes: int = 1 << 28,
         canonical: CanonicalTokens | None = None,
+        tail: bytes = b"",
     ) -> None:
         """At the beginning of an answer.
 
@@ -135,6 +115,7 @@ class Conditional:
             model: gives logits.
             row_bytes: what rows may take in memory.
             canonical: for `target.canonical`.
+            tail: text behind the prompt's tokens that answers begin with, in whatever tokens, before the grammar's.
         """
         self.model, self.compiled, self.prompt, self.target = model, compiled, list(prompt), target
         self.classes = TokenClasses(compiled.tokenizer_info) if classes is None else classes
@@ -142,7 +123,8 @@ class Conditional:
         self.stats = Statistics()
         self._rows = RowStore(row_bytes)
         self._pinned: dict[int, Row] = {}  # rows of nodes that have changed, until they are settled
-        self._slots: list[_Slot] = []
+        self._slots: list[Slot] = []
+        self._tail = Tail(tail, compiled.tokenizer_info)
         self._batch = BatchGrammarMatcher(1)
         self._words = bitmask_words(compiled.tokenizer_info.vocab_size)
         self._longest = compiled.tokenizer_info.matching_trie.max_depth
@@ -207,13 +189,14 @@ class Conditional:
         return tuple(logs)
 
     def text_of(self, tokens: Sequence[int]) -> str:
-        return self.compiled.tokenizer_info.decode(tokens).decode(errors="replace")
+        """The text of an answer's tokens, behind the tail."""
+        return self.compiled.tokenizer_info.decode(tokens)[len(self._tail.text) :].decode(errors="replace")
 
     def dies_at(self, node: int) -> None:
         """Count a descent that came to a prefix which nothing allowed can follow."""
         self.stats.dead_ends += 1
         if not self._slots:
-            self._slots.append(_Slot(self.compiled))
+            self._slots.append(Slot(self.compiled, self._tail))
         slot = self._slots[0]
         slot.go(self.trie.tokens_to(node).tolist())
         if self._is_cut(slot, self.target.max_tokens - len(slot.tokens)):
@@ -244,14 +227,14 @@ class Conditional:
         """The rows of nodes, by one call of the model at most; rows along forced spans are stored beside."""
         paths = [tuple(self.trie.tokens_to(node).tolist()) for node in nodes]
         while len(self._slots) < len(nodes):
-            self._slots.append(_Slot(self.compiled))
+            self._slots.append(Slot(self.compiled, self._tail))
         for slot, path in zip(self._slots, paths, strict=False):
             slot.go(path)
-        masks = self._masks(self._slots[: len(nodes)])
+        permitted = self._allowed(self._slots[: len(nodes)])
         found: dict[int, Row] = {}
         asked: list[_Asked] = []
         for number, (node, path) in enumerate(zip(nodes, paths, strict=True)):
-            allowed = self._allowed(self._slots[number], masks[number])
+            allowed = permitted[number]
             row = self._without_model(len(path), allowed)
             if row is not None:
                 found[node] = row
@@ -264,29 +247,31 @@ class Conditional:
             self._store(asked, logs, found)
         return found
 
-    def _masks(self, slots: Sequence[_Slot]) -> npt.NDArray[np.int32]:
-        masks = np.empty((len(slots), self._words), np.int32)
+    def _allowed(self, slots: Sequence[Slot]) -> list[npt.NDArray[np.int64]]:
+        """The tokens that may come next at each slot, by their classes, `max_tokens` minded."""
+        behind = [slot for slot in slots if not slot.in_tail]
+        masks = np.empty((len(behind), self._words), np.int32)
         try:
-            self._batch.batch_fill_next_token_bitmask([slot.matcher for slot in slots], masks)
+            self._batch.batch_fill_next_token_bitmask([slot.matcher for slot in behind], masks)
         except BatchError as error:
             raise next(iter(error.failures.values())) from None
-        return masks
+        lines = iter(masks)
+        return [self._kept(slot, slot.allowed_in_tail() if slot.in_tail else _tokens(next(lines))) for slot in slots]
 
-    def _allowed(self, slot: _Slot, mask: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-        """The tokens that may come next, by their classes, `max_tokens` minded."""
-        end, left = self.classes.end, self.target.max_tokens - len(slot.tokens)
-        allowed = np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little"))
+    def _kept(self, slot: Slot, allowed: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The classes of tokens that the grammar allows, less those that no text of the target has here."""
+        end = self.classes.end
         allowed = self.classes.representatives(allowed)
-        if self._is_cut(slot, left):
+        if self._is_cut(slot, self.target.max_tokens - len(slot.tokens)):
             allowed = allowed[allowed == end]
         return allowed if self._canonical is None else self._canonical.kept(slot.tokens, allowed, end)
 
-    def _is_cut(self, slot: _Slot, left: int) -> bool:
+    def _is_cut(self, slot: Slot, left: int) -> bool:
         """Whether no longer text fits within `left` more tokens, for all that is known for certain."""
         if self.target.on_max == "error":
             return False
-        if left <= 0:
-            return True
+        if left <= 0 or slot.in_tail:
+            return left <= 0
         enough = slot.matcher.completion_bound()
         if enough is not None and enough <= left:
             return False
@@ -303,14 +288,14 @@ class Conditional:
             return Row.of(allowed, np.zeros(len(allowed)))  # the end, with probability 1
         return None
 
-    def _ask_span(self, slot: _Slot, asked: list[_Asked]) -> None:
+    def _ask_span(self, slot: Slot, asked: list[_Asked]) -> None:
         """Behind a prefix that was asked for: as long as there is one token to go on with, ask for the next row, too."""
         for _ in range(_MAX_SPAN):
             last = asked[-1]
             if len(last.allowed) != 1 or last.allowed[0] == self.classes.end:
                 return
             slot.accept(int(last.allowed[0]))
-            allowed = self._allowed(slot, self._masks([slot])[0])
+            (allowed,) = self._allowed([slot])
             if self._without_model(len(slot.tokens), allowed) is not None:
                 return
             asked.append(_Asked(-1, tuple(slot.tokens), allowed, before=len(asked) - 1))
@@ -347,3 +332,8 @@ class Conditional:
             if node >= 0:
                 found[node] = row
                 self._rows.put(node, row)
+
+
+def _tokens(mask: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """The tokens that a row of a bitmask allows, ascending."""
+    return np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little"))
