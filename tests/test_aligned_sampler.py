@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import naive_aligned as naive
@@ -429,3 +430,10 @@ def test_generate_draws_objects_exactly(tiny_model: Any, tiny_tokenizer: Any) ->
         maskwright.generate(tiny_model, "?", tokenizer=tiny_tokenizer, method="cars", temperature=0, **options)
     with pytest.raises(ValueError, match="method="):
         maskwright.generate(tiny_model, "?", tokenizer=tiny_tokenizer, method="magic", **options)
+
+
+def test_the_snippets_of_the_page_run(root: Any, capsys: Any) -> None:
+    page = (root / "docs" / "sampling.md").read_text()
+    (snippet,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    exec(compile(snippet, "a snippet of docs/sampling.md", "exec", dont_inherit=True), {})
+    assert capsys.readouterr().out.startswith("{")
