@@ -84,9 +84,10 @@ class Meter:
     def require(self, done: int) -> None:
         """Raises LimitExceeded where a budget let no text through."""
         if done == 0:
+            begun = self._space.stats.attempts - self._attempts
             raise LimitExceeded(
-                "budget", self._space.stats.attempts - self._attempts, self._budget.attempts or 0,
-                what="no text was found", hint="raise the budget, or choose method='asap', which rejects nothing",
+                "attempts", begun, self._budget.attempts or begun, what="no text was found",
+                hint="raise the budget or n, or choose method='asap', which rejects nothing and learns from dead ends",
             )  # fmt: skip
 
 

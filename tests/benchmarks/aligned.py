@@ -30,6 +30,7 @@ from aligned_cases import chi_square
 
 from maskwright import AlignedResult, AlignedSampler, Budget, GrammarMatcher
 from maskwright.embedded import load
+from maskwright.grammars.errors import LimitExceeded
 from maskwright.loading import compiler_of
 from maskwright.prefix_model import PrefixModel
 from maskwright.runtime.aligned_trie import ROOT, AlignedTrie
@@ -40,7 +41,7 @@ COLOURS = dict(zip(METHODS, ("#666666", "#56B4E9", "#0072B2", "#D55E00", "#009E7
 POPULATIONS = (1, 4, 16, 64)  # of importance and smc
 STEPS = (1, 3, 10, 30)  # of mcmc
 DESCENTS = (1, 5, 20, 50, 100, 200, 500, 1000, 2000)  # of asap
-RUNS = 60  # of each estimated point
+RUNS = 40  # of each estimated point
 
 BITS = "Text: Write a string of zeros and ones.\nAnswer: "
 SYGUS = "Text: Write a function in SyGuS.\nAnswer: "
@@ -127,14 +128,19 @@ class Task:
 
     def estimated(self, run: Callable[[int], AlignedResult]) -> tuple[float, float]:
         """Forward tokens of a run, and the divergence of one answer of it, over RUNS runs."""
-        shares, spent = dict.fromkeys(self.shares, 0.0), 0
+        shares, spent, answers = dict.fromkeys(self.shares, 0.0), 0, 0
         for seed in range(RUNS):
             self.model.restart()
-            result = run(seed)
-            spent += self.model.forward_tokens
+            try:
+                result = run(seed)
+            except LimitExceeded:  # nothing but dead ends: no answer
+                continue
+            finally:
+                spent += self.model.forward_tokens
+            answers += 1
             for tokens, share in result.posterior("tokens").items():
                 shares[tokens] += share
-        total = RUNS + 0.5 * len(shares)
+        total = answers + 0.5 * len(shares)
         q = {tokens: (share + 0.5) / total for tokens, share in shares.items()}
         divergence = math.fsum(p * math.log(p / q[tokens]) for tokens, p in self.shares.items() if p > 0)
         return spent / RUNS, divergence
@@ -201,7 +207,7 @@ def costs(page: report.Report, tokenizer: Any, model: Any, samples: int, naive_s
     theirs = (time.process_time() - started) / naive_samples
     attempts = result.stats.attempts
     page.table(
-        ["1,000 texts of slia" if attempts == 1000 else f"{attempts} texts of slia", "forward tokens", "of them a text", "CPU ms a text"],
+        [f"{attempts:,} texts of slia", "forward tokens", "of them a text", "CPU ms a text"],
         [
             ["Maskwright, batches of 64", result.stats.forward_tokens, result.stats.forward_tokens / attempts, 1e3 * ours],
             [f"sequential, nothing kept (from {naive_samples} texts)", round(processed / naive_samples * attempts),
@@ -224,11 +230,18 @@ def main() -> None:
     page.provenance()
     model, tokenizer = load()
     recorded = Recorded(model)
-    tasks = []
-    for name in ("binary_len_3", "binary_len_5_0", "binary_len_5_1"):
-        tasks.append(Task.of(name, recorded, tokenizer, (GAD / f"{name}.ebnf").read_text(), BITS, max_tokens=8))
+    tasks = [
+        Task.of(name, recorded, tokenizer, (GAD / f"{name}.ebnf").read_text(), BITS, max_tokens=8)
+        for name in ("binary_len_3", "binary_len_5_0", "binary_len_5_1")
+    ]
     for name, file, head, rule, cap in (
-        ("bv4", "bv4/find_inv_bvsge_bvadd_4bit", "(define-fun inv ((s (BitVec 4)) (t (BitVec 4))) (BitVec 4) ", "Start", 11),
+        (
+            "bv4",
+            "bv4/find_inv_bvsge_bvadd_4bit",
+            "(define-fun inv ((s (BitVec 4)) (t (BitVec 4))) (BitVec 4) ",
+            "Start",
+            11,
+        ),
         ("slia", "slia/11440431", "(define-fun f ((_arg_0 String)) String ", "ntString", 15),
     ):
         rules = (GAD / f"{file}.ebnf").read_text().splitlines()[1:]
