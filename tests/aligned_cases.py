@@ -87,7 +87,8 @@ class Remembering(Conditional):
 def chi_square(observed: Iterable[Hashable], expected: Mapping[Any, float], alpha: float = 1e-4) -> tuple[float, float]:
     """Pearson's statistic of draws against probabilities and its quantile at 1 - alpha; cells expected below 5 are merged.
 
-    A draw that has no probability makes the statistic infinite.
+    A draw that has no probability makes the statistic infinite, and so do more draws of what is rare, all of it together,
+    than a Poisson distribution of its mean gives with probability alpha.
     """
     counts = Counter(observed)
     total = sum(counts.values())
@@ -97,6 +98,13 @@ def chi_square(observed: Iterable[Hashable], expected: Mapping[Any, float], alph
     kept = [cell for cell in cells if cell[0] >= 5]
     rare = [cell for cell in cells if cell[0] < 5]
     tail = math.fsum(cell[0] for cell in rare), sum(cell[1] for cell in rare)
+    fewer = (
+        math.fsum(math.exp(k * math.log(tail[0]) - tail[0] - math.lgamma(k + 1)) for k in range(tail[1]))
+        if tail[0] > 0
+        else 0
+    )
+    if tail[1] > tail[0] and 1 - fewer < alpha:
+        return math.inf, 0.0
     while kept and 0 < tail[0] < 5:
         last = kept.pop()
         tail = tail[0] + last[0], tail[1] + last[1]

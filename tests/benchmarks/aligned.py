@@ -3,7 +3,7 @@
 The truth is the enumerated conditional distribution: of three grammars whose strings can be listed, and of the SyGuS grammars
 slia and bv4 with their header in the prompt, canonical tokenizations, and a cap on the tokens. Methods are compared at equal
 forward tokens. For masked and asap KL(P( . | grammar) || q) is computed from the trie; for the others it is estimated from
-the distribution of one answer over many runs, with half a count added to each text.
+the distribution of one answer over many runs, with a fiftieth of an answer added to each text.
 
 The model's logits are kept between runs, so that many runs cost little; forward tokens are counted as if they were not.
 
@@ -41,7 +41,8 @@ COLOURS = dict(zip(METHODS, ("#666666", "#56B4E9", "#0072B2", "#D55E00", "#009E7
 POPULATIONS = (1, 4, 16, 64)  # of importance and smc
 STEPS = (1, 3, 10, 30)  # of mcmc
 DESCENTS = (1, 5, 20, 50, 100, 200, 500, 1000, 2000)  # of asap
-RUNS = 40  # of each estimated point
+RUNS = 100  # of each estimated point
+_PRIOR = 0.02  # answers that each text has before the first run
 
 BITS = "Text: Write a string of zeros and ones.\nAnswer: "
 SYGUS = "Text: Write a function in SyGuS.\nAnswer: "
@@ -140,8 +141,8 @@ class Task:
             answers += 1
             for tokens, share in result.posterior("tokens").items():
                 shares[tokens] += share
-        total = answers + 0.5 * len(shares)
-        q = {tokens: (share + 0.5) / total for tokens, share in shares.items()}
+        total = answers + _PRIOR * len(shares)
+        q = {tokens: (share + _PRIOR) / total for tokens, share in shares.items()}
         divergence = math.fsum(p * math.log(p / q[tokens]) for tokens, p in self.shares.items() if p > 0)
         return spent / RUNS, divergence
 
