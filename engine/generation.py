@@ -128,7 +128,9 @@ def generate(
     if jump_forward and valid_mass:
         raise ValueError("valid_mass= is about tokens that the model is asked for: leave jump_forward= out")
     if valid_mass and method != "masked":
-        raise ValueError("valid_mass= is about masking token by token: leave it out, or method= (results have `aligned`)")
+        raise ValueError(
+            "valid_mass= is about masking token by token: leave it out, or method= (results have `aligned`)"
+        )
     prompts, is_batch = as_batch(prompt)
     given = {"schema": schema, "regex": regex, "choices": choices, "substring": substring, "grammar": grammar}
     kind, sources = _sources(given, policy, len(prompts), is_batch)

@@ -13,7 +13,7 @@ import numpy as np
 
 from maskwright.kernels.jit import nogil_kernel, part
 
-# Callees: b2c0dbada27d
+# Callees: 84f24764e47d
 
 __all__ = ["AT_END", "AT_FRESH", "AT_NOTHING", "AT_REST", "child_of", "path_to", "settle", "walk"]
 
