@@ -430,6 +430,8 @@ def test_generate_draws_objects_exactly(tiny_model: Any, tiny_tokenizer: Any) ->
         maskwright.generate(tiny_model, "?", tokenizer=tiny_tokenizer, method="cars", temperature=0, **options)
     with pytest.raises(ValueError, match="method="):
         maskwright.generate(tiny_model, "?", tokenizer=tiny_tokenizer, method="magic", **options)
+    with pytest.raises(ValueError, match="valid_mass"):
+        maskwright.generate(tiny_model, "?", tokenizer=tiny_tokenizer, method="cars", valid_mass=True, **options)
 
 
 def test_the_snippets_of_the_page_run(root: Any, capsys: Any) -> None:
