@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from maskwright.compile.automaton import Automaton
 from maskwright.compile.moves import PENDING, Move, Moves, place, register_of, state_of
@@ -153,9 +153,13 @@ class Endings:
         found = self.end(start, 0, _EVERY)
         assert found is not None
         if found == NO_END:
-            assert self._failures, "every state leads to an end, unless lowering has failed"
-            raise next(iter(self._failures.values()))
+            self.fail()
         return found
+
+    def fail(self) -> NoReturn:
+        """Raise what has kept a search from an end; there is one wherever lowering does not fail."""
+        assert self._failures, "a dead end was reached"
+        raise next(iter(self._failures.values()))
 
     def end(self, start: int, number: int, most: int) -> tuple[int, int] | None:
         """End `number` (0 is the nearest) of the frame at a place: (cost, result code).

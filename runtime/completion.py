@@ -206,7 +206,7 @@ class StackCompletions:
             heappush(queue, (before + cost, text.translate(ranks), order, _Step(text, result, step.node, _FOUND)))
             if step.number + 1 < max(endings.moves.results(block) for block, _, _ in _cells(nodes, step.node)):
                 heappush(queue, (before + cost, b"", order + 1, step._replace(number=step.number + 1)))
-        raise AssertionError("a dead end was reached")
+        endings.fail()
 
 
 def _size(found: _After) -> int:

@@ -80,6 +80,7 @@ class Level(NamedTuple):
         excluded: what that item, or the next, must not be.
         rivals: what of that it may still become; () where no item may come now.
         prospect: what may become of the array after the items before.
+        is_behind: whether an item is complete, and nothing but white space behind it.
     """
 
     array: Distinct
@@ -90,6 +91,7 @@ class Level(NamedTuple):
     excluded: Identities
     rivals: tuple[Identity, ...]
     prospect: Prospect
+    is_behind: bool = False
 
 
 Levels = tuple[Level, ...]  # the innermost last
@@ -136,7 +138,7 @@ def _after(level: Level, byte: int) -> Level:
             return level
         if byte == 0x2C:
             excluded = level.array.excluded(level.used, level.length)
-            return level._replace(excluded=excluded, rivals=tuple(excluded))
+            return level._replace(excluded=excluded, rivals=tuple(excluded), is_behind=False)
         item = Partial()
     before, item = item, feed(item, byte)
     if item is before:
@@ -323,6 +325,8 @@ class UniqueItems:
         if place is None:
             return None
         if levels:
+            if byte == 0x0A and levels[-1].is_behind and levels[-1].array.indented and not levels[-1].prospect.closes:
+                return None  # the line of the closing bracket
             if byte == 0x5D and levels[-1].item is None:
                 if not levels[-1].prospect.closes:
                     return None
@@ -398,7 +402,7 @@ class UniqueItems:
             prospect = level.array.prospect(state, used, length)
             if prospect is None:
                 return None
-            after = Level(level.array, level.top, used, length, None, frozenset(), (), prospect)
+            after = Level(level.array, level.top, used, length, None, frozenset(), (), prospect, is_behind=True)
             return Text(place, (*levels[:-1], after))
         other = level.array.repeated(state)
         if other is None:
@@ -573,7 +577,7 @@ class UniqueItems:
                     passed.append(step)
                 else:
                     return found + rest
-                stays_open = rest[len(passed) - 1] == 0x5D and _is_behind_item(passed[-1].levels)
+                stays_open = rest[len(passed) - 1] in b"]\n" and _is_behind_item(passed[-1].levels)
                 goal = _CLOSING if stays_open else _NEW
                 places = range(len(passed) - 1, -1, -1)
                 ways = ((at, way) for at in places if (way := self._escape(passed[at], goal)))
@@ -729,6 +733,8 @@ def _marks(levels: Levels, tight: bool, repeating: bool) -> tuple[tuple[bytes, .
         return (opening,)
     item = levels[-1].item
     behind = b",]" if repeating else b","
+    if repeating and levels[-1].array.indented:
+        behind += b"\n"  # the line on which such an array ends begins before its bracket
     if item is None:
         return ((behind,), opening)
     quote = (b'"',) if item.in_string else ()

@@ -417,3 +417,14 @@ def test_no_instance_of_all_is_shorter(compiler: mw.GrammarCompiler, maskbench: 
         if number % 200 == 0:
             print(f"{number:,} schemas, {checked:,} completions", flush=True)
     assert checked > 2 * len(maskbench)
+
+
+def test_a_completion_that_takes_too_long_to_find_says_so(byte_info: mw.TokenizerInfo) -> None:
+    schema = {
+        "additionalProperties": {"type": "integer", "not": {"maximum": 20, "multipleOf": 0.5, "exclusiveMaximum": 3}}
+    }
+    matcher = mw.GrammarMatcher(mw.GrammarCompiler(byte_info).compile_json_schema(schema, numbers="any"))
+    for text in ('{  "a"\r', "\n"):
+        assert matcher.accept_string(text)
+        with pytest.raises(mw.LimitExceeded, match="max_nodes"):
+            matcher.shortest_completion()

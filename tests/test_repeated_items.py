@@ -158,3 +158,20 @@ def test_many_masks_and_completions() -> None:
     first = int(os.environ.get("MASKWRIGHT_LONG_SEED", "0"))
     count = int(os.environ.get("MASKWRIGHT_LONG_CASES", "5000"))
     print(Counter(map(check, range(first, first + count))))
+
+
+@pytest.mark.parametrize("indent", [0, 2])
+def test_the_last_line_of_an_indented_array_waits_for_two_equal_items(byte_info: mw.TokenizerInfo, indent: int) -> None:
+    schema = {"type": "array", "items": {"enum": [True, [], {"k": [1]}]}, "not": UNIQUE}
+    matcher = mw.GrammarMatcher(mw.GrammarCompiler(byte_info).compile_json_schema(schema, indent=indent))
+    line = "\n" + indent * " "
+    assert matcher.accept_string(f"[{line}true")
+    for item in ("", f",{line}[]"):
+        assert matcher.accept_string(item)
+        assert matcher.allowed_bytes() == b","
+        completion = matcher.shortest_completion()
+        assert matcher.accept_string(completion) and matcher.is_completed()
+        matcher.rollback()
+        assert matcher.allowed_token_ids().tolist() == [ord(",")] and not matcher.accept_token(ord("\n"))
+    assert matcher.accept_string(f",{line}true") and matcher.allowed_bytes() == b"\n,"
+    assert matcher.accept_string("\n]") and matcher.is_completed()

@@ -109,7 +109,11 @@ class Walks:
                 raise AssertionError(f"{name}: {error!r}") from error
             try:
                 faults = opinion.faults(text)
-            except (Unresolvable, re.error) as error:  # what jsonschema cannot read
+            except (
+                Unresolvable,
+                re.error,
+                TypeError,
+            ) as error:  # what jsonschema cannot read: `items: false` of draft 6, say
                 self.outcomes[f"text: jsonschema has {type(error).__name__}"] += 1
                 continue
             self.outcomes["text: judged"] += 1
