@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from maskwright.kernels.backends import Backend, backend_for, check_rows, check_table
+from maskwright.kernels.backends import Backend, EmptyMaskError, backend_for, check_rows, check_table
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +28,7 @@ def apply_mask(
     *,
     rows: torch.Tensor | None = None,
     indices: torch.Tensor | Sequence[int] | None = None,
+    raise_empty: bool | None = None,
     backend: Backend | None = None,
 ) -> None:
     """Set the logits of disallowed tokens to -inf, in place.
@@ -38,12 +39,14 @@ def apply_mask(
         table: int32 [R, W] on the logits' device: mask rows, a bit a token. Without `rows` R is B.
         rows: int32 [B] on the same device: which mask is whose; -1: none, everything is allowed.
         indices: rows to work on, none of them twice; the others are left alone. None: all.
+        raise_empty: whether to raise where a mask allows nothing; None: on the host only, since a device would be waited for.
         backend: "numba", "torch" or "triton"; None chooses by the device.
 
     Raises:
         TypeError: a dtype that does not fit.
         ValueError: shapes or devices that do not fit each other; on the host also a row that is not there.
         BackendError: the back end is not installed, or does not work on this device.
+        EmptyMaskError: a mask allows no token: all that comes of the row is NaN. Nothing is written.
     """
     import torch
 
@@ -57,6 +60,8 @@ def apply_mask(
     check_rows(rows, table, len(logits))
     chosen = _checked(indices, logits)
     used = backend_for(logits, backend)
+    if raise_empty or (raise_empty is None and logits.device.type == "cpu"):
+        _refuse_empty(table, rows, chosen, len(logits))
     if used == "triton":
         from maskwright.kernels import triton_masks
 
@@ -83,6 +88,19 @@ def _checked(indices: torch.Tensor | Sequence[int] | None, logits: torch.Tensor)
     if chosen.device.type == "cpu" and len(chosen) and not (chosen.min() >= 0 and chosen.max() < len(logits)):
         raise ValueError(f"indices must lie in 0..{len(logits) - 1}; got {chosen.tolist()}")
     return chosen.to(logits.device, non_blocking=True)
+
+
+def _refuse_empty(table: torch.Tensor, rows: torch.Tensor | None, indices: torch.Tensor | None, count: int) -> None:
+    import numpy as np
+
+    from maskwright.kernels import numba_sampling
+
+    chosen = np.arange(count) if indices is None else indices.cpu().numpy().astype(np.int64)
+    own = np.arange(count, dtype=np.int32) if rows is None else rows.cpu().numpy()
+    empty = np.zeros(len(chosen), np.uint8)
+    numba_sampling.find_empty(table.cpu().numpy(), own, chosen, empty)
+    if empty.any():
+        raise EmptyMaskError(chosen[empty == 1].tolist())
 
 
 def _apply_numba(

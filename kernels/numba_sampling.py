@@ -18,7 +18,7 @@ from maskwright.kernels.jit import nogil_kernel, part, part_with
 from maskwright.kernels.noise import EXP_TERMS, INVERSE_LN2, LN2_HIGH, LN2_LOW, MIN_TEMPERATURE
 from maskwright.kernels.numba_noise import BLOCK, bits_that_reach, gumbel_block, integer_weight, noise_memory
 
-__all__ = ["apply", "cutoffs", "is_allowed", "sample", "scale_of"]
+__all__ = ["apply", "cutoffs", "find_empty", "is_allowed", "sample", "scale_of"]
 
 _INFINITY = np.float32(np.inf)
 _DISALLOWED = np.float32(-np.inf)
@@ -59,6 +59,18 @@ def apply(bits: Any, table: Any, rows: Any, indices: Any, disallowed: Any) -> No
                         line[first + k] = out
         for token in range(32 * words.shape[0], columns):
             line[token] = out
+
+
+@nogil_kernel
+def find_empty(table: Any, rows: Any, indices: Any, empty: Any) -> None:
+    """Write which masks allow no token: 1 or 0 for each of `indices` to uint8 [N] `empty`. Others as for `apply`."""
+    for number in range(indices.shape[0]):
+        row = rows[indices[number]]
+        empty[number] = row >= 0
+        for word in range(table.shape[1] if row >= 0 else 0):
+            if table[row, word] != 0:
+                empty[number] = 0
+                break
 
 
 @part

@@ -1,6 +1,6 @@
 """Draft trees verified in CPU memory."""
 
-# Callees: e5183f158a4f
+# Callees: 072d8f4d277a
 
 from __future__ import annotations
 

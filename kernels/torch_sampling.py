@@ -112,7 +112,8 @@ def cutoff(
     below_best = (ordered - best) * scale_of(temperature)[:, None]
     weights = integer_weights(below_best) * (ordered >= kept[:, None])
     reached = weights.cumsum(1)
-    wanted = (reached[:, -1].double() * top_p.double()).long().clamp(min=1)
+    host = "cpu" if logits.device.type == "mps" else logits.device  # which has no float64
+    wanted = (reached[:, -1].to(host).double() * top_p.to(host).double()).long().clamp(min=1).to(logits.device)
     place = torch.searchsorted(reached, wanted[:, None]).clamp(max=columns - 1)  # the first where the mass is reached
     kept = torch.where(top_p < 1, torch.maximum(kept, ordered.gather(1, place)[:, 0]), kept)
 

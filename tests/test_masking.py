@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 
 from kernel_cases import BACKENDS, DTYPES, LAYOUTS, device_of, on, random_legal, random_logits, table_of  # noqa: E402
 
-from maskwright.kernels.backends import BackendError, backend_for  # noqa: E402
+from maskwright.kernels.backends import BackendError, EmptyMaskError, backend_for  # noqa: E402
 from maskwright.kernels.masking import apply_mask  # noqa: E402
 
 
@@ -64,8 +64,20 @@ def test_no_mask_leaves_even_padded_columns_and_nothing_beside_the_view_is_writt
     store = torch.zeros(3, 140, device=device)
     table = torch.zeros((1, 1), dtype=torch.int32, device=device)
     rows = torch.tensor([-1, 0, -1], dtype=torch.int32, device=device)
-    apply_mask(store[:, 10:80:2], table, rows=rows, backend=backend)
+    apply_mask(store[:, 10:80:2], table, rows=rows, raise_empty=False, backend=backend)
     assert torch.isinf(store).nonzero().tolist() == [[1, column] for column in range(10, 80, 2)]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_mask_that_allows_nothing_is_refused_before_anything_is_written(backend: str) -> None:
+    device = device_of(backend)
+    logits, table = torch.zeros(3, 40), torch.tensor([[0, 0], [-1, 0]], dtype=torch.int32)
+    there, masks, rows = on(device, logits, table, torch.tensor([1, 0, -1], dtype=torch.int32))
+    with pytest.raises(EmptyMaskError, match="row 1:") as caught:
+        apply_mask(there, masks, rows=rows, raise_empty=True, backend=backend)
+    assert caught.value.rows == (1,) and not there.any()
+    apply_mask(there, masks, rows=rows, indices=[0, 2], raise_empty=True, backend=backend)
+    assert there.isinf().sum() == 8
 
 
 @pytest.mark.parametrize("backend", ["torch", "numba"])
@@ -119,7 +131,7 @@ def test_the_device_chooses_and_what_cannot_work_is_said(monkeypatch: pytest.Mon
 def test_triton_is_imported_by_its_kernels_alone() -> None:
     code = (
         "import sys, torch; from maskwright.kernels import drafts, masking, sampling;"
-        "masking.apply_mask(torch.zeros(1, 40), torch.zeros((1, 2), dtype=torch.int32));"
+        "masking.apply_mask(torch.zeros(1, 40), torch.ones((1, 2), dtype=torch.int32));"
         "assert not [name for name in sys.modules if name.startswith('maskwright.kernels.triton')]"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd="/")
