@@ -21,6 +21,7 @@ from maskwright.kernels import mask_table as table_kernels
 from maskwright.runtime.arena import Arena
 from maskwright.runtime.completion import StackCompletions
 from maskwright.runtime.targets import Target
+from maskwright.runtime.tree_masks import checked_links, traverse
 from maskwright.runtime.unique_items import Text, UniqueItems
 from maskwright.runtime.unique_keys import UniqueKeys
 
@@ -247,6 +248,44 @@ class GrammarMatcher:
         """Take the keys that have come out of a mask, where a kernel has answered RESTRICT."""
         assert self._keys is not None
         self._keys.restrict(address)
+
+    def traverse_draft_tree(
+        self,
+        retrieve_next_token: Any,
+        retrieve_next_sibling: Any,
+        draft_tokens: Any,
+        token_bitmask: Any,
+        time_threshold: float = -1.0,
+        temperatures: Any = None,
+    ) -> bool:
+        """Write the mask behind every node of a draft tree that the grammar allows, in one call of a kernel.
+
+        Arguments are XGrammar's; arrays of numpy or tensors on the CPU. The matcher stays where it is, behind node 0.
+
+        Args:
+            retrieve_next_token: int64 [N]: the first child of each node, a larger number than its own, or -1.
+            retrieve_next_sibling: int64 [N]: the next child of the same parent, likewise.
+            draft_tokens: int64 [N]; that of node 0 is not looked at.
+            token_bitmask: int32 [N, ceil(V / 32)]; rows of nodes that are not allowed, or that nothing leads to, are left
+                alone.
+            time_threshold: seconds after which to give up; 0 or less: never.
+            temperatures: float32 [N], all set to -1: no grammar of ours asks for a temperature.
+
+        Returns:
+            False where time was up; then some rows may be missing.
+
+        Raises:
+            MatcherError: the arrays do not fit each other, or are no tree.
+        """
+        tokens, children, siblings = checked_links(
+            retrieve_next_token, retrieve_next_sibling, draft_tokens, self._vocab_size
+        )
+        target = Target.of(token_bitmask, self._words, self._vocab_size)
+        if target.rows != len(tokens):
+            raise MatcherError(f"the bitmask has {target.rows} rows for {len(tokens)} nodes")
+        if temperatures is not None:
+            temperatures[:] = -1
+        return traverse(self, tokens, children, siblings, target, time_threshold) is not None
 
     def mask_row(self) -> int:
         """The number of the next mask in the mask table of the grammar's compiler (`GrammarCompiler.mask_table`).
