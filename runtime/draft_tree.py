@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -226,20 +225,23 @@ class TreeBuilder:
     def build(self) -> DraftTree:
         """The tree so far."""
         count = len(self._token)
-        links: dict[str, Any] = {name: np.full(count, -1, np.int64) for name in ("first_child", "next_sibling")}
+        first_child, next_sibling = np.full((2, count), -1, np.int64)
         youngest = dict[int, int]()
         for node in range(1, count):
             parent = self._parent[node]
             if parent in youngest:
-                links["next_sibling"][youngest[parent]] = node
+                next_sibling[youngest[parent]] = node
             else:
-                links["first_child"][parent] = node
+                first_child[parent] = node
             youngest[parent] = node
         repeated = any(len(set(drawn)) < len(drawn) or drawn != sorted(drawn) for drawn in self._draws.values())
         return DraftTree(
-            *(np.array(values, np.int64) for values in (self._token, self._parent, self._depth)),
-            **links,
-            confidence=np.array(self._confidence),
-            q=self._q or None,
-            draws={node: tuple(drawn) for node, drawn in self._draws.items()} if repeated else None,
+            np.array(self._token, np.int64),
+            np.array(self._parent, np.int64),
+            np.array(self._depth, np.int64),
+            first_child,
+            next_sibling,
+            np.array(self._confidence),
+            self._q or None,
+            {node: tuple(drawn) for node, drawn in self._draws.items()} if repeated else None,
         )
