@@ -2,7 +2,7 @@
 
 | option           | values                               | default    | meaning |
 |------------------|--------------------------------------|------------|---------|
-| draft            | None, a dialect URI, "2020-12", ...  | None       | the dialect of a schema without `$schema` (None: 2020-12) |
+| dialect          | None, a dialect URI, "2020-12", ...  | None       | the dialect of a schema without `$schema` (None: 2020-12) |
 | registry         | None, referencing.Registry           | None       | documents that references may lead to |
 | property_order   | "schema", "any"                      | "schema"   | the order of an object's members |
 | whitespace       | "flexible", "single", "compact"      | "flexible" | flexible: up to `max_whitespace` characters wherever JSON has white space; single: at most one space after `,` and `:`; compact: none |
@@ -56,7 +56,7 @@ _SEPARATORS = re.compile(r"[ \t\n\r]*[,:][ \t\n\r]*")
 class SchemaOptions:
     """Options of `compile_json_schema`; the module's docstring is their table."""
 
-    draft: str | None = None
+    dialect: str | None = None
     registry: Any = None
     property_order: Literal["schema", "any"] = "schema"
     whitespace: Literal["flexible", "single", "compact"] = "flexible"

@@ -280,7 +280,7 @@ class Document:
     def __init__(self, contents: Any, options: SchemaOptions, dynamic: bool = False) -> None:
         """`dynamic`: whether dynamic scopes are followed (see schema_references)."""
         self.options = options
-        self.references = References(contents, options.draft, options.registry, dynamic)
+        self.references = References(contents, options.dialect, options.registry, dynamic)
         self.numbers: Regex = numbers.numbers(options.numbers)
         self.number_sets = NumberSets(options.numbers)
         self.algebra = Algebra(self.numbers, self.number_sets)

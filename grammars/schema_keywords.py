@@ -82,7 +82,7 @@ class Dialect(NamedTuple):
     """One draft of the specification.
 
     Attributes:
-        name: as options.draft and messages spell it.
+        name: as options.dialect and messages spell it.
         uri: its `$schema`, without an empty fragment.
         keywords: see the module's docstring.
         identifier: the keyword that names a schema's base URI.

@@ -89,7 +89,7 @@ class References:
         self._dialects: dict[str, Dialect] = {}
         dialect = DEFAULT_DIALECT if default is None else dialect_named(default)
         if dialect is None:
-            raise UnsupportedError(f"the dialect draft={default!r} is unknown", keyword="draft")
+            raise UnsupportedError(f"the dialect={default!r} is unknown", keyword="dialect")
         dialect = self._dialect(contents, "", dialect)
         identifier = dialect.base_of(contents) if isinstance(contents, dict) else None
         self.root = Scope(dialect, contents, "", urldefrag(identifier or "").url)

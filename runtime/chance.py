@@ -19,6 +19,9 @@ class Chance(Protocol):
     def draws(self, weights: npt.NDArray[np.float64]) -> int:
         """An index with a probability in proportion to its weight, float64 [V], not all zero; never one of weight zero."""
 
+    def uniforms(self, count: int) -> npt.NDArray[np.float64]:
+        """Independent numbers in [0, 1)."""
+
 
 class RandomChance:
     """Decisions by the numbers of a generator."""
@@ -36,3 +39,7 @@ class RandomChance:
         target = self._generator.random() * cumulative[-1]
         index = int(np.searchsorted(cumulative, target, side="right"))
         return min(index, int(np.flatnonzero(weights)[-1]))  # where the product was rounded up to the sum
+
+    def uniforms(self, count: int) -> npt.NDArray[np.float64]:
+        """Independent numbers in [0, 1)."""
+        return self._generator.random(count)

@@ -173,6 +173,10 @@ class TreeBuilder:
         """The token of a node."""
         return self._token[node]
 
+    def parent(self, node: int) -> int:
+        """The parent of a node."""
+        return self._parent[node]
+
     def depth(self, node: int) -> int:
         """The depth of a node."""
         return self._depth[node]

@@ -199,6 +199,17 @@ class GrammarMatcher:
         return int(self._header[L.MATCHER_HISTORY_LENGTH])
 
     @property
+    def context(self) -> tuple[int, int]:
+        """What statistics of grammars go by: the automaton's state, and where its caller goes on (0: there is none).
+
+        Equal numbers mean equal places for as long as the compiler keeps the automaton.
+        """
+        header = self._header
+        top = int(header[L.MATCHER_TOP])
+        block = int(self._arena.nodes[top * L.NODE_SIZE + L.NODE_BLOCK]) if top else 0
+        return int(header[L.MATCHER_STATE]), block
+
+    @property
     def nbytes(self) -> int:
         """The memory of this matcher's own tables: stack, memo, patches and history."""
         return self._arena.nbytes

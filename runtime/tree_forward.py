@@ -29,7 +29,9 @@ from maskwright.runtime.draft_tree import DraftTree
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ChainForward", "TreeForward", "VerifyingForward", "forward_for", "why_no_trees"]
+__all__ = ["ChainForward", "MaskedModel", "TreeForward", "VerifyingForward", "forward_for", "why_no_trees"]
+
+Integers = npt.NDArray[np.int64]
 
 _ATTENTION_WITH_ANY_MASK = frozenset({"sdpa", "eager"})
 _LAYERS_WITH_ANY_MASK = frozenset({"full_attention", "sliding_attention"})
@@ -44,7 +46,9 @@ class VerifyingForward(Protocol):
     """
 
     takes_trees: bool
-    forwards: int
+
+    @property
+    def forwards(self) -> int: ...
 
     def forward(self, pending: Sequence[Sequence[int]], trees: Sequence[DraftTree]) -> list[torch.Tensor]:
         """Logits float32 [N, V] of each row, after each node of its tree; `pending` has a token at least for each row."""
@@ -83,30 +87,112 @@ def why_no_trees(model: Any) -> str | None:
     return None
 
 
+class MaskedModel:
+    """A causal model that is told what sees what, and the cache of what it has seen.
+
+    Attributes:
+        cache: keys and values of all columns.
+        forwards: forwards so far.
+    """
+
+    def __init__(self, model: Any) -> None:
+        from transformers import DynamicCache
+
+        config = _text_config(model)
+        self._model, self.cache = model, DynamicCache()  # without a configuration: every layer keeps all columns
+        self._window = _window(config)
+        self._by_layer = "sliding_attention" in (getattr(config, "layer_types", None) or ())
+        self._keeps_some = "logits_to_keep" in _parameters(model)
+        self.forwards = 0
+
+    @property
+    def device(self) -> Any:
+        """Where the model is."""
+        return self._model.device
+
+    def forward(
+        self, ids: Integers, visible: npt.NDArray[np.bool_], position: Integers, columns: Integers, keep: int
+    ) -> torch.Tensor:
+        """Logits of the last `keep` columns at least, [B, >= keep, V].
+
+        Args:
+            ids, position: int64 [B, Q]: new tokens, and where they stand in their texts.
+            visible: bool [B, Q, C]: which columns each of them sees, the new ones last.
+            columns: int64 [B, C]: where the columns' tokens stand.
+            keep: how many logits are wanted.
+        """
+        import torch
+
+        output = self._model(
+            input_ids=torch.from_numpy(ids).to(self.device),
+            attention_mask=self._masks(visible, position, columns),
+            position_ids=torch.from_numpy(position).to(self.device),
+            past_key_values=self.cache,
+            use_cache=True,
+            **({"logits_to_keep": keep} if self._keeps_some else {}),
+        )
+        self.forwards += 1
+        return output.logits
+
+    def _masks(self, visible: npt.NDArray[np.bool_], position: Integers, columns: Integers) -> Any:
+        """What is added to the scores, [B, 1, Q, C], by kind of layer where there are kinds."""
+        everything = self._added(visible)
+        if self._window is None:
+            return everything
+        near = position[:, :, None] - columns[:, None, :] < self._window
+        windowed = self._added(visible & near)
+        return {"full_attention": everything, "sliding_attention": windowed} if self._by_layer else windowed
+
+    def _added(self, visible: npt.NDArray[np.bool_]) -> torch.Tensor:
+        """A float mask: eager attention adds what it is given, and a boolean one without a word of warning, too."""
+        import torch
+
+        dtype = self._model.dtype
+        mask = torch.zeros(visible.shape, dtype=dtype).masked_fill_(torch.from_numpy(~visible), torch.finfo(dtype).min)
+        return mask[:, None].to(self.device)
+
+    def keep(self, before: int, source: Integers) -> None:
+        """Keep the first columns and some of those behind, moved together.
+
+        Args:
+            before: how many columns stay where they are.
+            source: int64 [B, K]: which columns come behind them.
+        """
+        import torch
+
+        most = source.shape[1]
+        moved = not (source == before + np.arange(most)).all()
+        index = torch.from_numpy(source).to(self.device)[:, None, :, None] if moved else None
+        for layer in self.cache.layers:
+            for name in ("keys", "values"):
+                whole = getattr(layer, name)  # [B, H, C, D]
+                if index is not None:
+                    whole[:, :, before : before + most] = whole.gather(
+                        2, index.expand(-1, whole.shape[1], -1, whole.shape[3])
+                    )
+                setattr(layer, name, whole[:, :, : before + most])
+
+
 class TreeForward:
     """Trees of a batch of rows, in one cache. See VerifyingForward."""
 
     takes_trees = True
 
     def __init__(self, model: Any, rows: int) -> None:
-        from transformers import DynamicCache
-
-        config = _text_config(model)
-        self._model, self._cache = model, DynamicCache()  # without a configuration: every layer keeps all columns
+        self._masked = MaskedModel(model)
         self._valid = np.zeros((rows, 0), bool)  # [B, C]: columns that are not padding
         self._position = np.zeros((rows, 0), np.int64)  # [B, C]
         self._lengths = [0] * rows
         self._shown: list[tuple[int, int]] = []  # of the last chunk: how many pending tokens, and where they begin
         self._width = 0  # columns of the last chunk
-        self._window = _window(config)
-        self._by_layer = "sliding_attention" in (getattr(config, "layer_types", None) or ())
-        self._keeps_some = "logits_to_keep" in _parameters(model)
-        self.forwards = 0
+
+    @property
+    def forwards(self) -> int:
+        """See VerifyingForward."""
+        return self._masked.forwards
 
     def forward(self, pending: Sequence[Sequence[int]], trees: Sequence[DraftTree]) -> list[torch.Tensor]:
         """See VerifyingForward."""
-        import torch
-
         rows, before = len(pending), self._valid.shape[1]
         sizes = [len(tokens) + len(tree) - 1 for tokens, tree in zip(pending, trees, strict=True)]
         width = self._width = max(sizes)
@@ -133,41 +219,11 @@ class TreeForward:
             self._shown.append((len(tokens), start))
         self._valid = np.concatenate([self._valid, valid], 1)
         self._position = np.concatenate([self._position, position], 1)
-        device = self._model.device
-        most = max(map(len, trees))
-        options = {"logits_to_keep": most} if self._keeps_some else {}
-        output = self._model(
-            input_ids=torch.from_numpy(ids).to(device),
-            attention_mask=self._masks(visible, position),
-            position_ids=torch.from_numpy(position).to(device),
-            past_key_values=self._cache,
-            use_cache=True,
-            **options,
-        )
-        self.forwards += 1
-        return [output.logits[row, -len(tree) :].float() for row, tree in enumerate(trees)]
-
-    def _masks(self, visible: npt.NDArray[np.bool_], position: npt.NDArray[np.int64]) -> Any:
-        """What is added to the scores, [B, 1, Q, C], by kind of layer where there are kinds."""
-        everything = self._added(visible)
-        if self._window is None:
-            return everything
-        near = position[:, :, None] - self._position[:, None, :] < self._window
-        windowed = self._added(visible & near)
-        return {"full_attention": everything, "sliding_attention": windowed} if self._by_layer else windowed
-
-    def _added(self, visible: npt.NDArray[np.bool_]) -> torch.Tensor:
-        """A float mask: eager attention adds what it is given, and a boolean one without a word of warning, too."""
-        import torch
-
-        dtype = self._model.dtype
-        mask = torch.zeros(visible.shape, dtype=dtype).masked_fill_(torch.from_numpy(~visible), torch.finfo(dtype).min)
-        return mask[:, None].to(self._model.device)
+        logits = self._masked.forward(ids, visible, position, self._position, max(map(len, trees)))
+        return [logits[row, -len(tree) :].float() for row, tree in enumerate(trees)]
 
     def commit(self, taken: Sequence[Sequence[int]]) -> None:
         """See VerifyingForward."""
-        import torch
-
         rows, columns = self._valid.shape
         counts = [shown + len(path) for (shown, _), path in zip(self._shown, taken, strict=True)]
         before, most = columns - self._width, max(counts)
@@ -180,15 +236,7 @@ class TreeForward:
             self._lengths[row] += len(kept)
         self._valid = np.concatenate([self._valid[:, :before], valid], 1)
         self._position = np.concatenate([self._position[:, :before], position], 1)
-        moved = not (source == np.arange(most)).all()
-        index = torch.from_numpy(source + before).to(self._model.device)[:, None, :, None] if moved else None
-        for layer in self._cache.layers:
-            for name in ("keys", "values"):
-                whole = getattr(layer, name)  # [B, H, C, D]
-                if index is not None:
-                    places = index.expand(-1, whole.shape[1], -1, whole.shape[3])
-                    whole[:, :, before : before + most] = whole.gather(2, places)
-                setattr(layer, name, whole[:, :, : before + most])
+        self._masked.keep(before, source + before)
 
     def select(self, rows: Sequence[int]) -> None:
         """See VerifyingForward."""
@@ -196,8 +244,8 @@ class TreeForward:
 
         if list(rows) == list(range(len(self._lengths))):
             return
-        if self._cache.layers:
-            self._cache.reorder_cache(torch.tensor(rows, dtype=torch.int64, device=self._model.device))
+        if self._masked.cache.layers:
+            self._masked.cache.reorder_cache(torch.tensor(rows, dtype=torch.int64, device=self._masked.device))
         self._valid, self._position = self._valid[list(rows)], self._position[list(rows)]
         self._lengths = [self._lengths[row] for row in rows]
 

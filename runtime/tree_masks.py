@@ -18,7 +18,7 @@ from maskwright.runtime.targets import Target
 if TYPE_CHECKING:
     from maskwright.runtime.matcher import GrammarMatcher
 
-__all__ = ["checked_links", "traverse"]
+__all__ = ["checked_links", "legal_tokens", "traverse"]
 
 Integers = npt.NDArray[np.int64]
 
@@ -123,6 +123,13 @@ def _one_by_one(
         if first_child[node] >= 0:
             todo.append((int(first_child[node]), depth))
     return True
+
+
+def legal_tokens(masks: npt.NDArray[np.int32], columns: int) -> npt.NDArray[np.bool_]:
+    """bool [N, columns]: what masks, int32 [N, W], allow; columns beyond them are not allowed."""
+    bits = np.unpackbits(np.ascontiguousarray(masks).view(np.uint8), axis=-1, bitorder="little")[..., :columns]
+    short = columns - bits.shape[-1]
+    return (np.pad(bits, ((0, 0), (0, short))) if short else bits).view(np.bool_)
 
 
 def checked_links(

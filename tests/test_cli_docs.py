@@ -138,9 +138,9 @@ def test_what_the_table_refuses_is_refused(page: str, compiler: GrammarCompiler)
         schema = {"anyOf": [{"type": "null"}, {"items": {keyword: value}}], "$defs": {"a": True}}
         if keyword in refused:
             with pytest.raises(UnsupportedError, match=re.escape(keyword)):
-                compiler.compile_json_schema(schema, draft=draft)
+                compiler.compile_json_schema(schema, dialect=draft)
         else:
-            compiler.compile_json_schema(schema, draft=draft)
+            compiler.compile_json_schema(schema, dialect=draft)
 
 
 def test_the_shares_of_keywords_are_as_counted(page: str, maskbench: list[dict[str, Any]]) -> None:

@@ -97,7 +97,7 @@ def schemas(plain: st.SearchStrategy[Any], keyword: str) -> st.SearchStrategy[An
 
 
 def check(schema: dict[str, Any], instances: list[Any], draft: str) -> None:
-    loaded = load_schema(schema, SchemaOptions(draft=draft))
+    loaded = load_schema(schema, SchemaOptions(dialect=draft))
     value = loaded.value_of(loaded.root)
     other = {"2020-12": Draft202012Validator, "2019-09": Draft201909Validator}[draft](schema)
     for instance in instances:
@@ -131,7 +131,7 @@ def compiler(byte_info: TokenizerInfo) -> GrammarCompiler:
     "case", [case for case in CASES if "unevaluated" in case["schema"]], ids=lambda case: case["name"]
 )
 def test_texts_are_judged_alike(case: dict[str, Any], compiler: GrammarCompiler) -> None:
-    compiled = compiler.compile_json_schema(case["schema"], draft=case.get("draft", "2020-12"), property_order="any")
+    compiled = compiler.compile_json_schema(case["schema"], dialect=case.get("draft", "2020-12"), property_order="any")
     for expected in ("accepted", "rejected"):
         for text in case[expected]:
             assert judge(compiled, text.encode()).accepted == (expected == "accepted"), text

@@ -42,7 +42,7 @@ def accepts(schema: Any, instance: Any, **options: Any) -> bool:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_a_bad_schema_is_refused_with_its_place(case: dict[str, Any]) -> None:
     with pytest.raises(GrammarError) as caught:
-        load_schema(case["schema"], SchemaOptions(draft=case.get("draft")))
+        load_schema(case["schema"], SchemaOptions(dialect=case.get("draft")))
     error = caught.value
     assert type(error) is getattr(errors, case["error"])
     assert "pointer" not in case or error.pointer == case["pointer"]
@@ -242,8 +242,8 @@ def test_an_integer_of_draft_4_has_no_fraction() -> None:
 
 
 def test_the_default_dialect_is_an_option() -> None:
-    assert accepts({"const": 1}, 2, draft="draft-04")
-    assert not accepts(DRAFT_7 | {"const": 1}, 2, draft="draft-04")
+    assert accepts({"const": 1}, 2, dialect="draft-04")
+    assert not accepts(DRAFT_7 | {"const": 1}, 2, dialect="draft-04")
 
 
 # ------------------------------------------------------------------ references
@@ -459,7 +459,7 @@ def test_negations_are_written_positively(schema: Any, inside: list[Any], outsid
 @pytest.mark.parametrize("case", MEANINGS, ids=lambda case: case["name"])
 def test_a_schema_means_what_it_says(case: dict[str, Any]) -> None:
     draft, schema = case.get("draft", "2020-12"), json.loads(case["schema"])
-    loaded = load_schema(schema, SchemaOptions(draft=draft))
+    loaded = load_schema(schema, SchemaOptions(dialect=draft))
     value = loaded.value_of(loaded.root)
     other = VALIDATORS[draft](schema)
     for expected in ("accepted", "rejected"):
@@ -494,7 +494,7 @@ def test_the_official_suite_agrees_where_a_schema_is_not_refused(shared: Path, d
         pytest.skip("shared/data/json-schema-test-suite is not here")
     dialect = dialect_named(draft)
     assert dialect is not None
-    options = SchemaOptions(draft=draft, registry=remotes(suite, draft, dialect.uri), format="annotate")
+    options = SchemaOptions(dialect=draft, registry=remotes(suite, draft, dialect.uri), format="annotate")
     passed = refused = 0
     for file in sorted((suite / draft).glob("*.json")):
         for group in json.loads(file.read_text()):

@@ -151,7 +151,7 @@ def suite_units(suite: Path, with_compiler: mw.GrammarCompiler, draft: str) -> I
     """The groups of a draft. A schema gets what a validator would get: the draft as default dialect, the remote documents,
     any order and spelling, and formats as annotations, but as assertions where they are the subject."""
     root = suite / draft
-    given = {"draft": DIALECTS[draft], "registry": remotes(suite, draft)}
+    given = {"dialect": DIALECTS[draft], "registry": remotes(suite, draft)}
     given |= {"property_order": "any", "numbers": "any", "escapes": "any"}
     for path in sorted(root.rglob("*.json")):
         file, start = path.relative_to(root).as_posix(), 0

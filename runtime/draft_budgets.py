@@ -1,0 +1,172 @@
+"""How many nodes a tree is worth: fixed, until a rejection is likely, or by what verifying them takes.
+
+    policy       one more node where                                            source
+    fixed        there are fewer than so many                                    -
+    threshold    the probability that it is not reached is at most h             SpecDec++, Huang et al. 2024
+    goodput      it raises expected tokens over predicted time                   SmartSpec, Liu et al. 2024
+
+A budget decides before a node is drawn, from what was drawn above it. It never takes back a node for its own low
+confidence: for drafts that are judged by ratio that would change what is emitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Protocol
+
+from maskwright.runtime.drafter import Budget
+
+__all__ = ["BudgetPolicy", "FixedBudget", "Goodput", "GoodputBudget", "ThresholdBudget"]
+
+
+class BudgetPolicy(Protocol):
+    """Budgets for the trees of many texts."""
+
+    def budget(self, where: Hashable) -> Budget:
+        """For a tree at a class of grammar states."""
+
+    def observe(self, where: Hashable, expected: float, taken: int, nodes: int, seconds: float) -> None:
+        """What came of a tree of so many nodes: nodes expected to be taken, taken, and the time of the whole step."""
+
+
+@dataclass(frozen=True)
+class FixedBudget:
+    """So many nodes.
+
+    Attributes:
+        nodes: at most, without the root.
+    """
+
+    nodes: int
+
+    def budget(self, where: Hashable) -> Budget:
+        """See BudgetPolicy."""
+        return self
+
+    def admits(self, nodes: int, expected: float, value: float) -> bool:
+        """See Budget."""
+        return nodes < self.nodes
+
+    def observe(self, where: Hashable, expected: float, taken: int, nodes: int, seconds: float) -> None:
+        """Nothing is learned."""
+
+
+@dataclass(frozen=True)
+class ThresholdBudget(FixedBudget):
+    """Nodes for as long as a rejection on the way to them is not too likely.
+
+    Attributes:
+        rejection: the probability h above which drafting stops.
+    """
+
+    rejection: float = 0.7
+
+    def admits(self, nodes: int, expected: float, value: float) -> bool:
+        """See Budget."""
+        return nodes < self.nodes and 1.0 - value <= self.rejection
+
+
+class GoodputBudget:
+    """As many nodes as raise the expected tokens per second, by times measured on the way.
+
+    The time of a step is taken for linear in the nodes, a + b N, fitted to the steps so far; what the target takes of
+    the expected, for a proportion that is followed for each class of grammar states. Where even the first node lowers the
+    goodput nothing is drafted, and now and then a few nodes all the same, to notice when that changes.
+    """
+
+    def __init__(self, nodes: int = 64) -> None:
+        """At most so many nodes."""
+        self.most = nodes
+        self.time = _LinearTime()
+        self._trust: dict[Hashable, tuple[float, float]] = {}  # of each class: taken, expected
+        self._overall = (4.0, 4.0)
+        self._idle: dict[Hashable, int] = {}
+
+    def budget(self, where: Hashable) -> Budget:
+        """See BudgetPolicy."""
+        return Goodput(self.most, self.trust(where), *self.time.line(), least=self._least(where))
+
+    def _least(self, where: Hashable) -> int:
+        """Nodes to draft whatever they cost."""
+        return _TRIAL if self._idle.get(where, 0) >= _IDLE else 0
+
+    def trust(self, where: Hashable) -> float:
+        """By what estimates of a class of states are to be multiplied."""
+        taken, expected = self._trust.get(where, (0.0, 0.0))
+        overall = self._overall[0] / self._overall[1]
+        return min((taken + _DOUBT * overall) / (expected + _DOUBT), 1.5)
+
+    def observe(self, where: Hashable, expected: float, taken: int, nodes: int, seconds: float) -> None:
+        """See BudgetPolicy."""
+        self.time.add(nodes, seconds)
+        if not nodes:
+            self._idle[where] = self._idle.get(where, 0) + 1
+            return
+        self._idle[where] = 0
+        before = self._trust.pop(where, (0.0, 0.0))
+        self._trust[where] = before[0] * _FADE + taken, before[1] * _FADE + expected
+        if len(self._trust) > _MOST_CLASSES:
+            del self._trust[next(iter(self._trust))]  # the one seen longest ago
+        self._overall = self._overall[0] * _SLOW_FADE + taken, self._overall[1] * _SLOW_FADE + expected
+
+
+@dataclass(frozen=True, slots=True)
+class Goodput:
+    """The budget of one tree: tokens expected, over seconds."""
+
+    most: int
+    trust: float
+    fixed: float
+    slope: float
+    least: int = 0
+
+    def admits(self, nodes: int, expected: float, value: float) -> bool:
+        """See Budget."""
+        if nodes < self.least:
+            return True
+        if nodes >= self.most:
+            return False
+        now = (1.0 + self.trust * expected) / (self.fixed + self.slope * nodes)
+        return self.trust * value / self.slope > now if self.slope > 0 else True
+
+
+_FADE, _SLOW_FADE = 0.9, 0.98
+_DOUBT = 1.0  # expected nodes that a class's own figures count against the overall ones
+_MOST_CLASSES = 4096
+_IDLE, _TRIAL = 24, 3
+_USUAL_SLOPE = 0.025  # of a node, in units of a step without any, before enough was measured
+
+
+class _LinearTime:
+    """Least squares of seconds over nodes; older steps fade."""
+
+    def __init__(self) -> None:
+        self._sums = (0.0,) * 5  # of 1, n, t, n n, n t
+
+    def add(self, nodes: int, seconds: float) -> None:
+        """A step's."""
+        if self._sums[0] >= _ENOUGH and seconds > 4 * self._predicted(nodes):
+            return  # a prompt, or the machine was busy with something else
+        parts = (1.0, nodes, seconds, nodes * nodes, nodes * seconds)
+        self._sums = tuple(0.99 * old + new for old, new in zip(self._sums, parts, strict=True))  # type: ignore[assignment]
+
+    def _predicted(self, nodes: int) -> float:
+        fixed, slope = self.line()
+        return fixed + slope * nodes
+
+    def line(self) -> tuple[float, float]:
+        """Seconds of a step without nodes, and of each node."""
+        count, n, t, nn, nt = self._sums
+        if not count:
+            return 1.0, _USUAL_SLOPE
+        spread = nn * count - n * n
+        slope = (nt * count - n * t) / spread if spread > 1e-9 else 0.0
+        usual = t / count / (1.0 / _USUAL_SLOPE + n / count)
+        # Few or equal sizes tell little about the slope.
+        weight = min(spread / (count * count) / 16.0, 1.0) * min(count / _ENOUGH, 1.0)
+        slope = max(weight * slope + (1 - weight) * usual, 0.2 * usual)
+        return max(t / count - slope * n / count, 0.1 * t / count), slope
+
+
+_ENOUGH = 12
