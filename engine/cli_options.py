@@ -314,7 +314,9 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
     policy.add_argument("--separators", nargs=2, metavar=("ITEM", "KEY"), help="what stands for , and : exactly")
     policy.add_argument("--indent", type=_count, metavar="N", help="lines indented by N, exactly as json.dumps does it")
     policy.add_argument("--ensure-ascii", action="store_true", help=r"other characters are written \uXXXX")
-    policy.add_argument("--dialect", metavar="NAME", help="the dialect of a schema without $schema, such as 2020-12 or 7")
+    policy.add_argument(
+        "--dialect", metavar="NAME", help="the dialect of a schema without $schema, such as 2020-12 or 7"
+    )
 
 
 _TOKENIZER_HELP = "a folder with a tokenizer.json, or that file"

@@ -63,6 +63,7 @@ def generate(
     return_result: bool = False,
     progress: bool = False,
     jump_forward: bool | None = None,
+    draft: Any = None,
     valid_mass: bool = False,
     backend: Backend | None = None,
     method: Method = "masked",
@@ -100,6 +101,9 @@ def generate(
         progress: show a progress bar on standard error.
         jump_forward: append text that the grammar forces without asking the model for each token; None: unless
             `valid_mass` asks for every token.
+        draft: speculative decoding: guess several tokens and have the model verify them in one forward. The answers stay
+            the same. "auto"; or who drafts: "grammar", "lookup", "suffix", "recycling", "automaton", "trigram", a draft
+            model or its name, a list of these; or a Speculation. docs/speculative.md
         valid_mass: have results tell for each token how much probability the allowed ones had before masking.
         backend: what masks and draws, "numba", "torch" or "triton" (docs/kernels.md); None chooses by the model's device.
             Which of them it is changes nothing about the answers.
@@ -147,17 +151,22 @@ def generate(
     meanings = {entry: Meaning(kind == "schema", entry[0].python_type, entry[1]) for entry in compiled}
     ordered = [meanings[entry] for entry in compiled]
     if method == "masked":
-        decoder = Decoder(
-            model,
-            tokenizer,
-            requests,
-            samples=samples,
-            sampling=sampling,
-            entropy=entropy,
-            jump_forward=not valid_mass if jump_forward is None else jump_forward,
-            backend=backend,
-            valid_mass=valid_mass,
-        )
+        options: dict[str, Any] = {
+            "samples": samples,
+            "sampling": sampling,
+            "entropy": entropy,
+            "jump_forward": not valid_mass if jump_forward is None else jump_forward,
+            "backend": backend,
+            "valid_mass": valid_mass,
+        }
+        if draft is None:
+            decoder = Decoder(model, tokenizer, requests, **options)
+        else:
+            from maskwright.speculation import SpeculativeDecoder
+            from maskwright.speculation_options import speculation_for
+
+            speculation = speculation_for(draft, compiler_of(model, tokenizer))
+            decoder = SpeculativeDecoder(model, tokenizer, requests, speculation=speculation, **options)
         chunks = chunks_of(decoder, ordered, progress)
     else:
         chunks = aligned_chunks(

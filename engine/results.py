@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from maskwright.aligned_result import AlignedResult
 
-__all__ = ["FinishReason", "GenerationResult", "MaskStatistics", "StreamChunk", "Timings"]
+__all__ = ["FinishReason", "GenerationResult", "MaskStatistics", "SpeculationStatistics", "StreamChunk", "Timings"]
 
 FinishReason = Literal["stop", "budget"]
 
@@ -53,6 +53,39 @@ class MaskStatistics:
     forwards: int
 
 
+@dataclass(frozen=True, slots=True)
+class SpeculationStatistics:
+    """What drafting did for one answer.
+
+    Attributes:
+        drafter: who drafted.
+        verifier: who judged.
+        forwards: of the target that this answer took part in, the prompt's included.
+        drafted: tokens that were proposed.
+        verified: tokens that the target looked at, in the trees of all forwards together.
+        taken: drafted tokens that the target took, and that are in the answer.
+        forced: tokens of the answer that were appended without asking the model.
+        by_depth: for each depth of the trees, from 1 on: how many forwards had drafts there below a token that was taken,
+            and how many of those drafts were taken.
+        chains_because: why trees were not verified in one forward; None: they were.
+    """
+
+    drafter: str
+    verifier: str
+    forwards: int
+    drafted: int
+    verified: int
+    taken: int
+    forced: int
+    by_depth: tuple[tuple[int, int], ...]
+    chains_because: str | None
+
+    @property
+    def acceptance(self) -> tuple[float, ...]:
+        """For each depth the share of taken drafts, where there were any."""
+        return tuple(taken / tested for tested, taken in self.by_depth if tested)
+
+
 @dataclass(frozen=True)
 class GenerationResult:
     """One answer with its account, from `generate(..., return_result=True)`.
@@ -73,6 +106,7 @@ class GenerationResult:
             what those leave. Nothing is counted for the end of sequence behind the last token.
         aligned: with another `method` than "masked", what was sampled for the prompt, all of its answers together;
             `logprobs` are then the model's own, not only among the allowed tokens.
+        speculation: what drafting did; None without `draft`.
     """
 
     value: Any
@@ -86,6 +120,12 @@ class GenerationResult:
     statistics: MaskStatistics = field(repr=False)
     log_valid_masses: tuple[float, ...] | None = field(default=None, repr=False)
     aligned: AlignedResult | None = field(default=None, repr=False)
+    speculation: SpeculationStatistics | None = field(default=None, repr=False)
+
+    @property
+    def acceptance_length(self) -> float:
+        """Tokens of the answer for each forward of the model."""
+        return len(self.tokens) / max(self.statistics.forwards, 1)
 
     @property
     def logprob(self) -> float:

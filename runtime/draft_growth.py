@@ -209,3 +209,8 @@ class GrowingSession(Session):
             path = (*path, token)
         for predictor in self._predictors:
             predictor.observe(verified)
+
+    def finish(self) -> None:
+        """See Session."""
+        for predictor in self._predictors:
+            predictor.finish()

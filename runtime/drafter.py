@@ -111,3 +111,6 @@ class Session(ABC):
 
     def observe(self, verified: Verified) -> None:  # noqa: B027
         """Learn from a verified tree. `text` has grown, and its matcher with it."""
+
+    def finish(self) -> None:  # noqa: B027
+        """The text is complete."""

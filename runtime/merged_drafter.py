@@ -54,6 +54,11 @@ class _Merged(Session):
         for session in self._sessions:
             session.observe(verified)
 
+    def finish(self) -> None:
+        """See Session."""
+        for session in self._sessions:
+            session.finish()
+
 
 def _within(tree: DraftTree, budget: Budget, branching: bool) -> DraftTree:
     """The likeliest nodes of a tree that a budget admits; of a tree that must not branch one chain."""

@@ -1,0 +1,278 @@
+"""The decoding loop with drafts: a tree for each row, one forward for all of them, and as many tokens as the target takes.
+
+    row --draft--> tree --masks--> --model--> logits [N, V] of every node
+                                                 |
+    root: draw, accept, budget --> a child has the token? go on there, draw again --> ... --> no: the next forward
+
+What happens at a node is what `Decoder` does in a step: the same draw from the same random numbers, the same budget, the same
+forced text. Drafts only decide for how many tokens one forward serves. So with the verifier "match" the answer is that of
+plain decoding, token for token, up to the rounding of the model's arithmetic. The verifiers by ratio emit answers of the
+same law.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from maskwright.decoding import Decoder, Request, Row
+from maskwright.kernels.bitmask import count_allowed
+from maskwright.results import GenerationResult, SpeculationStatistics
+from maskwright.runtime.chance import RandomChance
+from maskwright.runtime.draft_tree import DraftTree, TreeBuilder
+from maskwright.runtime.drafter import Session, Text, Verified
+from maskwright.runtime.targets import Target
+from maskwright.runtime.tree_forward import forward_for, why_no_trees
+from maskwright.runtime.tree_masks import legal_tokens, traverse
+from maskwright.runtime.verifiers import VERIFIERS
+from maskwright.sampling import Sampling, draw, generator_of, law_of, log_probabilities
+from maskwright.speculation_options import Prepared
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["SpeculativeDecoder"]
+
+_DRAFTING_STREAM = 1 << 20  # sample numbers from here on are drafters' random numbers
+_ENDING = 16  # tokens left, below which nothing is drawn for verification by ratio: a tree might not fit
+
+
+@dataclass(slots=True, eq=False)
+class _Drafting:
+    """A row's drafts."""
+
+    text: Text
+    session: Session
+    where: Any = None  # the class of grammar states that its tree began at
+    drafted: int = 0
+    verified: int = 0
+    taken: int = 0
+    by_depth: list[list[int]] = field(default_factory=list)
+
+    def count(self, tree: DraftTree, path: Sequence[int]) -> None:
+        """Note what came of a tree."""
+        self.taken += len(path)
+        for depth, node in enumerate((0, *path)):
+            if tree.first_child[node] < 0:
+                break
+            if depth == len(self.by_depth):
+                self.by_depth.append([0, 0])
+            self.by_depth[depth][0] += 1
+            self.by_depth[depth][1] += depth < len(path)
+
+
+class SpeculativeDecoder(Decoder):
+    """A Decoder that drafts; each step may add several tokens to a row."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        requests: Sequence[Request],
+        *,
+        samples: int,
+        sampling: Sampling,
+        entropy: int,
+        jump_forward: bool,
+        speculation: Prepared,
+    ) -> None:
+        """Arguments as Decoder's, and how to speculate."""
+        super().__init__(
+            model,
+            tokenizer,
+            requests,
+            samples=samples,
+            sampling=sampling,
+            entropy=entropy,
+            jump_forward=jump_forward,
+        )
+        self._speculation = speculation
+        # Where the likeliest token is taken there is nothing to draw, and every verifier is this one.
+        self._matching = speculation.verifier == "match" or sampling.temperature == 0
+        self._target = forward_for(model, len(self.live) // samples)
+        self._chains_because = why_no_trees(model)
+        drafter = speculation.drafter
+        self._drafting = {row: self._begin(row, drafter, entropy) for row in self.rows}
+
+    def _begin(self, row: Row, drafter: Any, entropy: int) -> _Drafting:
+        info = row.request.compiled.tokenizer_info
+        size = row.request.compiled.tokens.vocab_size
+        shape = self._sampling if self._sampling.temperature else Sampling(1.0)
+        text = Text(
+            ids=[*row.request.ids, *row.tokens],
+            prompt=len(row.request.ids),
+            matcher=row.matcher,
+            spell=lambda forced: self._spelling(forced, info),
+            trees=self._target.takes_trees,
+            law=lambda logits, mask: self._law(logits, mask, shape, size),
+        )
+        if self._sampling.temperature:
+            text.chance = RandomChance(generator_of(entropy, row.prompt, _DRAFTING_STREAM + row.sample))
+        return _Drafting(text, drafter.begin(text))
+
+    def step(self) -> list[Row]:
+        """One forward, and for each row the tokens that it takes; the rows that went on."""
+        import torch
+
+        with torch.inference_mode():
+            started, reading = perf_counter(), not self._prefilled_at
+            ahead = self._looked_ahead()
+            taken = [self._verified(row, *found) for row, found in zip(self.live, ahead, strict=True)]
+            self._target.commit(taken)
+            if not reading:  # how long a prompt takes says nothing about trees
+                self._note(self.live, [tree for tree, _, _ in ahead], taken, perf_counter() - started)
+            moved = self.live
+            going = [index for index, row in enumerate(self.live) if row.finish_reason is None]
+            if len(going) < len(self.live):
+                self.live = [self.live[index] for index in going]
+                self._target.select(going)
+        return moved
+
+    def result(self, row: Row, value: Any, compile_seconds: float) -> GenerationResult:
+        """As Decoder's, with the account of the drafts."""
+        plain, drafting = super().result(row, value, compile_seconds), self._drafting[row]
+        account = SpeculationStatistics(
+            drafter=self._speculation.drafter.name,
+            verifier="match" if self._matching else self._speculation.verifier,
+            forwards=row.forwards,
+            drafted=drafting.drafted,
+            verified=drafting.verified,
+            taken=drafting.taken,
+            forced=row.jumped,
+            by_depth=tuple((tested, taken) for tested, taken in drafting.by_depth),
+            chains_because=self._chains_because,
+        )
+        return replace(plain, speculation=account)
+
+    # -------------------------------------------------------------------------------------------------------- before
+
+    def _looked_ahead(self) -> list[tuple[DraftTree, npt.NDArray[np.int32], torch.Tensor]]:
+        """A tree for each row, the masks of its nodes, int32 [N, W], and the target's logits, [N, V]."""
+        for row in self.live:
+            row.forwards += 1
+        first = not self._prefilled_at
+        if first and self._samples > 1:
+            logits = self._prefilled()
+            roots = [self._masked(row, TreeBuilder(self._drafting[row].text.ids[-1]).build()) for row in self.live]
+            return [(*root, own) for root, own in zip(roots, logits, strict=True)]
+        planned = [self._masked(row, self._draft(row)) for row in self.live]
+        pending = [[*(row.request.ids if first else ()), *row.pending] for row in self.live]
+        logits = self._target.forward(pending, [tree for tree, _ in planned])
+        if first:
+            self._prefilled_at = perf_counter()
+        return [(*plan, own) for plan, own in zip(planned, logits, strict=True)]
+
+    def _prefilled(self) -> list[torch.Tensor]:
+        """Show the target each prompt once, for all of its samples; logits [1, V] for each row."""
+        firsts = self.live[:: self._samples]
+        pending = [[*row.request.ids, *row.pending] for row in firsts]
+        found = self._target.forward(pending, [TreeBuilder().build() for _ in firsts])
+        self._target.commit([() for _ in firsts])
+        repeated = [prompt for prompt in range(len(firsts)) for _ in range(self._samples)]
+        self._target.select(repeated)
+        for row in self.live:
+            row.pending.clear()
+        self._prefilled_at = perf_counter()
+        return [found[prompt].clone() for prompt in repeated]
+
+    def _draft(self, row: Row) -> DraftTree:
+        """What the drafter proposes behind a row, no deeper than the row may still grow."""
+        drafting = self._drafting[row]
+        root = TreeBuilder(drafting.text.ids[-1])
+        if row.budget.left < (1 if self._matching else _ENDING):
+            return root.build()
+        drafting.where = row.matcher.context
+        with self._speculation.lock:
+            tree = drafting.session.propose(self._speculation.budget.budget(drafting.where))
+        drafting.drafted += len(tree) - 1
+        if self._matching and int(tree.depth.max()) > row.budget.left:
+            tree, _ = tree.kept(tree.depth <= row.budget.left)
+        return tree
+
+    def _masked(self, row: Row, tree: DraftTree) -> tuple[DraftTree, npt.NDArray[np.int32]]:
+        """The tree's nodes that the grammar allows, and the mask behind each, int32 [N, W]."""
+        started = perf_counter()
+        tokens = row.request.compiled.tokens
+        masks = np.empty((len(tree), tokens.words), np.int32)
+        target = Target.of(masks, tokens.words, tokens.vocab_size)
+        legal = traverse(row.matcher, tree.token, tree.first_child, tree.next_sibling, target)
+        assert legal is not None, "there is no clock"
+        if not legal.all():
+            tree, kept = tree.kept(legal)
+            masks = masks[kept]
+        self._drafting[row].verified += len(tree) - 1
+        row.mask_seconds += perf_counter() - started
+        return tree, masks
+
+    # --------------------------------------------------------------------------------------------------------- after
+
+    def _verified(self, row: Row, tree: DraftTree, masks: npt.NDArray[np.int32], logits: torch.Tensor) -> list[int]:
+        """Grow a row by what the target makes of its tree; the nodes taken."""
+        drafting, before = self._drafting[row], len(row.tokens)
+        row.pending.clear()
+        allowed = np.zeros(len(tree), np.int64)
+        count_allowed(masks, allowed)
+        path, node = list[int](), 0
+        while node >= 0 and row.finish_reason is None:
+            row.count_mask(int(allowed[node]), 0.0)
+            token, logprob = self._drawn(row, tree, node, masks, logits)
+            known = len(row.tokens)
+            self._take(row, logits, masks, node, token, logprob)
+            self._settle(row)
+            grown = row.tokens[known:]
+            for token in grown:
+                node = tree.child(node, token) if node >= 0 else -1
+                if node >= 0:
+                    path.append(node)
+        del row.pending[: len(path)]
+        appended = row.tokens[before:]
+        drafting.text.ids += appended
+        drafting.count(tree, path)
+        with self._speculation.lock:
+            drafting.session.observe(Verified(tree, path, appended, logits, masks))
+            if row.finish_reason is not None:
+                drafting.session.finish()
+        return path
+
+    def _drawn(
+        self, row: Row, tree: DraftTree, node: int, masks: npt.NDArray[np.int32], logits: torch.Tensor
+    ) -> tuple[int, float]:
+        """The token behind a node, and its log-probability among the allowed ones."""
+        own = slice(node, node + 1)
+        if self._matching or tree.first_child[node] < 0:
+            tokens, logprobs = draw(logits[own], masks[own], self._sampling, [row.random])
+            return tokens[0], logprobs[0]
+        p = self._law(logits[node], masks[node], self._sampling, row.matcher.compiled.tokens.vocab_size)
+        token = VERIFIERS[self._speculation.verifier](tree, node, p, RandomChance(row.random))
+        legal = _legal(masks[node], logits.shape[1], logits.device)
+        among = logits[own].masked_fill(~legal, float("-inf"))
+        return token, float(log_probabilities(among, among.new_tensor([token]).long())[0])
+
+    @staticmethod
+    def _law(
+        logits: torch.Tensor, mask: npt.NDArray[np.int32], sampling: Sampling, size: int
+    ) -> npt.NDArray[np.float64]:
+        """What sampling makes of logits [V'] under a mask [W]: float64 [size]; a model may have logits that mean nothing."""
+        law = law_of(logits.masked_fill(~_legal(mask, len(logits), logits.device), float("-inf")), sampling)[:size]
+        return np.pad(law, (0, size - len(law)))
+
+    def _note(
+        self, rows: Sequence[Row], trees: Sequence[DraftTree], taken: Sequence[Sequence[int]], seconds: float
+    ) -> None:
+        """Tell the budget policy what a step was worth."""
+        for row, tree, path in zip(rows, trees, taken, strict=True):
+            expected = float(tree.value[1:].sum())
+            where = self._drafting[row].where
+            self._speculation.budget.observe(where, expected, len(path), len(tree) - 1, seconds)
+
+
+def _legal(mask: npt.NDArray[np.int32], columns: int, device: Any) -> torch.Tensor:
+    """bool [columns]: what a mask [W] allows."""
+    import torch
+
+    return torch.from_numpy(legal_tokens(mask[None], columns)[0]).to(device)
