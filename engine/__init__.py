@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from maskwright.runtime.batch import BatchGrammarMatcher
     from maskwright.runtime.matcher import GrammarMatcher
     from maskwright.runtime.samples import Budget
+    from maskwright.speculation_options import Speculation
 
 __version__ = "0.1.0"
 
@@ -75,6 +76,7 @@ __all__ = [
     "ModelError",
     "SavedGrammarError",
     "SavedTrieError",
+    "Speculation",
     "StreamChunk",
     "TokenizerError",
     "TokenizerInfo",
@@ -102,6 +104,7 @@ _HOME = {
     "GrammarMatcher": "maskwright.runtime.matcher",
     "MaskLogitsProcessor": "maskwright.processor",
     "MaskTable": "maskwright.compile.mask_table",
+    "Speculation": "maskwright.speculation_options",
     "StreamChunk": "maskwright.results",
     "TokenizerInfo": "maskwright.compile.vocabulary",
     "agenerate": "maskwright.generation",

@@ -123,7 +123,8 @@ class SpeculativeDecoder(Decoder):
             started, reading = perf_counter(), not self._prefilled_at
             ahead = self._looked_ahead()
             taken = [self._verified(row, *found) for row, found in zip(self.live, ahead, strict=True)]
-            self._target.commit(taken)
+            if not (reading and self._samples > 1):  # there the prompts went before, and are committed
+                self._target.commit(taken)
             if not reading:  # how long a prompt takes says nothing about trees
                 self._note(self.live, [tree for tree, _, _ in ahead], taken, perf_counter() - started)
             moved = self.live
@@ -198,6 +199,11 @@ class SpeculativeDecoder(Decoder):
         """The tree's nodes that the grammar allows, and the mask behind each, int32 [N, W]."""
         started = perf_counter()
         tokens = row.request.compiled.tokens
+        known = (tree.token >= 0) & (tree.token < tokens.vocab_size)
+        if not known[1:].all():
+            tree, _ = tree.kept(known)
+        if not self._target.takes_trees:
+            tree = tree.likeliest_chain()
         masks = np.empty((len(tree), tokens.words), np.int32)
         target = Target.of(masks, tokens.words, tokens.vocab_size)
         legal = traverse(row.matcher, tree.token, tree.first_child, tree.next_sibling, target)

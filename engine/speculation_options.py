@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 from maskwright.compiler import GrammarCompiler
 from maskwright.runtime.beam_drafter import BeamDrafter
@@ -85,7 +86,9 @@ class Speculation:
     rejection: float | None = None
     shape: Shape = "chain"
     size: int | None = None
-    _kept: dict[Any, Prepared] = field(default_factory=dict, repr=False, compare=False)
+    _kept: WeakKeyDictionary[GrammarCompiler, Prepared] = field(
+        default_factory=WeakKeyDictionary, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if isinstance(self.draft, Speculation):

@@ -147,6 +147,16 @@ class DraftTree:
         numbers = np.flatnonzero(places >= 0)
         return (self, numbers) if len(numbers) == len(self) else (builder.build(), numbers)
 
+    def likeliest_chain(self) -> DraftTree:
+        """The tree of the way down from the root that goes to the child of the highest confidence."""
+        if self.is_chain:
+            return self
+        chosen, node = np.zeros(len(self), bool), 0
+        while children := self.children(node):
+            node = max(children, key=self.confidence.__getitem__)
+            chosen[node] = True
+        return self.kept(chosen)[0]
+
     def best(self, count: int) -> DraftTree:
         """The tree of the root and the `count` nodes of the highest value; of equal ones those that come first."""
         if len(self) <= count + 1:

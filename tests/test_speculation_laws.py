@@ -1,0 +1,182 @@
+"""The law of sampled answers under every drafter and verifier that are meant to be lossless, through generate().
+
+A grammar of some dozens of token sequences, a model in double precision: the exact probability of each sequence under masked
+sampling is enumerated by plain forwards. The answers of many rows with one seed are counted against it; p-values of all
+pairs are judged together (Holm). `make long-test` draws many times as many.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed: pip install maskwright[hf]")
+pytest.importorskip("transformers", reason="transformers is not installed: pip install maskwright[hf]")
+
+import tiny  # noqa: E402
+from naive_sampling import masked_softmax  # noqa: E402
+
+from maskwright import CompiledGrammar, GrammarMatcher, Speculation, generate  # noqa: E402
+from maskwright.loading import compiler_of  # noqa: E402
+from maskwright.runtime import verifiers  # noqa: E402
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+PATTERN = "(a|b|ab|ad)(c|ca|e)?d?"
+PROMPT = "abc cad "
+TEMPERATURE = 3.0
+FAST, LONG = 1200, 30_000
+ALPHA = 1e-3
+
+Law = dict[tuple[int, ...], float]
+
+SELF_TAUGHT = ["auto", "grammar", "lookup", "suffix", "recycling", "automaton", "trigram"]
+JUDGED = [
+    ("chain", "ratio"),
+    ("chain", "without_replacement"),
+    ("spectr", "multi_round"),
+    ("spectr", "k_sequential"),
+    ("spectr", "ratio"),
+    ("rsd-c", "without_replacement"),
+    ("rsd-s", "without_replacement"),
+    ("dyspec", "without_replacement"),
+    ("rsd-c", "match"),
+    ("spectr", "match"),
+]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    return tiny.tiny_model(tiny_tokenizer, seed=5).double()
+
+
+@pytest.fixture(scope="module")
+def small(tiny_tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    return tiny.tiny_model(tiny_tokenizer, seed=7).double()
+
+
+@pytest.fixture(scope="module")
+def law(model: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast) -> Law:
+    compiled = compiler_of(model, tiny_tokenizer).compile_regex(PATTERN)
+    return exact_law(model, compiled, tiny_tokenizer(PROMPT)["input_ids"])
+
+
+def exact_law(model: LlamaForCausalLM, compiled: CompiledGrammar, prompt: list[int]) -> Law:
+    """The probability of each answer under masked sampling, token by token."""
+    found: Law = {}
+    ends = set(compiled.tokenizer_info.eos_token_ids)
+
+    def follow(matcher: GrammarMatcher, tokens: tuple[int, ...], probability: float) -> None:
+        if matcher.is_completed() and not matcher.allowed_bytes():
+            found[tokens] = probability
+            return
+        allowed = matcher.allowed_token_ids()
+        with torch.inference_mode():
+            logits = model(torch.tensor([[*prompt, *tokens]])).logits[0, -1].numpy()
+        legal = np.zeros(len(logits), bool)
+        legal[allowed] = True
+        chances = masked_softmax(logits, legal, TEMPERATURE)
+        for token in allowed.tolist():
+            if token in ends:
+                found[tokens] = found.get(tokens, 0.0) + probability * chances[token]
+                continue
+            deeper = matcher.fork()
+            deeper.accept_token(token)
+            follow(deeper, (*tokens, token), probability * float(chances[token]))
+
+    follow(GrammarMatcher(compiled), (), 1.0)
+    return found
+
+
+def p_value(counts: Counter[tuple[int, ...]], law: Law) -> float:
+    """Of Pearson's statistic, cells that expect less than 5 pooled; by Wilson and Hilferty's approximation."""
+    total = sum(counts.values())
+    assert set(counts) <= set(law), "an answer of probability zero"
+    cells, rare = list[tuple[float, float]](), [0.0, 0.0]
+    for answer, probability in law.items():
+        expected = total * probability
+        if expected >= 5:
+            cells.append((counts[answer], expected))
+        else:
+            rare[0], rare[1] = rare[0] + counts[answer], rare[1] + expected
+    if rare[1] > 0:
+        cells.append((rare[0], rare[1]))
+    statistic = sum((seen - expected) ** 2 / expected for seen, expected in cells)
+    freedom = len(cells) - 1
+    third = 2 / (9 * freedom)
+    return 0.5 * math.erfc((((statistic / freedom) ** (1 / 3) - (1 - third)) / math.sqrt(third)) / math.sqrt(2))
+
+
+def answers(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, draft: Any, count: int, seed: int
+) -> Counter[tuple[int, ...]]:
+    found: Counter[tuple[int, ...]] = Counter()
+    for part in range(0, count, 600):
+        results = generate(
+            model, PROMPT, regex=PATTERN, tokenizer=tokenizer, temperature=TEMPERATURE, seed=seed + part, draft=draft,
+            n=min(600, count - part), return_result=True, jump_forward=False,
+        )  # fmt: skip
+        found.update(result.tokens for result in results)
+    return found
+
+
+def holm(p_values: dict[str, float]) -> list[str]:
+    """The hypotheses that are rejected at ALPHA together."""
+    rejected = list[str]()
+    for rank, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
+        if p_values[name] > ALPHA / (len(p_values) - rank):
+            break
+        rejected.append(name)
+    return rejected
+
+
+def judged(
+    model: LlamaForCausalLM, small: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, law: Law, count: int
+) -> dict[str, float]:
+    found = {"plain": p_value(answers(model, tokenizer, None, count, 1), law)}
+    for number, draft in enumerate(SELF_TAUGHT):
+        found[draft] = p_value(answers(model, tokenizer, Speculation(draft, budget=8), count, 100 * number + 7), law)
+    for number, (shape, verifier) in enumerate(JUDGED):
+        draft = Speculation(small, shape=shape, verifier=verifier, budget=8, size=3)
+        counts = answers(model, tokenizer, draft, count, 10_000 + 1000 * number)
+        found[f"{shape} x {verifier}"] = p_value(counts, law)
+    draft = Speculation(small, verifier="ratio", budget=8, rejection=0.8, size=3)
+    found["chain x ratio, stopped early"] = p_value(answers(model, tokenizer, draft, count, 77_000), law)
+    return found
+
+
+def test_the_law_is_that_of_masked_sampling(
+    model: LlamaForCausalLM, small: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast, law: Law
+) -> None:
+    assert sum(law.values()) == pytest.approx(1)
+    assert 20 <= len(law) <= 200
+    assert sum(probability > 0.01 for probability in law.values()) >= 8, "the law is too narrow to tell much"
+    p_values = judged(model, small, tiny_tokenizer, law, FAST)
+    assert not holm(p_values), p_values
+
+
+@pytest.mark.long
+def test_the_law_of_many_draws(
+    model: LlamaForCausalLM, small: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast, law: Law
+) -> None:
+    p_values = judged(model, small, tiny_tokenizer, law, LONG)
+    assert not holm(p_values), p_values
+
+
+def test_a_wrong_pair_is_noticed(
+    model: LlamaForCausalLM,
+    small: LlamaForCausalLM,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    law: Law,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Negative control: draws without replacement judged as if they were independent."""
+    wrong = {**verifiers.VERIFIERS, "without_replacement": verifiers.VERIFIERS["multi_round"]}
+    monkeypatch.setattr("maskwright.speculation.VERIFIERS", wrong)
+    draft = Speculation(small, shape="rsd-c", verifier="without_replacement", budget=8, size=3)
+    assert p_value(answers(model, tiny_tokenizer, draft, 3 * FAST, 5), law) < ALPHA
