@@ -90,6 +90,8 @@ def _generate(options: argparse.Namespace, **how: Any) -> Any:
 
     names = ("regex", "choices", "max_new_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "n", "method")
     given: dict[str, Any] = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if options.draft is not None:
+        given["draft"] = options.draft[0] if len(options.draft) == 1 else options.draft
     # What is wrong with a schema or pattern is said before a model is loaded.
     if options.schema is not None:
         policy = text_policy(options)
@@ -142,6 +144,7 @@ def _record(result: GenerationResult) -> dict[str, Any]:
         "timings": asdict(result.timings),
         "statistics": asdict(result.statistics),
         **({} if result.aligned is None else {"sampling": _sampling_record(result.aligned)}),
+        **({} if result.speculation is None else {"speculation": asdict(result.speculation)}),
     }
 
 
@@ -167,7 +170,27 @@ def _sampling_account(aligned: AlignedResult) -> str:
 
 
 def _account(result: GenerationResult) -> str:
-    """One line about an answer."""
+    """One line about an answer, and one about its drafts."""
+    return _account_of_decoding(result) + ("" if result.speculation is None else f"\n{_account_of_drafts(result)}")
+
+
+def _account_of_drafts(result: GenerationResult) -> str:
+    drafts = result.speculation
+    assert drafts is not None
+    shares = ", ".join(f"{share:.0%}" for share in drafts.acceptance[:8]) or "none"
+    chains = (
+        ""
+        if drafts.chains_because is None
+        else f"; chains only: the model cannot verify trees, since {drafts.chains_because}"
+    )
+    return (
+        f"drafts by {drafts.drafter}, verified by {drafts.verifier}: {result.acceptance_length:.2f} tokens a forward in "
+        f"{drafts.forwards} forwards; {drafts.drafted} drafted, {drafts.verified} verified, {drafts.taken} taken, "
+        f"{drafts.forced} forced; taken by depth: {shares}{chains}"
+    )
+
+
+def _account_of_decoding(result: GenerationResult) -> str:
     timings, statistics = result.timings, result.statistics
     return (
         f"{len(result.tokens)} tokens ({statistics.jump_forward_tokens} of them forced), log-probability "

@@ -65,6 +65,7 @@ examples:
   maskwright generate 'Is the sky green?' --choices yes no
   maskwright generate --substring contract.txt 'The notice period, word for word:'
   maskwright generate --schema order.json --stream - < mail.txt
+  maskwright generate --schema person.json --draft auto --stats 'Ada Lovelace is 36 years old.'
   maskwright generate --schema person.json --n 3 --temperature 1 --seed 7 --json 'Somebody:'
   maskwright generate --regex '[01]{8}' --n 20 --method cars --plot sample.svg 'Bits:'
 """
@@ -180,6 +181,11 @@ def _add_generate(commands: Any) -> None:
     parser.add_argument(
         "--max-new-tokens", type=_positive, metavar="N", help="tokens of an answer at most (default: 512)"
     )
+    parser.add_argument(
+        "--draft", metavar="D", action="append", type=_text,
+        help="speculative decoding, the same answers in fewer forwards: auto, grammar, lookup, suffix, recycling, automaton, "
+        "trigram, embedded, or a folder or hub name of a smaller model; several: one tree of all; see docs/speculative.md",
+    )  # fmt: skip
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument(
         "--temperature", type=_not_negative, metavar="T", help="0 takes the likeliest token (default), "

@@ -79,13 +79,17 @@ class GoodputBudget:
         """At most so many nodes."""
         self.most = nodes
         self.time = _LinearTime()
+        self._asked = 0
         self._trust: dict[Hashable, tuple[float, float]] = {}  # of each class: taken, expected
         self._overall = (4.0, 4.0)
         self._idle: dict[Hashable, int] = {}
 
     def budget(self, where: Hashable) -> Budget:
         """See BudgetPolicy."""
-        return Goodput(self.most, self.trust(where), *self.time.line(), least=self._least(where))
+        # Equal sizes would say nothing about what a node takes.
+        self._asked += 1
+        most = self.most if self._asked % _SHORTENED else 1 + self._asked // _SHORTENED % _SHORT
+        return Goodput(most, self.trust(where), *self.time.line(), least=self._least(where))
 
     def _least(self, where: Hashable) -> int:
         """Nodes to draft whatever they cost."""
@@ -135,6 +139,7 @@ _FADE, _SLOW_FADE = 0.9, 0.98
 _DOUBT = 1.0  # expected nodes that a class's own figures count against the overall ones
 _MOST_CLASSES = 4096
 _IDLE, _TRIAL = 24, 3
+_SHORTENED, _SHORT = 16, 4  # every so many-th tree has at most 1 to so many nodes
 _USUAL_SLOPE = 0.025  # of a node, in units of a step without any, before enough was measured
 
 
@@ -164,7 +169,7 @@ class _LinearTime:
         slope = (nt * count - n * t) / spread if spread > 1e-9 else 0.0
         usual = t / count / (1.0 / _USUAL_SLOPE + n / count)
         # Few or equal sizes tell little about the slope.
-        weight = min(spread / (count * count) / 16.0, 1.0) * min(count / _ENOUGH, 1.0)
+        weight = min(4.0 * spread / (count * count), 1.0) * min(count / _ENOUGH, 1.0)
         slope = max(weight * slope + (1 - weight) * usual, 0.2 * usual)
         return max(t / count - slope * n / count, 0.1 * t / count), slope
 
