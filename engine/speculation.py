@@ -13,6 +13,7 @@ same law.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ from maskwright.runtime.targets import Target
 from maskwright.runtime.tree_forward import forward_for, why_no_trees
 from maskwright.runtime.tree_masks import legal_tokens, traverse
 from maskwright.runtime.verifiers import VERIFIERS
-from maskwright.sampling import Sampling, draw, generator_of, law_of, log_probabilities
+from maskwright.sampling import Sampling, choose, draw, generator_of, law_of, log_probabilities
 from maskwright.speculation_options import Prepared
 
 if TYPE_CHECKING:
@@ -113,7 +114,19 @@ class SpeculativeDecoder(Decoder):
         )
         if self._sampling.temperature:
             text.chance = RandomChance(generator_of(entropy, row.prompt, _DRAFTING_STREAM + row.sample))
+            if self._matching:
+                text.choose = lambda logits, mask, ahead: self._shared_draw(row, logits, mask, ahead)
         return _Drafting(text, drafter.begin(text))
+
+    def _shared_draw(self, row: Row, logits: torch.Tensor, mask: npt.NDArray[np.int32], ahead: int) -> int:
+        """What the row's random numbers will make of a draft model's logits [V'], `ahead` draws after the next one.
+
+        The target's draw there uses the same number, so that a draft model that agrees with it draws the same token. (A draw
+        that is put back on the way shifts the numbers; then drafts are right less often.)
+        """
+        number = deepcopy(row.random).random(ahead + 1)[-1:]
+        allowed = logits.masked_fill(~_legal(mask, len(logits), logits.device), float("-inf"))
+        return int(choose(allowed[None], self._sampling, number)[0])
 
     def step(self) -> list[Row]:
         """One forward, and for each row the tokens that it takes; the rows that went on."""

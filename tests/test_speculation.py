@@ -138,6 +138,20 @@ def test_filters_and_batches_and_samples(
                     same(one, other)
 
 
+def test_a_draft_model_draws_with_the_numbers_of_the_target(
+    model: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """The target as its own draft: everything is taken, although all is drawn from flat distributions."""
+    options: dict[str, Any] = {
+        "tokenizer": tiny_tokenizer, "regex": "[a-z]{30}", "temperature": 2.0, "seed": 8, "return_result": True,
+    }  # fmt: skip
+    plain = generate(model, PROMPT, **options)
+    drafted = generate(model, PROMPT, draft=Speculation(model, budget=8), **options)
+    same(drafted, plain)
+    assert drafted.speculation.taken == drafted.speculation.verified > 5
+    assert drafted.speculation.forwards <= 2 + len(plain.tokens) // 6
+
+
 @pytest.mark.parametrize("limit", [9, 10, 11, 13, 17])
 def test_a_budget_that_runs_short(model: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast, limit: int) -> None:
     """Draws are put back at the end of the budget; drafts change nothing about that."""
