@@ -14,6 +14,7 @@ KERNELS := .venv/.kernels-compiled
 BENCH := ../shared/bench
 # Each prints its tables, and writes them and its plots into build/benchmarks (tests/benchmarks/report.py).
 REPORTS ?= cold_start generate growth batches grammars tools memory aligned
+REPORTS ?= cold_start generate growth batches grammars tools memory speculation
 
 .PHONY: help setup demo test long-test lint format typecheck bench bench-reports bench-gpu clean
 

@@ -170,3 +170,20 @@ def test_answers_from_the_conditional_distribution(
     assert "--plot draws what --method has sampled" in capsys.readouterr().err
     assert main([*command, "--temperature", "0", "bits:"]) == 2
     assert "temperature" in capsys.readouterr().err
+def test_drafts_give_the_same_answer_and_their_account(
+    model: str, schema: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["generate", "--model", model, "--schema", schema, "Ada is 36."]
+    assert main(command) == 0
+    plain = capsys.readouterr().out
+    assert main([*command, "--draft", "auto", "--stats"]) == 0
+    out, err = capsys.readouterr()
+    assert out == plain
+    assert "drafts by auto, verified by match: " in err
+    assert main([*command, "--draft", "lookup", "--draft", "automaton", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["text"] + "\n" == plain
+    assert record["speculation"]["drafter"] == "lookup+automaton"
+    assert record["speculation"]["drafted"] >= record["speculation"]["taken"]
+    assert main([*command, "--draft", "nobody-at-all"]) == 2
+    assert "no causal language model" in capsys.readouterr().err
