@@ -13,11 +13,11 @@ rows without gaps behind the prompt, hence `ragged`.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from maskwright.grammars.errors import ModelError
+from maskwright.runtime.model_facts import forward_parameters
 
 if TYPE_CHECKING:
     import torch

@@ -13,6 +13,7 @@ from typing import Any
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
 from maskwright.grammars.errors import ModelError, TokenizerError
+from maskwright.runtime.model_facts import text_config
 
 __all__ = ["compiler_of", "context_size", "load", "resolve"]
 
@@ -84,7 +85,7 @@ def load(name: str, with_tokenizer: bool = True) -> tuple[Any, Any]:
 
 def compiler_of(model: Any, tokenizer: Any) -> GrammarCompiler:
     """The compiler for a tokenizer and a model's number of logits, kept for the next call."""
-    return _compiler(tokenizer, len(tokenizer), int(_text_config(model).vocab_size))
+    return _compiler(tokenizer, len(tokenizer), int(text_config(model).vocab_size))
 
 
 @functools.lru_cache(maxsize=8)
@@ -95,11 +96,5 @@ def _compiler(tokenizer: Any, tokens: int, vocab_size: int) -> GrammarCompiler:
 
 def context_size(model: Any) -> int | None:
     """Tokens that the model can see, prompt and answer together, where its configuration says."""
-    size = getattr(_text_config(model), "max_position_embeddings", None)
+    size = getattr(text_config(model), "max_position_embeddings", None)
     return size if isinstance(size, int) and size > 0 else None
-
-
-def _text_config(model: Any) -> Any:
-    """Models of several modalities keep what is about text in a part of their configuration."""
-    config = model.config
-    return config.get_text_config() if hasattr(config, "get_text_config") else config

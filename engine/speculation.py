@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["SpeculativeDecoder"]
 
 _DRAFTING_STREAM = 1 << 20  # sample numbers from here on are drafters' random numbers
+_LONG = 1024
 _ENDING = 16  # tokens left, below which nothing is drawn for verification by ratio: a tree might not fit
 
 
@@ -172,10 +173,12 @@ class SpeculativeDecoder(Decoder):
         first = not self._prefilled_at
         if first and self._samples > 1:
             logits = self._prefilled()
-            roots = [self._masked(row, TreeBuilder(self._drafting[row].text.ids[-1]).build()) for row in self.live]
+            roots = [self._masked(row, self._root(row)) for row in self.live]
             return [(*root, own) for root, own in zip(roots, logits, strict=True)]
-        planned = [self._masked(row, self._draft(row)) for row in self.live]
         pending = [[*(row.request.ids if first else ()), *row.pending] for row in self.live]
+        # Behind a long prompt a tree would take a mask of its own for every pair of the prompt's tokens.
+        rooted = max(map(len, pending)) > _LONG
+        planned = [self._masked(row, self._root(row) if rooted else self._draft(row)) for row in self.live]
         logits = self._target.forward(pending, [tree for tree, _ in planned])
         if first:
             self._prefilled_at = perf_counter()
@@ -194,12 +197,15 @@ class SpeculativeDecoder(Decoder):
         self._prefilled_at = perf_counter()
         return [found[prompt].clone() for prompt in repeated]
 
+    def _root(self, row: Row) -> DraftTree:
+        """No draft behind a row."""
+        return TreeBuilder(self._drafting[row].text.ids[-1]).build()
+
     def _draft(self, row: Row) -> DraftTree:
         """What the drafter proposes behind a row, no deeper than the row may still grow."""
         drafting = self._drafting[row]
-        root = TreeBuilder(drafting.text.ids[-1])
         if row.budget.left < (1 if self._matching else _ENDING):
-            return root.build()
+            return self._root(row)
         drafting.where = row.matcher.context
         with self._speculation.lock:
             tree = drafting.session.propose(self._speculation.budget.budget(drafting.where))

@@ -39,8 +39,9 @@ class GrowingForward:
         count = len(tokens)
         position = self._length + np.arange(count)[None]
         self._positions = np.concatenate([self._positions, position], 1)
-        visible = np.ones((1, count, self._length + count), bool)
-        visible[0, :, self._length :] = np.tri(count, dtype=bool)
+        visible = np.ones((1, count) if not self._length else (1, count, self._length + count), bool)
+        if self._length:
+            visible[0, :, self._length :] = np.tri(count, dtype=bool)
         logits = self._masked.forward(np.array([tokens], np.int64), visible, position, self._positions, 1)
         self._length += count
         return logits[0, -1].float()

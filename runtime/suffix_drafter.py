@@ -17,6 +17,7 @@ from maskwright.runtime.suffix_automaton import SuffixAutomaton
 __all__ = ["SuffixDrafter"]
 
 _MOST_STATES = 400_000  # of the drafter's automaton; then it starts anew from the corpus
+_MOST_READ = 1 << 15  # tokens of a prompt, its last ones: half a kilobyte each
 _LONGEST = 8
 _WIDTH = 3
 
@@ -58,7 +59,7 @@ class _Suffix(Predictor):
     def __init__(self, drafter: SuffixDrafter, text: Text) -> None:
         self._drafter, self._text = drafter, text
         self._own, self._shared = SuffixAutomaton(), drafter.known
-        self._read = 0
+        self._read = max(text.prompt - _MOST_READ, 0)
         self._place: Place = ((0, 0), (0, 0))
 
     def root(self) -> Place:

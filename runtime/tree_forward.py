@@ -16,8 +16,7 @@ continuations. A cache that cannot be cut is copied first, and put back where a 
 from __future__ import annotations
 
 import copy
-import inspect
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -25,6 +24,7 @@ import numpy.typing as npt
 
 from maskwright.grammars.errors import ModelError
 from maskwright.runtime.draft_tree import DraftTree
+from maskwright.runtime.model_facts import forward_parameters, text_config
 
 if TYPE_CHECKING:
     import torch
@@ -67,7 +67,7 @@ def forward_for(model: Any, rows: int) -> VerifyingForward:
 
 def why_no_trees(model: Any) -> str | None:
     """What keeps a model from verifying trees in one forward, as a part of a sentence; None where nothing does."""
-    known, config = _parameters(model), _text_config(model)
+    known, config = forward_parameters(model), text_config(model)
     attention = getattr(config, "_attn_implementation", None)
     if "position_ids" not in known:
         return "it takes no positions"
@@ -98,12 +98,17 @@ class MaskedModel:
     def __init__(self, model: Any) -> None:
         from transformers import DynamicCache
 
-        config = _text_config(model)
+        config = text_config(model)
         self._model, self.cache = model, DynamicCache()  # without a configuration: every layer keeps all columns
         self._window = _window(config)
         self._by_layer = "sliding_attention" in (getattr(config, "layer_types", None) or ())
-        self._keeps_some = "logits_to_keep" in _parameters(model)
+        self._keeps_some = "logits_to_keep" in forward_parameters(model)
         self.forwards = 0
+
+    @property
+    def windowed(self) -> bool:
+        """Whether some layers see a part of the text only."""
+        return self._window is not None
 
     @property
     def device(self) -> Any:
@@ -117,7 +122,8 @@ class MaskedModel:
 
         Args:
             ids, position: int64 [B, Q]: new tokens, and where they stand in their texts.
-            visible: bool [B, Q, C]: which columns each of them sees, the new ones last.
+            visible: bool [B, Q, C]: which columns each of them sees, the new ones last; or bool [B, C]: columns that are not
+                padding, of which each sees those before it. That takes no memory for each pair of tokens of a long prompt.
             columns: int64 [B, C]: where the columns' tokens stand.
             keep: how many logits are wanted.
         """
@@ -135,7 +141,11 @@ class MaskedModel:
         return output.logits
 
     def _masks(self, visible: npt.NDArray[np.bool_], position: Integers, columns: Integers) -> Any:
-        """What is added to the scores, [B, 1, Q, C], by kind of layer where there are kinds."""
+        """What is added to the scores, [B, 1, Q, C], by kind of layer where there are kinds; or [B, C] for the model."""
+        if visible.ndim == 2:
+            import torch
+
+            return torch.from_numpy(visible.astype(np.int64)).to(self.device)
         everything = self._added(visible)
         if self._window is None:
             return everything
@@ -198,11 +208,6 @@ class TreeForward:
         width = self._width = max(sizes)
         ids = np.zeros((rows, width), np.int64)
         valid, position = np.zeros((rows, width), bool), np.zeros((rows, width), np.int64)
-        visible = np.zeros((rows, width, before + width), bool)
-        visible[:, :, :before] = self._valid[:, None]
-        visible[:, np.arange(width), before + np.arange(width)] = (
-            True  # padding sees itself: nothing else would be a NaN
-        )
         self._shown = []
         for row, (tokens, tree) in enumerate(zip(pending, trees, strict=True)):
             # On the left: all trees' logits then lie in the last columns.
@@ -212,15 +217,30 @@ class TreeForward:
             valid[row, start:] = True
             position[row, start : root + 1] = self._lengths[row] + np.arange(len(tokens))
             position[row, root + 1 :] = self._lengths[row] + len(tokens) - 1 + tree.depth[1:]
-            seen = visible[row, start:, before + start :]
-            seen[: len(tokens), : len(tokens)] = np.tri(len(tokens), dtype=bool)
-            seen[len(tokens) :, : len(tokens)] = True
-            seen[len(tokens) - 1 :, len(tokens) - 1 :] |= tree.ancestors()
             self._shown.append((len(tokens), start))
+        # Nothing branches, and columns are in the order of their positions as far as windows look.
+        plain = all(len(tree) == 1 for tree in trees) and not (before and self._masked.windowed)
+        visible = None if plain else self._visible(trees, width)
         self._valid = np.concatenate([self._valid, valid], 1)
         self._position = np.concatenate([self._position, position], 1)
+        visible = self._valid if visible is None else visible
         logits = self._masked.forward(ids, visible, position, self._position, max(map(len, trees)))
         return [logits[row, -len(tree) :].float() for row, tree in enumerate(trees)]
+
+    def _visible(self, trees: Sequence[DraftTree], width: int) -> npt.NDArray[np.bool_]:
+        """bool [B, Q, C + Q]: what each token of a chunk of Q columns sees."""
+        rows, before = self._valid.shape
+        visible = np.zeros((rows, width, before + width), bool)
+        visible[:, :, :before] = self._valid[:, None]
+        visible[:, np.arange(width), before + np.arange(width)] = (
+            True  # padding sees itself: nothing else would be a NaN
+        )
+        for row, (tree, (count, start)) in enumerate(zip(trees, self._shown, strict=True)):
+            seen = visible[row, start:, before + start :]
+            seen[:count, :count] = np.tri(count, dtype=bool)
+            seen[count:, :count] = True
+            seen[count - 1 :, count - 1 :] |= tree.ancestors()
+        return visible
 
     def commit(self, taken: Sequence[Sequence[int]]) -> None:
         """See VerifyingForward."""
@@ -261,7 +281,7 @@ class ChainForward:
         self._snapshots: list[Any] = [None] * rows
         self._unseen: list[list[int]] = [[] for _ in range(rows)]  # tokens taken that a cache put back has not seen
         self._shown: list[tuple[list[int], DraftTree]] = []
-        self._keeps_some = "logits_to_keep" in _parameters(model)
+        self._keeps_some = "logits_to_keep" in forward_parameters(model)
         self.forwards = 0
 
     def forward(self, pending: Sequence[Sequence[int]], trees: Sequence[DraftTree]) -> list[torch.Tensor]:
@@ -318,19 +338,6 @@ class ChainForward:
 
         layers = getattr(self._caches[row], "layers", None) or []
         return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
-
-
-def _parameters(model: Any) -> Collection[str]:
-    """The names that the model's forward takes, seen through torch.compile and the adapters of peft."""
-    inner = getattr(model, "_orig_mod", model)
-    inner = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
-    return inspect.signature(inner.forward).parameters
-
-
-def _text_config(model: Any) -> Any:
-    """Models of several modalities keep what is about text in a part of their configuration."""
-    config = model.config
-    return config.get_text_config() if hasattr(config, "get_text_config") else config
 
 
 def _window(config: Any) -> int | None:
