@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from maskwright.kernels.backends import Backend
 from maskwright.kernels.bitmask import check_shapes
 from maskwright.kernels.device_masks import sent
 from maskwright.kernels.logits import likeliest
+from maskwright.kernels.masking import apply_mask
 from maskwright.kernels.noise import MIN_TEMPERATURE
 from maskwright.kernels.sampling import Draws, filter_cutoffs, sample_tokens
 from maskwright.step_masks import StepMasks
@@ -117,18 +119,7 @@ class Sampler:
         if sampling.greedy and not self._with_mass and masks.rows is None and self._is_for_numpy(logits):
             return _likeliest(logits, masks.table)
         keys = sent(np.array([seeds, positions], np.int64), logits.device)  # [2, B]
-        cutoff = None
-        if sampling.filters:
-            cutoff = filter_cutoffs(
-                logits,
-                masks.table,
-                rows=masks.rows,
-                temperature=sampling.temperature,
-                top_k=sampling.top_k or 0,
-                top_p=sampling.top_p,
-                min_p=sampling.min_p,
-                backend=self._backend,
-            )
+        cutoff = self._cutoff(logits, masks) if sampling.filters else None
         draws = self._draws = sample_tokens(
             logits,
             masks.table,
@@ -144,6 +135,32 @@ class Sampler:
         )
         masses = draws.log_valid_mass.tolist() if self._with_mass else None
         return Drawn(draws.token.tolist(), draws.logprob.tolist(), masses)
+
+    def law(self, logits: torch.Tensor, masks: StepMasks) -> npt.NDArray[np.float64]:
+        """float64 [V]: the distribution that a token is drawn from; logits [1, V] and the mask of that row; not for greedy."""
+        sampling = self._sampling
+        allowed = logits.clone()
+        apply_mask(allowed, masks.table, rows=masks.rows, backend=self._backend)
+        allowed = allowed[0].double()
+        if sampling.filters:
+            allowed = allowed.masked_fill(allowed < self._cutoff(logits, masks).double(), float("-inf"))
+        weights = ((allowed - allowed.max()) / sampling.temperature).exp()
+        law: npt.NDArray[np.float64] = (weights / weights.sum()).cpu().numpy()
+        return law
+
+    def _cutoff(self, logits: torch.Tensor, masks: StepMasks) -> torch.Tensor:
+        """The lowest logit that the filters keep, float32 [B]."""
+        sampling = self._sampling
+        return filter_cutoffs(
+            logits,
+            masks.table,
+            rows=masks.rows,
+            temperature=sampling.temperature,
+            top_k=sampling.top_k or 0,
+            top_p=sampling.top_p,
+            min_p=sampling.min_p,
+            backend=self._backend,
+        )
 
     def _is_for_numpy(self, logits: torch.Tensor) -> bool:
         import torch

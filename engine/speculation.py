@@ -13,7 +13,6 @@ same law.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -23,23 +22,25 @@ import numpy.typing as npt
 
 from maskwright.decoding import Decoder, Request, Row
 from maskwright.kernels.bitmask import count_allowed
+from maskwright.kernels.device_masks import sent
 from maskwright.results import GenerationResult, SpeculationStatistics
 from maskwright.runtime.chance import RandomChance
 from maskwright.runtime.draft_tree import DraftTree, TreeBuilder
 from maskwright.runtime.drafter import Session, Text, Verified
 from maskwright.runtime.targets import Target
 from maskwright.runtime.tree_forward import forward_for, why_no_trees
-from maskwright.runtime.tree_masks import legal_tokens, traverse
+from maskwright.runtime.tree_masks import traverse
 from maskwright.runtime.verifiers import VERIFIERS
-from maskwright.sampling import Sampling, choose, draw, generator_of, law_of, log_probabilities
+from maskwright.sampling import Drawn, Sampler, Sampling
 from maskwright.speculation_options import Prepared
+from maskwright.step_masks import StepMasks
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["SpeculativeDecoder"]
 
-_DRAFTING_STREAM = 1 << 20  # sample numbers from here on are drafters' random numbers
+_DRAFTING_STREAM = 1 << 20  # sample numbers from here on are those of drafts and of coins
 _LONG = 1024
 _ENDING = 16  # tokens left, below which nothing is drawn for verification by ratio: a tree might not fit
 
@@ -50,6 +51,7 @@ class _Drafting:
 
     text: Text
     session: Session
+    chance: RandomChance  # for drafts that are drawn, and for verifiers by ratio
     where: Any = None  # the class of grammar states that its tree began at
     drafted: int = 0
     verified: int = 0
@@ -80,22 +82,18 @@ class SpeculativeDecoder(Decoder):
         samples: int,
         sampling: Sampling,
         entropy: int,
-        jump_forward: bool,
         speculation: Prepared,
+        **options: Any,
     ) -> None:
-        """Arguments as Decoder's, and how to speculate."""
-        super().__init__(
-            model,
-            tokenizer,
-            requests,
-            samples=samples,
-            sampling=sampling,
-            entropy=entropy,
-            jump_forward=jump_forward,
-        )
+        """How to speculate, and arguments as Decoder's."""
+        super().__init__(model, tokenizer, requests, samples=samples, sampling=sampling, entropy=entropy, **options)
         self._speculation = speculation
         # Where the likeliest token is taken there is nothing to draw, and every verifier is this one.
-        self._matching = speculation.verifier == "match" or sampling.temperature == 0
+        self._matching = speculation.verifier == "match" or sampling.greedy
+        if self._valid_mass and not self._matching:
+            raise ValueError(f"valid_mass= goes with verifier='match', not with {speculation.verifier!r}")
+        # Drafts of a model are shaped as the target's draws are; where those are greedy, by its probabilities.
+        self._shaping = Sampler(Sampling(1.0)) if sampling.greedy else self._sampler
         self._target = forward_for(model, len(self.live) // samples)
         self._chains_because = why_no_trees(model)
         drafter = speculation.drafter
@@ -103,31 +101,31 @@ class SpeculativeDecoder(Decoder):
 
     def _begin(self, row: Row, drafter: Any, entropy: int) -> _Drafting:
         info = row.request.compiled.tokenizer_info
+        sequence = np.random.SeedSequence(entropy, spawn_key=(row.prompt, _DRAFTING_STREAM + row.sample))
+        chance = RandomChance(np.random.default_rng(sequence))
         size = row.request.compiled.tokens.vocab_size
-        shape = self._sampling if self._sampling.temperature else Sampling(1.0)
         text = Text(
             ids=[*row.request.ids, *row.tokens],
             prompt=len(row.request.ids),
             matcher=row.matcher,
             spell=lambda forced: self._spelling(forced, info),
             trees=self._target.takes_trees,
-            law=lambda logits, mask: self._law(logits, mask, shape, size),
+            law=lambda logits, mask: self._law(self._shaping, logits, mask, size),
         )
-        if self._sampling.temperature:
-            text.chance = RandomChance(generator_of(entropy, row.prompt, _DRAFTING_STREAM + row.sample))
+        if not self._sampling.greedy:
+            text.chance = chance
             if self._matching:
                 text.choose = lambda logits, mask, ahead: self._shared_draw(row, logits, mask, ahead)
-        return _Drafting(text, drafter.begin(text))
+        return _Drafting(text, drafter.begin(text), chance)
 
     def _shared_draw(self, row: Row, logits: torch.Tensor, mask: npt.NDArray[np.int32], ahead: int) -> int:
-        """What the row's random numbers will make of a draft model's logits [V'], `ahead` draws after the next one.
+        """What the row's random numbers make of a draft model's logits [V'], `ahead` tokens after the next one.
 
-        The target's draw there uses the same number, so that a draft model that agrees with it draws the same token. (A draw
-        that is put back on the way shifts the numbers; then drafts are right less often.)
+        The target's draw there adds the same noise to its logits, so that a draft model that agrees draws the same token.
         """
-        number = deepcopy(row.random).random(ahead + 1)[-1:]
-        allowed = logits.masked_fill(~_legal(mask, len(logits), logits.device), float("-inf"))
-        return int(choose(allowed[None], self._sampling, number)[0])
+        fitted = _fitted(logits, row.request.compiled.tokens.vocab_size)
+        masks = self._shipped(mask[None])
+        return self._sampler.draw(fitted[None], masks, [row.seed], [len(row.tokens) + ahead]).tokens[0]
 
     def step(self) -> list[Row]:
         """One forward, and for each row the tokens that it takes; the rows that went on."""
@@ -240,14 +238,14 @@ class SpeculativeDecoder(Decoder):
         """Grow a row by what the target makes of its tree; the nodes taken."""
         drafting, before = self._drafting[row], len(row.tokens)
         row.pending.clear()
-        allowed = np.zeros(len(tree), np.int64)
-        count_allowed(masks, allowed)
+        shipped = self._shipped(masks)
         path, node = list[int](), 0
         while node >= 0 and row.finish_reason is None:
-            row.count_mask(int(allowed[node]), 0.0)
-            token, logprob = self._drawn(row, tree, node, masks, logits)
+            row.count_mask(shipped.allowed[node], 0.0)
+            own, mask = logits[node : node + 1], shipped.only(node)
+            drawn = self._drawn(row, tree, node, mask, own)
             known = len(row.tokens)
-            self._take(row, logits, masks, node, token, logprob)
+            self._take(row, own, mask, drawn, 0)
             self._settle(row)
             grown = row.tokens[known:]
             for token in grown:
@@ -264,27 +262,29 @@ class SpeculativeDecoder(Decoder):
                 drafting.session.finish()
         return path
 
-    def _drawn(
-        self, row: Row, tree: DraftTree, node: int, masks: npt.NDArray[np.int32], logits: torch.Tensor
-    ) -> tuple[int, float]:
-        """The token behind a node, and its log-probability among the allowed ones."""
-        own = slice(node, node + 1)
+    def _drawn(self, row: Row, tree: DraftTree, node: int, mask: StepMasks, logits: torch.Tensor) -> Drawn:
+        """The token behind a node, whose logits [1, V] and mask these are."""
         if self._matching or tree.first_child[node] < 0:
-            tokens, logprobs = draw(logits[own], masks[own], self._sampling, [row.random])
-            return tokens[0], logprobs[0]
-        p = self._law(logits[node], masks[node], self._sampling, row.matcher.compiled.tokens.vocab_size)
-        token = VERIFIERS[self._speculation.verifier](tree, node, p, RandomChance(row.random))
-        legal = _legal(masks[node], logits.shape[1], logits.device)
-        among = logits[own].masked_fill(~legal, float("-inf"))
-        return token, float(log_probabilities(among, among.new_tensor([token]).long())[0])
+            return self._draw([row], logits, mask)
+        p = self._sampler.law(logits, mask)
+        token = VERIFIERS[self._speculation.verifier](tree, node, p, self._drafting[row].chance)
+        return Drawn([token], [float(np.log(p[token]))], None)
 
-    @staticmethod
+    def _shipped(self, masks: npt.NDArray[np.int32]) -> StepMasks:
+        """Masks, int32 [N, W], where the logits are."""
+        import torch
+
+        allowed = np.zeros(len(masks), np.int64)
+        count_allowed(masks, allowed)
+        device = self._target.device
+        table = torch.from_numpy(masks) if device.type == "cpu" else sent(masks, device)
+        return StepMasks(table, None, allowed.tolist())
+
     def _law(
-        logits: torch.Tensor, mask: npt.NDArray[np.int32], sampling: Sampling, size: int
+        self, sampler: Sampler, logits: torch.Tensor, mask: npt.NDArray[np.int32], size: int
     ) -> npt.NDArray[np.float64]:
-        """What sampling makes of logits [V'] under a mask [W]: float64 [size]; a model may have logits that mean nothing."""
-        law = law_of(logits.masked_fill(~_legal(mask, len(logits), logits.device), float("-inf")), sampling)[:size]
-        return np.pad(law, (0, size - len(law)))
+        """What sampling makes of a draft model's logits [V'] under a mask [W]: float64 [size]."""
+        return sampler.law(_fitted(logits, size)[None], self._shipped(mask[None]))
 
     def _note(
         self, rows: Sequence[Row], trees: Sequence[DraftTree], taken: Sequence[Sequence[int]], seconds: float
@@ -296,8 +296,8 @@ class SpeculativeDecoder(Decoder):
             self._speculation.budget.observe(where, expected, len(path), len(tree) - 1, seconds)
 
 
-def _legal(mask: npt.NDArray[np.int32], columns: int, device: Any) -> torch.Tensor:
-    """bool [columns]: what a mask [W] allows."""
-    import torch
+def _fitted(logits: torch.Tensor, size: int) -> torch.Tensor:
+    """Logits [size] of the first tokens: models of one tokenizer differ in how many logits mean nothing."""
+    from torch.nn.functional import pad
 
-    return torch.from_numpy(legal_tokens(mask[None], columns)[0]).to(device)
+    return logits[:size] if len(logits) >= size else pad(logits, (0, size - len(logits)), value=float("-inf"))

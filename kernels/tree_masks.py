@@ -7,7 +7,8 @@ configurations are numbers pays nothing for branching. Below a token that is not
     parent --- accept, mask ---> first child ... --- take back ---> next sibling, or the parent's up
 
 The header says where the walk is (TREE_NODE, TREE_PHASE), so that it can stop anywhere and go on: for what a kernel asks
-its caller to mend (NEED_*, kernels/layout.py; RESTRICT and NEED_TEXT, where more than the automaton counts, end it), or after TREE_LEFT nodes, for a caller who watches a clock.
+its caller to mend (NEED_*, kernels/layout.py), or after TREE_LEFT nodes, for a caller who watches a clock. Where more than
+the automaton counts (NEED_TEXT, RESTRICT: keys that must differ) it ends, and the caller goes node by node.
 """
 
 from __future__ import annotations

@@ -50,6 +50,10 @@ class VerifyingForward(Protocol):
     @property
     def forwards(self) -> int: ...
 
+    @property
+    def device(self) -> Any:
+        """Where the logits are."""
+
     def forward(self, pending: Sequence[Sequence[int]], trees: Sequence[DraftTree]) -> list[torch.Tensor]:
         """Logits float32 [N, V] of each row, after each node of its tree; `pending` has a token at least for each row."""
 
@@ -201,6 +205,11 @@ class TreeForward:
         """See VerifyingForward."""
         return self._masked.forwards
 
+    @property
+    def device(self) -> Any:
+        """See VerifyingForward."""
+        return self._masked.device
+
     def forward(self, pending: Sequence[Sequence[int]], trees: Sequence[DraftTree]) -> list[torch.Tensor]:
         """See VerifyingForward."""
         rows, before = len(pending), self._valid.shape[1]
@@ -283,6 +292,11 @@ class ChainForward:
         self._shown: list[tuple[list[int], DraftTree]] = []
         self._keeps_some = "logits_to_keep" in forward_parameters(model)
         self.forwards = 0
+
+    @property
+    def device(self) -> Any:
+        """See VerifyingForward."""
+        return self._model.device
 
     def forward(self, pending: Sequence[Sequence[int]], trees: Sequence[DraftTree]) -> list[torch.Tensor]:
         """See VerifyingForward."""

@@ -19,6 +19,7 @@ PERSON = {
     "additionalProperties": False,
 }
 DISTINCT = {"type": "array", "items": {"enum": ["red", "green", "re"]}, "uniqueItems": True}
+OPEN = {"type": "object", "properties": {"name": {"type": "integer"}}, "additionalProperties": {"type": "integer"}}
 NESTED = '''root ::= item+
 item ::= "(" item* ")" | [a-c] | "ab"'''
 
@@ -125,7 +126,7 @@ def compiled(info: mw.TokenizerInfo, name: str) -> mw.CompiledGrammar:
     compiler = mw.GrammarCompiler(info)
     if name == "nested":
         return compiler.compile_grammar(NESTED)
-    return compiler.compile_json_schema({"person": PERSON, "distinct": DISTINCT}[name], whitespace="single")
+    return compiler.compile_json_schema({"person": PERSON, "distinct": DISTINCT, "open": OPEN}[name], whitespace="single")
 
 
 def guided_tree(rng: random.Random, matcher: mw.GrammarMatcher, nodes: int) -> DraftTree:
@@ -141,7 +142,7 @@ def guided_tree(rng: random.Random, matcher: mw.GrammarMatcher, nodes: int) -> D
     return builder.build()
 
 
-@pytest.mark.parametrize("name", ["person", "distinct", "nested"])
+@pytest.mark.parametrize("name", ["person", "distinct", "open", "nested"])
 def test_the_masks_of_a_tree_are_those_of_its_paths(info: mw.TokenizerInfo, name: str) -> None:
     grammar, rng = compiled(info, name), random.Random(11)
     words = -(-info.vocab_size // 32)
