@@ -151,8 +151,11 @@ class _LinearTime:
 
     def add(self, nodes: int, seconds: float) -> None:
         """A step's."""
-        if self._sums[0] >= _ENOUGH and seconds > 4 * self._predicted(nodes):
-            return  # a prompt, or the machine was busy with something else
+        if self._sums[0] >= _ENOUGH and seconds > _ODD * self._predicted(nodes):
+            # The machine was busy with something else; or steps do take longer now, which this follows step by step.
+            count, n, t, nn, nt = self._sums
+            self._sums = count, n, t * _CREEP, nn, nt * _CREEP
+            return
         parts = (1.0, nodes, seconds, nodes * nodes, nodes * seconds)
         self._sums = tuple(0.99 * old + new for old, new in zip(self._sums, parts, strict=True))  # type: ignore[assignment]
 
@@ -174,4 +177,5 @@ class _LinearTime:
         return max(t / count - slope * n / count, 0.1 * t / count), slope
 
 
-_ENOUGH = 12
+_ENOUGH = 12  # steps
+_ODD, _CREEP = 1.5, 1.01

@@ -126,7 +126,9 @@ def compiled(info: mw.TokenizerInfo, name: str) -> mw.CompiledGrammar:
     compiler = mw.GrammarCompiler(info)
     if name == "nested":
         return compiler.compile_grammar(NESTED)
-    return compiler.compile_json_schema({"person": PERSON, "distinct": DISTINCT, "open": OPEN}[name], whitespace="single")
+    return compiler.compile_json_schema(
+        {"person": PERSON, "distinct": DISTINCT, "open": OPEN}[name], whitespace="single"
+    )
 
 
 def guided_tree(rng: random.Random, matcher: mw.GrammarMatcher, nodes: int) -> DraftTree:
