@@ -172,7 +172,7 @@ class _LinearTime:
         slope = (nt * count - n * t) / spread if spread > 1e-9 else 0.0
         usual = t / count / (1.0 / _USUAL_SLOPE + n / count)
         # Few or equal sizes tell little about the slope.
-        weight = min(4.0 * spread / (count * count), 1.0) * min(count / _ENOUGH, 1.0)
+        weight = min(spread / (count * count) / 16.0, 1.0) * min(count / _ENOUGH, 1.0)
         slope = max(weight * slope + (1 - weight) * usual, 0.2 * usual)
         return max(t / count - slope * n / count, 0.1 * t / count), slope
 

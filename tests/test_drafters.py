@@ -258,12 +258,21 @@ def test_goodput_drafts_more_where_nodes_are_cheap_and_right() -> None:
 
 
 def test_goodput_turns_drafting_off_where_it_does_not_pay_and_tries_again() -> None:
-    sizes, policy = simulated(0.3, 0.02)
+    sizes, _ = simulated(0.3, 0.02)
     assert np.mean([size == 0 for size in sizes[60:]]) > 0.85
     assert any(sizes[60:]), "it tries again now and then"
+
+
+@pytest.mark.parametrize("per_node", [0.01, 0.3])
+def test_the_time_of_a_node_is_fitted_where_sizes_differ(per_node: float) -> None:
+    policy, rng = GoodputBudget(), random.Random(4)
+    for step in range(200):
+        nodes = rng.randrange(16)
+        seconds = 1.0 + per_node * nodes + rng.random() * 0.02
+        policy.observe("state", 1.0, 1, nodes, 5 * seconds if step % 9 == 8 else seconds)  # now and then interrupted
     fixed, slope = policy.time.line()
     assert fixed == pytest.approx(1.0, abs=0.1)
-    assert slope == pytest.approx(0.3, rel=0.3)
+    assert slope == pytest.approx(per_node, rel=0.3)
 
 
 def test_classes_of_states_are_judged_apart() -> None:
