@@ -13,8 +13,7 @@ INSTALLED := .venv/.installed
 KERNELS := .venv/.kernels-compiled
 BENCH := ../shared/bench
 # Each prints its tables, and writes them and its plots into build/benchmarks (tests/benchmarks/report.py).
-REPORTS ?= cold_start generate growth batches grammars tools memory aligned
-REPORTS ?= cold_start generate growth batches grammars tools memory speculation
+REPORTS ?= cold_start generate growth batches grammars tools memory aligned speculation
 
 .PHONY: help setup demo test long-test lint format typecheck bench bench-reports bench-gpu clean
 

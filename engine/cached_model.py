@@ -100,10 +100,3 @@ class CachedModel:
             self._cache.reorder_cache(torch.tensor(rows, dtype=torch.int64, device=self._model.device))
         self._mask = self._mask[list(rows)]
         self.lengths = [self.lengths[row] for row in rows]
-
-
-def forward_parameters(model: Any) -> Collection[str]:
-    """The names that the model's forward takes, seen through torch.compile and the adapters of peft."""
-    inner = getattr(model, "_orig_mod", model)
-    inner = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
-    return inspect.signature(inner.forward).parameters

@@ -131,6 +131,8 @@ def generate(
     entropy = _entropy(seed)
     if jump_forward and valid_mass:
         raise ValueError("valid_mass= is about tokens that the model is asked for: leave jump_forward= out")
+    if draft is not None and method != "masked":
+        raise ValueError("draft= speeds up masking token by token: leave it out, or method=")
     if valid_mass and method != "masked":
         raise ValueError(
             "valid_mass= is about masking token by token: leave it out, or method= (results have `aligned`)"

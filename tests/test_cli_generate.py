@@ -170,6 +170,8 @@ def test_answers_from_the_conditional_distribution(
     assert "--plot draws what --method has sampled" in capsys.readouterr().err
     assert main([*command, "--temperature", "0", "bits:"]) == 2
     assert "temperature" in capsys.readouterr().err
+
+
 def test_drafts_give_the_same_answer_and_their_account(
     model: str, schema: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

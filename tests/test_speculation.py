@@ -236,6 +236,16 @@ def test_options_that_make_no_sense(draft: Any, message: str, tiny_tokenizer: Pr
         generate(tiny.tiny_model(tiny_tokenizer), "x", choices=["a", "b"], tokenizer=tiny_tokenizer, draft=draft())
 
 
+def test_drafts_go_with_masking_only(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    options: dict[str, Any] = {"choices": ["a", "b"], "tokenizer": tiny_tokenizer, "draft": "auto"}
+    with pytest.raises(ValueError, match="leave it out, or method="):
+        generate(tiny.tiny_model(tiny_tokenizer), "x", method="cars", **options)
+    small = Speculation(tiny.tiny_model(tiny_tokenizer), verifier="ratio")
+    with pytest.raises(ValueError, match="valid_mass= goes with"):
+        options["draft"] = small
+        generate(tiny.tiny_model(tiny_tokenizer), "x", temperature=1.0, valid_mass=True, **options)
+
+
 def test_a_model_that_does_not_exist(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(ModelError, match="no causal language model"):
         generate(tiny.tiny_model(tiny_tokenizer), "x", choices=["a"], tokenizer=tiny_tokenizer, draft="/nowhere/at/all")
