@@ -2,7 +2,7 @@
 
 | option           | values                               | default    | meaning |
 |------------------|--------------------------------------|------------|---------|
-| dialect          | None, a dialect URI, "2020-12", ...  | None       | the dialect of a schema without `$schema` (None: 2020-12) |
+| dialect          | None, a dialect URI, "2020-12", ...  | None       | the dialect of a schema without `$schema` (None: 2020-12); `draft` means the same, except in `generate` |
 | registry         | None, referencing.Registry           | None       | documents that references may lead to |
 | property_order   | "schema", "any"                      | "schema"   | the order of an object's members |
 | whitespace       | "flexible", "single", "compact"      | "flexible" | flexible: up to `max_whitespace` characters wherever JSON has white space; single: at most one space after `,` and `:`; compact: none |
@@ -34,7 +34,7 @@ With `indent` each depth of nesting has states of its own; they are made when a 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import Any, Literal
 
 __all__ = ["SchemaOptions"]
@@ -69,8 +69,13 @@ class SchemaOptions:
     format: Literal["assert", "annotate"] = "assert"
     unknown_format: Literal["annotate", "error"] = "annotate"
     on_unsupported: Literal["error", "warn"] = "error"
+    draft: InitVar[str | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, draft: str | None) -> None:
+        if draft is not None:
+            if self.dialect not in (None, draft):
+                raise ValueError(f"dialect={self.dialect!r} and draft={draft!r} are the same option: give one of them")
+            object.__setattr__(self, "dialect", draft)
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)!r}: choose one of {', '.join(map(repr, allowed))}")

@@ -244,6 +244,9 @@ def test_an_integer_of_draft_4_has_no_fraction() -> None:
 def test_the_default_dialect_is_an_option() -> None:
     assert accepts({"const": 1}, 2, dialect="draft-04")
     assert not accepts(DRAFT_7 | {"const": 1}, 2, dialect="draft-04")
+    assert accepts({"const": 1}, 2, draft="draft-04") and accepts({"const": 1}, 2, draft="4", dialect="4")
+    with pytest.raises(ValueError, match="same option"):
+        accepts({"const": 1}, 2, draft="4", dialect="7")
 
 
 # ------------------------------------------------------------------ references
