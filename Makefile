@@ -8,6 +8,8 @@ MAKEFLAGS += --no-print-directory
 
 PYTHON ?=
 ARGS ?=
+# Processes that run tests side by side.
+JOBS ?= 2
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 KERNELS := .venv/.kernels-compiled
@@ -28,7 +30,7 @@ demo: $(KERNELS)  ## generate a validated object with a tiny model
 
 test: $(KERNELS)  ## the whole suite
 	@echo "Running the tests ..."
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 long-test: $(KERNELS)  ## the long runs that `make test` leaves out
 	@echo "Running the long tests ..."

@@ -50,6 +50,9 @@ def _step_together() -> None:
         batch.batch_mask_rows([matcher])
         Lockstep(batch, [matcher], allocate_token_bitmask(1, letters.vocab_size, backend="numpy"), [0]).step([0])
     matcher.mask_row()  # another mask, in the place of the first
+    nowhere = np.full(1, -1, np.int64)
+    bitmask = allocate_token_bitmask(1, letters.vocab_size, backend="numpy")
+    matcher.traverse_draft_tree(nowhere, nowhere, np.zeros(1, np.int64), bitmask)
 
 
 def _mask_logits() -> None:

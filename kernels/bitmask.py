@@ -279,4 +279,7 @@ def _apply_torch(
     from maskwright.kernels.masking import apply_mask
 
     chosen = None if rows is None else torch.from_numpy(rows)
-    apply_mask(logits, bitmask.to(logits.device, non_blocking=True), indices=chosen, backend=backend)
+    there = bitmask.to(logits.device, non_blocking=True)
+    apply_mask(
+        logits, there, indices=chosen, raise_empty=False, backend=backend
+    )  # rows of sequences that have ended, say

@@ -15,9 +15,9 @@ from maskwright.kernels.jit import nogil_kernel, part
 
 # Callees: 84f24764e47d
 
-__all__ = ["AT_END", "AT_FRESH", "AT_NOTHING", "AT_REST", "child_of", "path_to", "settle", "walk"]
+__all__ = ["AT_END", "AT_FRESH", "AT_NOTHING", "AT_REST", "child_of", "descend", "path_to", "settle_bounds"]
 
-# Where a walk stops.
+# Where a descent stops.
 AT_FRESH = 0  # at a node that has not been expanded
 AT_REST = 1  # at an expanded one, where a token without a node comes next
 AT_END = 2  # at the end of a text
@@ -54,7 +54,7 @@ def _largest(first: Any, following: Any, log_edge: Any, value: Any, log_rest: An
 
 
 @nogil_kernel
-def walk(
+def descend(
     first: Any,
     following: Any,
     log_edge: Any,
@@ -130,7 +130,7 @@ def walk(
 
 
 @nogil_kernel
-def settle(
+def settle_bounds(
     parent: Any,
     first: Any,
     following: Any,
@@ -147,7 +147,7 @@ def settle(
 
     Args:
         parent, first, following: int32 [nodes].
-        log_edge, log_rest, log_mass: float64 [nodes], as for walk().
+        log_edge, log_rest, log_mass: float64 [nodes], as for descend().
         log_theta, log_low: float64 [nodes], written.
         changed: int64 [C], nodes whose rest or children have changed.
     """

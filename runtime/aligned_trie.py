@@ -173,7 +173,7 @@ class AlignedTrie:
             self.log_rest[node] = row.log_scale + np.log(total) if total > 0 else -np.inf
         self._dirty.clear()
         if changed:
-            kernels.settle(
+            kernels.settle_bounds(
                 self.parent[: self.size],
                 self.first,
                 self.following,
@@ -228,7 +228,7 @@ class AlignedTrie:
         count = len(nodes)
         kinds, log_p, log_q = np.empty(count, np.int64), np.zeros(count), np.zeros(count)
         uniforms = random.random((count, self._deepest + 2))
-        kernels.walk(
+        kernels.descend(
             self.first,
             self.following,
             self.log_edge,

@@ -383,7 +383,7 @@ class GrammarMatcher:
         try:
             for _ in range(_MAX_DETOURS):
                 rest = self._with_unique_items()
-                if self._keys is None or b'"' not in rest or self.accept_string(rest):
+                if not self._may_repeat_keys or self.accept_string(rest):
                     return found + rest
                 found += self._past_repeated_key(rest)
             hint = "lower the schema's minProperties"
@@ -417,7 +417,7 @@ class GrammarMatcher:
         """
         if self.compiled.tokens.lacking or (self._unique is not None and self._unique.may_repeat):
             return None
-        if self._keys is not None and (self._keys.must_be_new or self._keys_are_needed):
+        if self._may_repeat_keys:
             return None
         state, register, top = self._header[L.MATCHER_STATE : L.MATCHER_TOP + 1].tolist()
         found = self._completions.bound(state, register, top)
@@ -430,9 +430,10 @@ class GrammarMatcher:
             return None
 
     @property
-    def _keys_are_needed(self) -> bool:
-        """Whether a completion may have several keys that the schema does not name."""
-        return self.compiled.keyed is not None and self.compiled.keyed.needs_keys
+    def _may_repeat_keys(self) -> bool:
+        """Whether what completes the text, as far as the automaton knows, may have a key that has come."""
+        keyed = self.compiled.keyed
+        return self._keys is not None and keyed is not None and (self._keys.must_be_new or keyed.needs_keys)
 
     def simple_completion(self) -> bytes:
         """A text that completes the text, where `completion_bound` is known; found without a search, and maybe not shortest."""
