@@ -427,5 +427,5 @@ def test_a_completion_that_takes_too_long_to_find_says_so(byte_info: mw.Tokenize
     matcher = mw.GrammarMatcher(compiler.compile_json_schema(schema, numbers="any"))
     for text in ('{  "a"\r', "\n"):
         assert matcher.accept_string(text)
-        with pytest.raises(mw.LimitExceeded, match="max_nodes|max_compile_ms"):
+        with pytest.raises(mw.LimitExceeded, match=r"max_nodes|max_compile_ms"):
             matcher.shortest_completion()
