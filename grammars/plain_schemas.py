@@ -72,8 +72,8 @@ def _is_plain_mapping(schema: dict[str, Any], depth: int) -> bool:
     for one in properties.values():
         if not _is_plain(one, depth):
             return False
-    required = schema.get("required")
-    if required is not None and not (
+    required = schema.get("required", _NO_NAMES)
+    if not (
         type(required) is list and len(properties.keys() & required) == len(required)  # strings, no two the same
     ):
         return False
@@ -121,6 +121,7 @@ def _are_texts(value: Any) -> bool:
 
 
 _NOTHING: dict[str, Any] = {}
+_NO_NAMES: list[Any] = []
 _FORMATS = frozenset(("date", "date-time", "time", "email", "uri", "uuid"))
 _ANNOTATIONS = frozenset(("type", "description", "title", "default"))
 _OBJECT = _ANNOTATIONS | {"properties", "required", "additionalProperties"}

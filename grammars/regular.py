@@ -381,10 +381,11 @@ def extent(node: Regex) -> int | None:
 
     Found by looking at what is left after each short text; there may be more to it.
     """
-    if isinstance(node, Intersect):
-        # What has all long texts takes nothing from an endless language but members that are short.
-        others = [part for part in node.parts if not _has_all_long(part)]
-        node = intersect(*others) if others else ANY_STRING
+    if isinstance(node, Intersect) and (whole := [part for part in node.parts if _has_all_long(part)]):
+        # They take nothing from the others but short members.
+        others = [part for part in node.parts if part not in whole]
+        rest = extent(intersect(*others) if others else ANY_STRING)
+        return rest if rest is None or rest > max(map(_shortest_of_all, whole)) else 0
     found: int | None = None
     seen, level, length = {node}, [node], 0
     while level:
@@ -420,6 +421,11 @@ def _is_endless(node: Regex) -> bool:
 
 def _larger(left: CharSet, right: CharSet) -> CharSet:
     return right if right.size > left.size else left
+
+
+def _shortest_of_all(node: Regex) -> int:
+    """The length beyond which a language plainly has every text (see _has_all_long)."""
+    return (node.item.span[1] or 0) if isinstance(node, Complement) else node.low if isinstance(node, Repeat) else 0
 
 
 def _has_all_long(node: Regex) -> bool:
