@@ -1,0 +1,132 @@
+"""What servers call structured output: the form of one request's answer, by the names that servers know it under.
+
+    {"json": {...}}   {"regex": "..."}   {"choice": ["yes", "no"]}   {"grammar": "root ::= ..."}   {"structural_tag": {...}}
+
+| kind of GrammarCompiler | names: vLLM's, SGLang's, ours |
+|---|---|
+| json_schema | json, json_schema |
+| json_schema of any object | json_object (true) |
+| regex | regex |
+| choices | choice, choices |
+| grammar | grammar, ebnf |
+| lark | lark, and grammar where its text has no `::=` |
+| structural_tag | structural_tag |
+
+A name with the value None or False is as good as left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any
+
+from maskwright.compile.grammar import CompiledGrammar
+from maskwright.compiler import GrammarCompiler
+from maskwright.grammars.errors import InvalidError, UnsupportedError
+from maskwright.grammars.options import SchemaOptions
+
+__all__ = ["Form", "form_of"]
+
+_KINDS = MappingProxyType(
+    {
+        "json": "json_schema",
+        "json_schema": "json_schema",
+        "json_object": "json_schema",
+        "regex": "regex",
+        "choice": "choices",
+        "choices": "choices",
+        "grammar": "grammar",
+        "ebnf": "grammar",
+        "lark": "lark",
+        "structural_tag": "structural_tag",
+    }
+)
+_POLICY = frozenset(option.name for option in fields(SchemaOptions)) - {"registry"}
+_WITH_POLICY = ("json_schema", "structural_tag")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The form of an answer.
+
+    Attributes:
+        kind: what GrammarCompiler calls it: `compile_<kind>`.
+        source: what it is made of.
+        policy: options of the text policy, for schemas and structural tags.
+        place: JSON Pointer of the source in what it was read from; places inside of schemas are told behind it.
+    """
+
+    kind: str
+    source: Any
+    policy: Mapping[str, Any] = field(default_factory=dict)
+    place: str = ""
+
+    def compile(self, compiler: GrammarCompiler) -> CompiledGrammar:
+        """The grammar; equal forms are compiled once.
+
+        Raises:
+            GrammarError: as `compile_<kind>`.
+            TokenizerError: the vocabulary cannot write what the form requires.
+        """
+        compiled: CompiledGrammar = getattr(compiler, f"compile_{self.kind}")(self.source, **self.policy)
+        return compiled
+
+
+def form_of(given: Mapping[str, Any], place: str = "") -> Form:
+    """The form that a server's fields ask for.
+
+    Args:
+        given: one name of the table with its value, beside it options of the text policy (maskwright.grammars.options) and
+            vLLM's `disable_any_whitespace`.
+        place: JSON Pointer of `given` in the request.
+
+    Raises:
+        InvalidError: none of the names, or several; an unknown field; an option out of range.
+        UnsupportedError: `whitespace_pattern` or `disable_additional_properties`, which nothing here enforces.
+    """
+    asked = {name: value for name, value in given.items() if value is not None and value is not False}
+    sources = [name for name in asked if name in _KINDS]
+    if len(sources) != 1:
+        found = f"{len(sources)} of them: {', '.join(sources)}" if sources else "none of them"
+        raise InvalidError(f"exactly one form is wanted, and this has {found}", pointer=place, hint=_choose())
+    (name,) = sources
+    kind, source = _KINDS[name], asked.pop(name)
+    if name == "json_object":
+        source = {"type": "object"}
+    elif name == "grammar" and isinstance(source, str) and "::=" not in source:
+        kind = "lark"
+    policy = _policy(asked, place)
+    if policy and kind not in _WITH_POLICY:
+        option = next(iter(policy))
+        raise InvalidError(
+            f"{option} is about the texts of JSON values, and {name} is none", pointer=f"{place}/{option}"
+        )
+    return Form(kind, source, policy, f"{place}/{name}")
+
+
+def _policy(asked: Mapping[str, Any], place: str) -> dict[str, Any]:
+    policy: dict[str, Any] = {}
+    for name, value in asked.items():
+        if name == "disable_any_whitespace":
+            policy["whitespace"] = "compact"
+        elif name in ("whitespace_pattern", "disable_additional_properties"):
+            raise UnsupportedError(
+                f"{name} is not enforced", keyword=name, pointer=f"{place}/{name}",
+                hint='write whitespace="compact", "single" or "flexible"' if name == "whitespace_pattern"
+                else "write additionalProperties: false into the schema",
+            )  # fmt: skip
+        elif name in _POLICY:
+            policy[name] = tuple(value) if isinstance(value, list) else value
+        else:
+            raise InvalidError(f"there is no form or option {name!r}", pointer=f"{place}/{name}", hint=_choose())
+    try:
+        SchemaOptions(**policy)
+    except (TypeError, ValueError) as error:
+        raise InvalidError(str(error), pointer=place) from error
+    return policy
+
+
+def _choose() -> str:
+    return f"choose one of {', '.join(_KINDS)}"

@@ -1,0 +1,186 @@
+"""Matchers found by the tokens so far: what servers need that ask for masks by prefix and tell nothing else.
+
+A server may call with any sequence at any time: one token more, some tokens less (a draft was rejected), two sequences in
+turns, one that has ended. So nothing is remembered by request. *Walks* (a matcher and the tokens that it has accepted) are
+kept, and a call takes the one from which its tokens are reached at least cost:
+
+    kept walks     tokens asked for     what happens
+    [5, 9]         [5, 9, 2]            accept 2                        decoding: found by one look into a table
+    [5, 9, 2, 4]   [5, 9, 7]            roll back 2, accept 7           a draft was rejected
+    [5, 9, ... 4]  [5, 9, 7]            a new walk                      another sequence: its walk stays where it is
+
+The mask is always the one that a fresh matcher would give behind the tokens. maskwright.processor does the like for a
+batch whose rows belong to one generation, and goes on in lockstep; here there are any number of sequences and threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from maskwright.compile.grammar import CompiledGrammar
+from maskwright.grammars.errors import MatcherError, TokenizerError
+from maskwright.kernels.bitmask import bitmask_allowing
+from maskwright.runtime.matcher import GrammarMatcher
+
+__all__ = ["Sessions"]
+
+Tokens: TypeAlias = npt.NDArray[np.int32]  # [n]
+
+_FORK_COST = 16  # a copy of a matcher's memory costs about as much as accepting this many tokens
+_Key: TypeAlias = tuple[CompiledGrammar, bytes]
+
+
+class _Walk:
+    """A matcher and the tokens that it has accepted, one step each."""
+
+    def __init__(self, matcher: GrammarMatcher, tokens: Tokens) -> None:
+        self.matcher, self.tokens = matcher, tokens
+        self.counted = 0  # bytes that it was counted with
+
+    @property
+    def nbytes(self) -> int:
+        return self.matcher.nbytes + self.tokens.nbytes
+
+    def common(self, tokens: Tokens) -> int:
+        """How many tokens its own and these begin with in common."""
+        length = min(len(self.tokens), len(tokens))
+        differing = np.flatnonzero(self.tokens[:length] != tokens[:length])
+        return int(differing[0]) if differing.size else length
+
+    def move(self, tokens: Tokens) -> None:
+        """Go to these tokens; past an end of sequence there is nowhere to go.
+
+        Raises:
+            MatcherError: the grammar does not allow one of them; the walk stands before it.
+        """
+        common = min(self.common(tokens), self.matcher.step_count)
+        self.matcher.rollback(self.matcher.step_count - common)
+        self.tokens = tokens[:common]
+        for position in range(common, len(tokens)):
+            if self.matcher.is_terminated():
+                break
+            token = int(tokens[position])
+            if not self.matcher.accept_token(token):
+                raise MatcherError(f"the grammar does not allow token {token} at position {position} of the answer")
+            self.tokens = tokens[: position + 1]
+
+
+class Sessions:
+    """Walks of any grammars, within a bound in bytes; those used longest ago go first. Any thread may use it.
+
+    Args:
+        max_bytes: memory of the walks that wait for their next call. (Those in use are their callers'.)
+
+    Attributes:
+        hits: calls that found a walk at their tokens, or one token before.
+        searches: calls that did not.
+        evictions: walks that were dropped to stay within `max_bytes`.
+        nbytes: bytes kept.
+    """
+
+    def __init__(self, max_bytes: int = 256 << 20) -> None:
+        self.max_bytes, self.nbytes = max_bytes, 0
+        self.hits = self.searches = self.evictions = 0
+        self._lock = threading.Lock()
+        self._walks: OrderedDict[_Key, _Walk] = OrderedDict()  # most recent last
+
+    def __len__(self) -> int:
+        """Walks kept."""
+        return len(self._walks)
+
+    def fill(self, compiled: CompiledGrammar, tokens: Sequence[int] | npt.NDArray, row: npt.NDArray[np.int32]) -> None:
+        """Write which tokens may follow `tokens` in an answer of a grammar.
+
+        Args:
+            compiled: the grammar.
+            tokens: of the answer so far, integers. Behind the first that ends it others are not looked at.
+            row: int32 [W], W at least ceil(V / 32), contiguous, in CPU memory; what is past the vocabulary becomes 0. Of an
+                answer that has ended, the tokens that end one.
+
+        Raises:
+            MatcherError: the grammar does not allow the tokens.
+            TokenizerError: no token writes what must come next, or the vocabulary has none that ends an answer.
+            GrammarError: a limit of the grammar is reached. Whatever is raised, `row` allows nothing.
+        """
+        row[:] = 0
+        given = np.array(tokens, np.int32)  # a copy: the caller's may change
+        walk = self._take(compiled, given)
+        try:
+            walk.move(given)
+            words = compiled.tokens.words
+            if walk.matcher.is_terminated():
+                ends = compiled.tokenizer_info.eos_token_ids
+                row[:words] = bitmask_allowing(ends, compiled.tokenizer_info.vocab_size)
+            else:
+                filled = np.zeros(words, np.int32)  # nothing half written reaches the caller
+                walk.matcher.fill_next_token_bitmask(filled)
+                if not filled.any():
+                    wanted = walk.matcher.allowed_bytes()
+                    raise TokenizerError(f"no token writes what must come next: one of the bytes {wanted!r}")
+                row[:words] = filled
+        finally:
+            self._keep(walk)
+
+    def is_terminated(self, compiled: CompiledGrammar, tokens: Sequence[int] | npt.NDArray) -> bool:
+        """Whether an answer ends within `tokens`; raises MatcherError as `fill`."""
+        given = np.array(tokens, np.int32)
+        walk = self._take(compiled, given)
+        try:
+            walk.move(given)
+            return walk.matcher.is_terminated()
+        finally:
+            self._keep(walk)
+
+    def clear(self) -> None:
+        """Drop all walks, and with them their grammars."""
+        with self._lock:
+            self._walks.clear()
+            self.nbytes = 0
+
+    def _take(self, compiled: CompiledGrammar, tokens: Tokens) -> _Walk:
+        """The walk that comes to `tokens` at least cost; nobody else finds it until it is given back."""
+        with self._lock:
+            for end in (tokens.tobytes(), tokens[:-1].tobytes()):
+                if (compiled, end) in self._walks:
+                    self.hits += 1
+                    return self._pop((compiled, end))
+            self.searches += 1
+            best, least, copied = None, len(tokens), False  # of a new walk
+            for key, walk in self._walks.items():
+                if key[0] is not compiled:
+                    continue
+                common = walk.common(tokens)
+                # To take a walk that is ahead makes its own sequence, if there is one, come back the same way.
+                rolled_back = len(walk.tokens) - common
+                cost = len(tokens) - common + min(rolled_back, _FORK_COST)
+                if cost < least:
+                    best, least, copied = key, cost, rolled_back > _FORK_COST
+            if best is None:
+                return _Walk(GrammarMatcher(compiled), tokens[:0])
+            if not copied:
+                return self._pop(best)
+            walk = self._walks[best]
+            return _Walk(walk.matcher.fork(), walk.tokens)
+
+    def _pop(self, key: _Key) -> _Walk:
+        walk = self._walks.pop(key)
+        self.nbytes -= walk.counted
+        return walk
+
+    def _keep(self, walk: _Walk) -> None:
+        key = walk.matcher.compiled, walk.tokens.tobytes()
+        with self._lock:
+            if key in self._walks:  # of two at one place one is enough
+                self._pop(key)
+            walk.counted = walk.nbytes
+            self._walks[key] = walk
+            self.nbytes += walk.counted
+            while self.nbytes > self.max_bytes:
+                self._pop(next(iter(self._walks)))
+                self.evictions += 1
