@@ -115,6 +115,23 @@ _POLICY = (
 
 _METHODS = ("masked", "auto", "importance", "rejection", "asap", "cars", "smc", "mcmc")  # docs/sampling.md
 
+_SERVE = """\
+Serve a model behind OpenAI's API: chat and text completions, whole or streamed,
+every answer in the form that its request asks for (response_format, tools,
+vLLM's structured_outputs; docs/servers.md has them all). Without --model the
+small model that comes with Maskwright answers.
+
+exit codes: 0 stopped, 2 the model or the address cannot be used"""
+
+_SERVE_EXAMPLES = """\
+examples:
+  maskwright serve                                             the small model, on http://127.0.0.1:8000/v1
+  maskwright serve --model Qwen/Qwen3-0.6B --tool-format qwen --reasoning-end '</think>'
+  maskwright serve --model ./model --host 0.0.0.0 --port 80 --max-rows 16 --timeout 30
+  curl localhost:8000/v1/completions -H 'content-type: application/json' \\
+       -d '{"prompt": "Ada is 36.", "guided_json": {"properties": {"age": {"type": "integer"}}}}'
+"""
+
 _SCHEMAS_HELP = (
     "a file with a JSON Schema, a .jsonl file with one a line, a folder (all .json files in it), a quoted glob such as "
     "'schemas/**/*.json', or - for standard input"
@@ -145,6 +162,7 @@ def argument_parser() -> argparse.ArgumentParser:
     _add_bench(commands)
     _add_show(commands)
     _add_warmup(commands)
+    _add_serve(commands)
     return parser
 
 
@@ -282,6 +300,42 @@ def _add_warmup(commands: Any) -> None:
     )  # fmt: skip
     parser.set_defaults(module="maskwright.warmup")
     _add_json(parser, "one JSON object")
+
+
+def _add_serve(commands: Any) -> None:
+    parser = commands.add_parser(
+        "serve", help="answer over HTTP, as OpenAI's API does", description=_SERVE, epilog=_SERVE_EXAMPLES
+    )
+    parser.set_defaults(module="maskwright.cli_serve")
+    parser.add_argument("--model", metavar="M", help="a folder or hub name of transformers (default: the small model)")
+    parser.add_argument("--name", metavar="NAME", help="what clients call the model (default: as --model says)")
+    parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (default: %(default)s)")
+    parser.add_argument("--port", type=_positive, default=8000, metavar="N", help="(default: %(default)s)")
+    parser.add_argument(
+        "--tool-format",
+        metavar="FORMAT",
+        help="how the model writes calls of tools: qwen, llama-3, ... (docs/tools.md)",
+    )
+    parser.add_argument(
+        "--reasoning-end", metavar="TEXT", type=_text, help="what ends the reasoning that every answer begins with"
+    )
+    bounds = parser.add_argument_group("bounds")
+    for option, default, meaning in (
+        ("max-tokens", 1024, "tokens of an answer at most, and where a request does not say"),
+        ("max-rows", 64, "answers in the making at once"),
+        ("max-waiting", 256, "answers that wait beyond those; more are told to come again (429)"),
+        ("max-body-bytes", 1 << 20, "bytes of a request"),
+    ):
+        bounds.add_argument(
+            f"--{option}", type=_positive, default=default, metavar="N", help=f"{meaning} (default: %(default)s)"
+        )
+    bounds.add_argument(
+        "--timeout", type=_not_negative, default=120.0, metavar="S", help="seconds of a request (default: %(default)g)"
+    )
+    bounds.add_argument(
+        "--grace", type=_not_negative, default=30.0, metavar="S",
+        help="seconds that answers are given when the server is stopped (default: %(default)g)",
+    )  # fmt: skip
 
 
 # Options that several commands have

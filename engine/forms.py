@@ -17,6 +17,7 @@ A name with the value None or False is as good as left out.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
@@ -44,6 +45,7 @@ _KINDS = MappingProxyType(
     }
 )
 _POLICY = frozenset(option.name for option in fields(SchemaOptions)) - {"registry"}
+_SWITCHES = ("disable_any_whitespace", "whitespace_pattern", "disable_additional_properties")
 _WITH_POLICY = ("json_schema", "structural_tag")
 
 
@@ -73,6 +75,35 @@ class Form:
         compiled: CompiledGrammar = getattr(compiler, f"compile_{self.kind}")(self.source, **self.policy)
         return compiled
 
+    def after_reasoning(self, marker: str) -> Form:
+        """The same behind any text up to and with `marker`.
+
+        Raises:
+            UnsupportedError: a grammar in lark's notation, which structural tags do not hold.
+        """
+        reasoning = {"type": "tag", "begin": "", "content": {"type": "any_text"}, "end": marker}
+        elements = {"type": "sequence", "elements": [reasoning, self._as_format()]}
+        return Form("structural_tag", {"type": "structural_tag", "format": elements}, self.policy, self.place)
+
+    def _as_format(self) -> Any:
+        """This form inside a structural tag (docs/tools.md)."""
+        source = self.source
+        if self.kind == "lark":
+            raise UnsupportedError(
+                "a grammar in lark's notation cannot follow reasoning", pointer=self.place, hint="use EBNF"
+            )
+        if self.kind == "structural_tag":
+            description = json.loads(source) if isinstance(source, str) else source
+            if not isinstance(description, Mapping) or "format" not in description:
+                raise UnsupportedError('only a structural tag with "format" can follow reasoning', pointer=self.place)
+            return description["format"]
+        if self.kind == "choices":
+            return {"type": "or", "elements": [{"type": "const_string", "value": one} for one in source]}
+        if self.kind == "json_schema" and isinstance(source, str):
+            source = json.loads(source)
+        name = {"regex": "pattern"}.get(self.kind, self.kind)
+        return {"type": self.kind, name: source}
+
 
 def form_of(given: Mapping[str, Any], place: str = "") -> Form:
     """The form that a server's fields ask for.
@@ -87,6 +118,9 @@ def form_of(given: Mapping[str, Any], place: str = "") -> Form:
         UnsupportedError: `whitespace_pattern` or `disable_additional_properties`, which nothing here enforces.
     """
     asked = {name: value for name, value in given.items() if value is not None and value is not False}
+    for name in asked:
+        if name not in _KINDS and name not in _POLICY and name not in _SWITCHES:
+            raise InvalidError(f"there is no form or option {name!r}", pointer=f"{place}/{name}", hint=_choose())
     sources = [name for name in asked if name in _KINDS]
     if len(sources) != 1:
         found = f"{len(sources)} of them: {', '.join(sources)}" if sources else "none of them"
@@ -111,16 +145,14 @@ def _policy(asked: Mapping[str, Any], place: str) -> dict[str, Any]:
     for name, value in asked.items():
         if name == "disable_any_whitespace":
             policy["whitespace"] = "compact"
-        elif name in ("whitespace_pattern", "disable_additional_properties"):
+        elif name in _SWITCHES:
             raise UnsupportedError(
                 f"{name} is not enforced", keyword=name, pointer=f"{place}/{name}",
                 hint='write whitespace="compact", "single" or "flexible"' if name == "whitespace_pattern"
                 else "write additionalProperties: false into the schema",
             )  # fmt: skip
-        elif name in _POLICY:
-            policy[name] = tuple(value) if isinstance(value, list) else value
         else:
-            raise InvalidError(f"there is no form or option {name!r}", pointer=f"{place}/{name}", hint=_choose())
+            policy[name] = tuple(value) if isinstance(value, list) else value
     try:
         SchemaOptions(**policy)
     except (TypeError, ValueError) as error:

@@ -38,8 +38,13 @@ def _is_messages(value: Any) -> bool:
     )
 
 
-def prompt_ids(tokenizer: Any, prompt: Prompt) -> list[int]:
+def prompt_ids(tokenizer: Any, prompt: Prompt, tools: Sequence[Mapping[str, Any]] | None = None) -> list[int]:
     """The prompt's token ids: at least one, since a model needs something to start from.
+
+    Args:
+        tokenizer: of transformers.
+        prompt: text or messages.
+        tools: definitions that the chat template is to tell the model of.
 
     Raises:
         TokenizerError: messages without a chat template, or an empty prompt without a token to begin with.
@@ -48,7 +53,7 @@ def prompt_ids(tokenizer: Any, prompt: Prompt) -> list[int]:
         ids = list(tokenizer(prompt)["input_ids"])
     else:
         # The template writes the special tokens itself.
-        ids = list(tokenizer(_rendered(tokenizer, prompt), add_special_tokens=False)["input_ids"])
+        ids = list(tokenizer(_rendered(tokenizer, prompt, tools), add_special_tokens=False)["input_ids"])
     if not ids:
         start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         if start is None:
@@ -57,7 +62,7 @@ def prompt_ids(tokenizer: Any, prompt: Prompt) -> list[int]:
     return ids
 
 
-def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> str:
+def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None) -> str:
     """The messages as the tokenizer's chat template writes them, up to where the model answers."""
     if not getattr(tokenizer, "chat_template", None):
         raise TokenizerError(
@@ -67,6 +72,7 @@ def _rendered(tokenizer: Any, messages: Sequence[Mapping[str, Any]]) -> str:
     from jinja2 import TemplateError
 
     try:
-        return str(tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False))
+        options = {"tools": list(tools)} if tools else {}
+        return str(tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False, **options))
     except TemplateError as error:  # templates refuse what the model was not trained on, such as two user turns
         raise TokenizerError(f"the chat template refuses these messages: {error}") from error
