@@ -40,7 +40,7 @@ from tokenizers import Tokenizer
 from maskwright.compile.tokenfiles import Vocabulary, byte_piece, end_tokens_among, read_sentencepiece, read_tekken
 from maskwright.grammars.errors import TokenizerError
 
-__all__ = ["Recognised", "recognise"]
+__all__ = ["Recognised", "recognise", "write_byte_level"]
 
 _BLOCK = 2048  # texts of tokens
 _BY_HAND = "pass the bytes of each token to TokenizerInfo yourself"
@@ -145,7 +145,7 @@ def _read_slow(tokenizer: Any, special: dict[int, str]) -> Vocabulary:
             _by_id(vocabulary, added), special, lambda texts: [by_piece.get(text) or text.encode() for text in texts]
         )
     if hasattr(tokenizer, "byte_decoder"):
-        return _written(_by_id(vocabulary, added), special, _write_byte_level)
+        return _written(_by_id(vocabulary, added), special, write_byte_level)
     plain = {text for text, token_id in vocabulary.items() if token_id not in added}
     if plain == {chr(byte) for byte in range(256)} and tokenizer.convert_tokens_to_string(["Ã", "©"]) == "é":
         return _written(_by_id(vocabulary, added), special, lambda texts: [_write_latin1(text) for text in texts])
@@ -316,7 +316,7 @@ def _bpe_decoder(step: dict[str, Any]) -> _Step:
 
 
 def _byte_level(step: dict[str, Any]) -> _Step:
-    return lambda pieces: list(_write_byte_level([piece for piece in pieces if isinstance(piece, str)]))
+    return lambda pieces: list(write_byte_level([piece for piece in pieces if isinstance(piece, str)]))
 
 
 _STEPS: dict[str, Callable[[dict[str, Any]], _Step]] = {
@@ -349,7 +349,7 @@ def _byte_level_alphabet() -> np.ndarray[Any, Any]:
 _BYTE_OF = _byte_level_alphabet()
 
 
-def _write_byte_level(texts: list[str]) -> list[bytes]:
+def write_byte_level(texts: list[str]) -> list[bytes]:
     """The bytes of all tokens at once: one look-up over their joined characters, then cuts.
 
     A token with a character outside the alphabet is its own UTF-8 text, as in the ByteLevel decoder of `tokenizers`.
