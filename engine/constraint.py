@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.vocabulary import TokenizerInfo
-from maskwright.grammars.errors import TokenizerError
+from maskwright.grammars.errors import MatcherError, TokenizerError
 from maskwright.kernels.bitmask import bitmask_allowing, bitmask_words
 from maskwright.sessions import Sessions
 
-__all__ = ["Constraint", "Reasoning"]
+__all__ = ["Constraint", "PrefixMask", "Reasoning"]
 
 
 class Reasoning:
@@ -40,6 +40,8 @@ class Reasoning:
             raise TokenizerError("the marker that ends the reasoning is empty: name one, such as </think>")
         self._info, self._marker = info, marker.encode()
         self._token = info.special_names.get(marker)
+        self.reach = len(self._marker) + 1
+        """As many tokens, the last ones, tell whether the last of them ends the reasoning."""
         writing = [number for number, text in enumerate(info.tokens) if text is not None]
         ends = set(info.eos_token_ids)
         self.row = bitmask_allowing([token for token in writing if token not in ends], info.vocab_size)
@@ -123,3 +125,48 @@ class Constraint:
         """Raise what went wrong, if anything did."""
         if self.error is not None:
             raise self.error
+
+
+class PrefixMask:
+    """The masks of one generation in a server that hands over all tokens so far, prompt included.
+
+    Args:
+        compiled: the grammar of the answer.
+        sessions: where matchers are kept; None: its own.
+        reasoning: what may come ahead of the answer.
+        prompt_length: tokens ahead of the generated ones; None: what the first call brings.
+
+    One instance serves one generation; `reset()` begins another. `check()` raises what went wrong, if anything did.
+    """
+
+    def __init__(
+        self,
+        compiled: CompiledGrammar,
+        *,
+        sessions: Sessions | None = None,
+        reasoning: Reasoning | None = None,
+        prompt_length: int | None = None,
+    ) -> None:
+        self._constraint = Constraint(Sessions() if sessions is None else sessions, compiled, reasoning)
+        self._given_length = self._prompt_length = prompt_length
+        self._row = np.zeros(self._constraint.words, np.int32)
+
+    def reset(self) -> None:
+        """Begin another generation."""
+        self._prompt_length, self._constraint.error = self._given_length, None
+
+    def check(self) -> None:
+        """Raise what went wrong, if anything did."""
+        self._constraint.check()
+
+    def row(self, tokens: npt.NDArray) -> npt.NDArray[np.int32]:
+        """int32 [W], never empty: what may follow all tokens so far, integers [n]. Good until the next call."""
+        if self._prompt_length is None:
+            self._prompt_length = len(tokens)
+        if len(tokens) < self._prompt_length and self._constraint.error is None:
+            self._constraint.error = MatcherError(
+                f"there are {len(tokens)} tokens, fewer than the {self._prompt_length} of the prompt: "
+                "reset() before another generation"
+            )
+        self._constraint.fill(tokens[self._prompt_length :], self._row)
+        return self._row
