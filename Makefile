@@ -17,7 +17,7 @@ BENCH := ../shared/bench
 # Each prints its tables, and writes them and its plots into build/benchmarks (tests/benchmarks/report.py).
 REPORTS ?= cold_start generate growth batches grammars tools memory aligned speculation
 
-.PHONY: help setup demo test long-test lint format typecheck bench bench-reports bench-gpu clean
+.PHONY: help setup demo test long-test test-servers lint format typecheck bench bench-reports bench-gpu clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -35,6 +35,13 @@ test: $(KERNELS)  ## the whole suite
 long-test: $(KERNELS)  ## the long runs that `make test` leaves out
 	@echo "Running the long tests ..."
 	@$(BIN)/pytest -m long $(ARGS)
+
+test-servers: $(KERNELS)  ## the adapters against the servers themselves, each in a virtual environment of its own
+	@echo "Installing MLX-LM into build/venv-mlx ..."
+	@test -x build/venv-mlx/bin/python || $(BIN)/python -m venv build/venv-mlx
+	@build/venv-mlx/bin/pip install -qq --disable-pip-version-check "$$(grep '^torch==' constraints.txt)" mlx mlx-cpu mlx-lm
+	@build/venv-mlx/bin/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[hf,dev]'
+	@build/venv-mlx/bin/pytest -m servers -k mlx $(ARGS)
 
 lint: $(INSTALLED)  ## ruff: rules and format
 	@$(BIN)/ruff check --output-format concise .

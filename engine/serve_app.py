@@ -20,6 +20,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -189,10 +190,12 @@ class _Answering:
     async def start(self, request: Request) -> None:
         """Have the answers begun; returns when there is something of the first, so that a refusal can still be one."""
         loop = asyncio.get_running_loop()
+
+        def tell(number: int, update: Update) -> None:
+            loop.call_soon_threadsafe(self._updates.put_nowait, (number, update))
+
         for number, job in enumerate(self._asked.jobs):
-            job.tell = lambda update, number=number: loop.call_soon_threadsafe(  # type: ignore[misc]
-                self._updates.put_nowait, (number, update)
-            )
+            job.tell = partial(tell, number)
         self._service.scheduler.submit(self._asked.jobs)
         self._first.append(await self._next(request))
 

@@ -238,7 +238,8 @@ def _checked(kind: type[_T], body: Any) -> _T:
 
 def pointer_to(place: tuple[int | str, ...], body: Any) -> str:
     """The JSON Pointer of pydantic's place, without the names that it gives to members of unions."""
-    found, pointer = body, ""
+    found: Any = body
+    pointer = ""
     for part in place:
         if (
             isinstance(found, dict)

@@ -42,7 +42,7 @@ class MaskwrightLogitsProcessor(ProcessorV1, ProcessorV2):
 
     def __init__(self, vllm_config: Any, device_or_states: Any, is_pin_memory: bool | None = None) -> None:
         """As the runner makes it: (config, device, is_pin_memory) in version 1, (config, request states) in version 2."""
-        self._states = device_or_states if is_pin_memory is None else None
+        self._states: Any = device_or_states if is_pin_memory is None else None
         model_config = vllm_config.model_config
         self._compiler = _compiler(_tokenizer(model_config), int(model_config.get_vocab_size()))
         self._sessions = Sessions()
@@ -93,6 +93,7 @@ class MaskwrightLogitsProcessor(ProcessorV1, ProcessorV2):
         """Mask, in place, the rows of requests that have a form: logits [rows, V]."""
         if not self._constraints:
             return logits
+        rows: list[tuple[int, int, Sequence[int] | npt.NDArray]]
         if ctx is None:
             rows = [(place, place, self._outputs[place]) for place in sorted(self._constraints)]
         else:
