@@ -241,13 +241,7 @@ def pointer_to(place: tuple[int | str, ...], body: Any) -> str:
     found: Any = body
     pointer = ""
     for part in place:
-        if (
-            isinstance(found, dict)
-            and part in found
-            or isinstance(found, list)
-            and isinstance(part, int)
-            and part < len(found)
-        ):
+        if _has(found, part):
             found = found[part]
         elif isinstance(found, dict) and part == place[-1]:
             found = None  # a field that is missing
@@ -255,3 +249,9 @@ def pointer_to(place: tuple[int | str, ...], body: Any) -> str:
             continue
         pointer += "/" + str(part).replace("~", "~0").replace("/", "~1")
     return pointer
+
+
+def _has(container: Any, part: int | str) -> bool:
+    if isinstance(container, list):
+        return isinstance(part, int) and part < len(container)
+    return isinstance(container, dict) and part in container
