@@ -16,15 +16,16 @@ from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from maskwright.budget import Budget, Covers
 from maskwright.cached_model import CachedModel
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.grammars.errors import BatchError, MaskwrightError, MatcherError, TokenizerError, TruncatedError
+from maskwright.kernels.device_masks import sent
 from maskwright.runtime.batch import BatchGrammarMatcher
 from maskwright.runtime.matcher import GrammarMatcher
-from maskwright.sampling import Sampling, draw, generator_of
+from maskwright.sampling import Sampler, Sampling, seed_of
+from maskwright.step_masks import StepMasks
 
 if TYPE_CHECKING:
     import torch
@@ -132,7 +133,7 @@ class Row:
     job: Job
     matcher: GrammarMatcher
     budget: Budget
-    random: np.random.Generator
+    seed: int
     text: _Text
     pending: int = 0  # the token that the model has not seen yet
     count: int = 0  # tokens so far
@@ -143,8 +144,8 @@ class Row:
     def of(cls, job: Job, covers: Covers) -> Row:
         """Raises TruncatedError where the limit is below the shortest answer."""
         matcher = GrammarMatcher(job.compiled)
-        random = generator_of(job.entropy, 0, job.sample)
-        return cls(job, matcher, Budget(covers, matcher, job.limit), random, _Text(job))
+        seed = seed_of(job.entropy, 0, job.sample)
+        return cls(job, matcher, Budget(covers, matcher, job.limit), seed, _Text(job))
 
     def finish(self, reason: Finish, text: str = "") -> None:
         self.finished = True
@@ -255,22 +256,25 @@ class Cohort:
 
     def _draw(self, logits: torch.Tensor, sampling: Sampling, numbers: Sequence[int]) -> None:
         """A token for each of some rows."""
-        own, masks = logits[numbers], self._masks[numbers]  # copies: draws that are put back become -inf
-        rows = [self.rows[number] for number in numbers]
-        drawn = draw(own, masks, sampling, [row.random for row in rows])
-        for index, (row, token) in enumerate(zip(rows, drawn[0], strict=True)):
-            place = slice(index, index + 1)
+        import torch
+
+        own, bits = logits[numbers], self._masks[numbers]  # copies: draws that are put back become -inf
+        masks = StepMasks(torch.from_numpy(bits) if own.is_cpu else sent(bits, own.device), None, [])
+        rows, sampler = [self.rows[number] for number in numbers], Sampler(sampling)
+        drawn = sampler.draw(own, masks, [row.seed for row in rows], [row.count for row in rows])
+        for index, (row, token) in enumerate(zip(rows, drawn.tokens, strict=True)):
             try:
-                self._take(row, own[place], masks[place], token)
+                self._take(row, own[index : index + 1], masks.only(index), sampler, token)
             except Exception as error:  # a limit of its grammar, say
                 row.fail(error)
 
-    def _take(self, row: Row, logits: torch.Tensor, mask: npt.NDArray[np.int32], token: int) -> None:
+    def _take(self, row: Row, logits: torch.Tensor, mask: StepMasks, sampler: Sampler, token: int) -> None:
         """Append a drawn token, or, where the text could not be completed behind it, another one.
 
         Args:
             logits: [1, V].
-            mask: int32 [1, W].
+            mask: of that row.
+            sampler: draws as the row's job asks for.
             token: the first draw, -1 where none was possible.
         """
         if token < 0:
@@ -286,7 +290,7 @@ class Cohort:
             row.matcher.rollback()
             row.steered = True
             logits[0, token] = -np.inf
-            ((token,), _) = draw(logits, mask, row.job.sampling, [row.random])
+            (token,), _, _ = sampler.draw(logits, mask, [row.seed], [row.count])
             if token < 0:
                 break
         planned = row.budget.next_token()

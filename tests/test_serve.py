@@ -337,7 +337,14 @@ def test_requests_are_answered_together(served: Served, monkeypatch: pytest.Monk
     assert len(sizes) < 16 * 60  # of forwards, one by one
 
 
-def test_a_client_that_goes_is_not_worked_for(served: Served) -> None:
+def test_a_client_that_goes_is_not_worked_for(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Cohort.step
+
+    def slow(cohort: Cohort) -> None:
+        time.sleep(0.05)
+        step(cohort)
+
+    monkeypatch.setattr(Cohort, "step", slow)
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(
             f"{served.url}/v1/completions", json={"prompt": "A", "regex": "[ab]{150,}", "stream": False}, timeout=0.3
