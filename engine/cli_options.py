@@ -310,7 +310,7 @@ def _add_serve(commands: Any) -> None:
     parser.add_argument("--model", metavar="M", help="a folder or hub name of transformers (default: the small model)")
     parser.add_argument("--name", metavar="NAME", help="what clients call the model (default: as --model says)")
     parser.add_argument("--host", default="127.0.0.1", metavar="ADDRESS", help="where to listen (default: %(default)s)")
-    parser.add_argument("--port", type=_positive, default=8000, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--port", type=_port, default=8000, metavar="N", help="(default: %(default)s)")
     parser.add_argument(
         "--tool-format",
         metavar="FORMAT",
@@ -401,6 +401,10 @@ def _text(text: str) -> str:
 
 def _positive(text: str) -> int:
     return int(_checked(text, int, lambda value: value >= 1, "a whole number from 1 on"))
+
+
+def _port(text: str) -> int:
+    return int(_checked(text, int, lambda value: 1 <= value <= 65535, "a port, a whole number from 1 to 65535"))
 
 
 def _count(text: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import perf_counter
 
 from maskwright.cli_failures import CommandError
@@ -65,7 +65,8 @@ def run(options: argparse.Namespace) -> int:
         timeout_graceful_shutdown=int(options.grace) + 1,
     )
     server = uvicorn.Server(config)
-    server.run()
+    with suppress(SystemExit):  # which uvicorn raises where it cannot listen
+        server.run()
     if not server.started:
         service.close(0.0)
         raise CommandError(f"cannot listen on {options.host}:{options.port}: choose another --port", kind="unreadable")

@@ -463,6 +463,11 @@ class GrammarMatcher:
         twin.matcher, twin._alone = self.matcher.fork(), self._alone
         return twin
 
+    def traverse_draft_tree(self, *arguments: Any, **named: Any) -> bool:
+        """Masks of a draft tree, in one call; arguments as maskwright.GrammarMatcher.traverse_draft_tree has them."""
+        with _as_runtime_errors():
+            return self.matcher.traverse_draft_tree(*arguments, **named)
+
     def is_terminated(self) -> bool:
         if self._alone and self.matcher.is_completed() and not self.matcher.allowed_bytes():
             return True

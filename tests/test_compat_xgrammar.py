@@ -222,6 +222,19 @@ def test_a_batch_goes_on_together(xgr: Any, compiler: Any) -> None:
     assert [allowed(xgr, matcher)[:1] for matcher in matchers] == [[ord("a")], [ord("b")], [ord("x")]]
 
 
+def test_a_draft_tree_is_masked(xgr: Any, compiler: Any) -> None:
+    matcher = xgr.GrammarMatcher(compiler.compile_regex("[ab]+x"))
+    assert matcher.accept_token(ord("a"))
+    bitmask = xgr.allocate_token_bitmask(4, len(VOCABULARY))
+    bitmask.fill_(0)
+    children, siblings = torch.tensor([1, 2, -1, -1]), torch.tensor([-1, 3, -1, -1])  # 0 -> 1 -> 2, and 0 -> 3
+    tokens = torch.tensor([ord("a"), ord("b"), ord("x"), ord("q")])
+    assert matcher.traverse_draft_tree(children, siblings, tokens, bitmask)
+    found = [[token for token in (97, 98, 120, END) if row[token // 32] >> token % 32 & 1] for row in bitmask.tolist()]
+    assert found == [[97, 98, 120], [97, 98, 120], [END], []]
+    assert allowed(xgr, matcher)[:1] == [ord("a")]
+
+
 def test_generation_with_transformers(
     xgr: Any, tiny_model: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:

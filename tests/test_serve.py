@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -18,6 +19,7 @@ import uvicorn
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
+from maskwright.cli import main
 from maskwright.grammars.errors import InvalidError
 from maskwright.serve_app import create_app
 from maskwright.serve_cohort import Cohort
@@ -424,6 +426,25 @@ def test_stopping_finishes_what_was_begun(model: LlamaForCausalLM, tokenizer: Pr
     asking.join()
     assert re.fullmatch("[ab]{40}", "".join(found))
     assert not running.service.scheduler.is_alive
+
+
+def test_the_command_tells_what_it_does_and_why_it_cannot(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, served: Served, capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    assert main(["serve", "--model", str(tmp_path), "--port", str(served.port)]) == 2
+    said = capsys.readouterr().err
+    assert f"loading {tmp_path}" in said
+    assert f"cannot listen on 127.0.0.1:{served.port}: choose another --port" in said
+    assert main(["serve", "--port", "99999"]) == 2
+    assert main(["serve", "--tool-format", "morse"]) == 2
+    assert main(["serve", "--model", str(tmp_path / "nowhere")]) == 2
+    said = capsys.readouterr().err
+    assert "99999" in said
+    assert "choose one of llama-3" in said
+    assert "no causal language model" in said
 
 
 def test_bodies_are_pointed_into() -> None:
