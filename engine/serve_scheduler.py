@@ -111,10 +111,17 @@ class Scheduler:
                     jobs = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
                 rows = [row for job in jobs if (row := self._begun(job)) is not None]
                 if rows:
-                    self._cohorts.append(Cohort(self._model, rows, batch))
+                    self._begin_cohort(rows, batch)
                 for cohort in self._cohorts:
                     self._step(cohort)
                 self._cohorts = [cohort for cohort in self._cohorts if cohort.rows]
+
+    def _begin_cohort(self, rows: Sequence[Row], batch: BatchGrammarMatcher) -> None:
+        try:
+            self._cohorts.append(Cohort(self._model, rows, batch))
+        except Exception as error:  # a model that cannot be decoded here, say
+            for row in rows:
+                row.fail(error)
 
     def _begun(self, job: Job) -> Row | None:
         """A row for a job, or None where it is over before it began."""
@@ -131,7 +138,13 @@ class Scheduler:
 
     def _step(self, cohort: Cohort) -> None:
         tokens, forward, masks = cohort.tokens, cohort.forward_seconds, cohort.mask_seconds
-        cohort.step()
+        try:
+            cohort.step()
+        except Exception as error:  # whatever it is, it is these rows' and not the server's: the thread must go on
+            for row in cohort.rows:
+                if not row.finished:
+                    row.fail(error)
+            cohort.rows = []
         self.steps += 1
         self.tokens += cohort.tokens - tokens
         self.forward_seconds += cohort.forward_seconds - forward

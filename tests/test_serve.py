@@ -19,6 +19,7 @@ import uvicorn
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel
 
+from maskwright.cached_model import CachedModel
 from maskwright.cli import main
 from maskwright.grammars.errors import InvalidError
 from maskwright.serve_app import create_app
@@ -319,6 +320,31 @@ def test_a_row_that_reaches_a_limit_leaves_the_others_alone(served: Served) -> N
         assert isinstance(response, openai.BadRequestError) or Draft202012Validator(greedy).is_valid(
             json.loads(text_of(response))
         )
+
+
+def test_a_step_that_fails_fails_its_requests_and_not_the_server(
+    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as broken:
+
+        def forward(*_: Any, **__: Any) -> Any:
+            raise RuntimeError("the device is gone, and so is secret.safetensors")
+
+        broken.setattr(CachedModel, "forward", forward)
+        with pytest.raises(openai.InternalServerError) as caught:
+            ask(served.client, extra_body={"regex": "[ab]{9}"})
+        assert "secret" not in caught.value.message
+        assert any("secret" in str(record.exc_info) for record in caplog.records)
+    with monkeypatch.context() as broken:
+        broken.setattr(Cohort, "_fill", None)
+        with pytest.raises(openai.InternalServerError):
+            ask(served.client, extra_body={"regex": "[ab]{9}"})
+    with monkeypatch.context() as broken:
+        broken.setattr(Cohort, "__init__", None)
+        with pytest.raises(openai.InternalServerError):
+            ask(served.client, extra_body={"regex": "[ab]{9}"})
+    assert re.fullmatch("[ab]{9}", text_of(ask(served.client, extra_body={"regex": "[ab]{9}"})))
+    assert served.service.scheduler.running == 0
 
 
 def test_requests_are_answered_together(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
