@@ -63,7 +63,7 @@ class Scheduler:
     @property
     def running(self) -> int:
         """Answers in the making."""
-        return sum(len(cohort.rows) for cohort in self._cohorts)
+        return sum(not row.finished for cohort in self._cohorts for row in cohort.rows)
 
     @property
     def is_alive(self) -> bool:
