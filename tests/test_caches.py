@@ -167,11 +167,18 @@ def test_row_cache_is_bounded() -> None:
     assert rows.nbytes == 0 and rows.get(0) is None
 
 
+SERVERS = ("vllm", "sglang", "llama_cpp", "mlx")
+
+
 def contents(root: Path) -> Iterator[tuple[str, Any]]:
     """Everything that modules of the package hold at their top, and classes in them."""
     names = {"engine": "maskwright", **{name: f"maskwright.{name}" for name in ("grammars", "compile", "runtime")}}
     for path in (path for folder in names for path in (root / folder).glob("[!_]*.py")):
-        module = importlib.import_module(f"{names[path.parent.name]}.{path.stem}")
+        try:
+            module = importlib.import_module(f"{names[path.parent.name]}.{path.stem}")
+        except ModuleNotFoundError as error:
+            assert error.name in SERVERS, "only a server's own package may be missing"
+            continue
         for name, value in vars(module).items():
             yield f"{module.__name__}.{name}", value
             if inspect.isclass(value):
