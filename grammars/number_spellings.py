@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import lru_cache
+from math import gcd
 
 from maskwright.grammars.charset import CharSet
 from maskwright.grammars.digits import Grid, decimals
@@ -339,12 +340,14 @@ class _Spelled(Regex):
 
 @lru_cache(maxsize=1024)
 def _zeros_to_multiple(remainder: int, modulus: int) -> int | None:
-    """How many zeros, at least, make a number of this remainder a multiple of the modulus; None: no number does."""
-    zeros, seen = 0, set()
-    while remainder:
-        if remainder in seen:
-            return None
-        seen.add(remainder)
-        remainder = remainder * 10 % modulus
-        zeros += 1
-    return zeros
+    """How many zeros, at least, make a number of this remainder a multiple of the modulus; None: no number does.
+
+    What the remainder lacks of the modulus must divide a power of ten.
+    """
+    lacking = modulus // gcd(modulus, remainder)
+    twos = fives = 0
+    while lacking % 2 == 0:
+        lacking, twos = lacking // 2, twos + 1
+    while lacking % 5 == 0:
+        lacking, fives = lacking // 5, fives + 1
+    return max(twos, fives) if lacking == 1 else None

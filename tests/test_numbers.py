@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from maskwright.grammars import regular
+from maskwright.grammars import number_spellings, regular
 from maskwright.grammars.digits import Grid, Tail, decimals
 from maskwright.grammars.errors import InvalidError, LimitExceeded
 from maskwright.grammars.number_sets import NumberSets
@@ -208,6 +208,20 @@ def test_random_constraints_in_any_spelling(options: dict, rng: random.Random) -
     if language is not EMPTY:
         for text in some_members(language, rng, options.get("multiple_of", 1) <= 150, count=3, steps=9):
             assert is_spelled(text) and admits(options, text), (options, text)
+
+
+@pytest.mark.parametrize("modulus", [1, 2, 7, 12, 40, 75, 96, 125, 300, 1000])
+def test_zeros_that_make_a_multiple(modulus: int) -> None:
+    """Against trying; the most zeros that can be needed are fewer than the modulus' bits."""
+    for remainder in range(modulus):
+        tried = [zeros for zeros in range(modulus.bit_length()) if remainder * 10**zeros % modulus == 0]
+        assert number_spellings._zeros_to_multiple(remainder, modulus) == min(tried, default=None)
+
+
+def test_a_large_step_costs_no_more_than_a_small_one() -> None:
+    """Where no number of zeros helps, that is seen without trying as many as the step is large."""
+    assert number_spellings._zeros_to_multiple(1, 3**400) is None
+    assert number_spellings._zeros_to_multiple(5**300, 10**300) == 300
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
