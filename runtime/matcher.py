@@ -19,10 +19,11 @@ from maskwright.kernels import automaton as kernels
 from maskwright.kernels import layout as L
 from maskwright.kernels import mask_table as table_kernels
 from maskwright.runtime.arena import Arena
+from maskwright.runtime.array_levels import Text
 from maskwright.runtime.completion import StackCompletions
 from maskwright.runtime.targets import Target
 from maskwright.runtime.tree_masks import checked_links, traverse
-from maskwright.runtime.unique_items import Text, UniqueItems
+from maskwright.runtime.unique_items import UniqueItems
 from maskwright.runtime.unique_keys import UniqueKeys
 
 __all__ = ["GrammarMatcher"]

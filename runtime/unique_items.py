@@ -29,171 +29,46 @@ from __future__ import annotations
 import ctypes
 from collections import deque
 from collections.abc import Callable, Iterator
-from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from maskwright.compile.distinct import Distinct, Identities, Identity
 from maskwright.compile.grammar import CompiledGrammar
-from maskwright.compile.repeated import Prospect
 from maskwright.grammars.errors import LimitExceeded, UnsupportedError
-from maskwright.kernels import automaton as kernels
 from maskwright.kernels import layout as L
 from maskwright.runtime.arena import Arena
-from maskwright.runtime.partial_values import (
-    MISSING,
-    SCALAR,
-    WHITESPACE,
-    Partial,
-    feed,
-    following,
-    may_become,
-    number_ended,
+from maskwright.runtime.array_levels import (
+    Level,
+    Levels,
+    Text,
+    after_byte,
+    bytes_of_rivals,
+    in_scalar,
+    in_string,
+    is_astray,
+    is_behind_item,
+    is_free,
+    is_loose,
+    is_number,
+    is_stuck,
+    marks,
+    opened,
+    owes,
 )
+from maskwright.runtime.cursor import Configuration, Cursor
+from maskwright.runtime.partial_values import MISSING, SCALAR, WHITESPACE, number_ended
 
-__all__ = ["Text", "UniqueItems"]
+__all__ = ["UniqueItems"]
 
 _CERTAIN, _NEW, _CLOSING = range(3)
 """Goals of a search: where items can certainly be what they must; where they are; where the innermost array may end, too."""
 _MAX_STEPS = 20_000  # places visited in search of a way to a new item
 _MAX_KNOWN = 1 << 14
 _MAX_DETOURS = 10_000
-_BYTES = np.arange(256, dtype=np.uint8)
-_BYTES_ADDRESS = _BYTES.ctypes.data
 _ANY_BYTE = frozenset(range(256))
-_READABLE = sorted(range(256), key=lambda byte: (not chr(byte).isalnum() or byte > 0x7F, byte))
 
-Place = tuple[int, int, int]  # of the automaton: state, register, stack node
 Corrections = tuple["np.ndarray[Any, Any]", "np.ndarray[Any, Any]"]
 """Tokens that may not come although the automaton allows them, and those that may all the same; int32."""
-
-
-class Level(NamedTuple):
-    """An array of which it matters whether items are equal, so far; all were different.
-
-    Attributes:
-        array: which one.
-        top: the stack node that it lies on.
-        used: its items; `length` of them.
-        item: the item that is being written, also when it is complete, until `_after_item`.
-        excluded: what that item, or the next, must not be.
-        rivals: what of that it may still become; () where no item may come now.
-        prospect: what may become of the array after the items before.
-        is_behind: whether an item is complete, and nothing but white space behind it.
-    """
-
-    array: Distinct
-    top: int
-    used: Identities
-    length: int
-    item: Partial | None
-    excluded: Identities
-    rivals: tuple[Identity, ...]
-    prospect: Prospect
-    is_behind: bool = False
-
-
-Levels = tuple[Level, ...]  # the innermost last
-
-
-class Text(NamedTuple):
-    """A text so far: its place in the automaton, and its open arrays whose items must differ."""
-
-    place: Place
-    levels: Levels
-
-    @property
-    def key(self) -> Any:
-        """Equal only where the same may follow."""
-        levels = self.levels
-        return self.place, tuple((level.used, None if level.item is None else _item_key(level)) for level in levels)
-
-
-def _item_key(level: Level) -> Any:
-    """The key of the item that is being written. In 500.000000 zeros make no difference once no rival has so many digits."""
-    item = level.item
-    assert item is not None
-    token = item.token
-    if item.top is None and b"." in token and token[:1] in b"-0123456789" and b"e" not in token.lower():
-        written = len(token.lstrip(b"-0.").replace(b".", b""))
-        most = max((len(rival.as_tuple().digits) for rival in level.rivals if isinstance(rival, Decimal)), default=0)
-        zeros = len(token) - len(token.rstrip(b"0"))
-        needless = min(zeros - 1, written - most - 1)
-        if written and needless > 0:
-            item = item._replace(token=token[:-needless])
-    return item.key
-
-
-def _opened(array: Distinct, top: int, prospect: Prospect) -> Level:
-    excluded = array.excluded(frozenset(), 0)
-    return Level(array, top, frozenset(), 0, None, excluded, tuple(excluded), prospect)
-
-
-def _after(level: Level, byte: int) -> Level:
-    """The level after a byte that does not close the array itself. A value in its item is complete: see _ended."""
-    item = level.item
-    if item is None:
-        if byte in WHITESPACE:
-            return level
-        if byte == 0x2C:
-            excluded = level.array.excluded(level.used, level.length)
-            return level._replace(excluded=excluded, rivals=tuple(excluded), is_behind=False)
-        item = Partial()
-    before, item = item, feed(item, byte)
-    if item is before:
-        return level
-    rivals = may_become(item, level.rivals, level.array.any_number) if level.rivals else ()
-    return level._replace(item=item, rivals=rivals)
-
-
-def _is_number(level: Level) -> bool:
-    """Whether a number is being written that is an item."""
-    item = level.item
-    return item is not None and item.top is None and bool(item.token) and not item.in_string
-
-
-def _is_behind_item(levels: Levels) -> bool:
-    """Whether the innermost array is what `]` closes."""
-    return bool(levels) and (levels[-1].item is None or _is_number(levels[-1]))
-
-
-def _is_loose(level: Level) -> bool:
-    """Whether the item can certainly become a new one, or need not."""
-    if level.prospect.obliged:
-        return False
-    if not level.rivals or level.prospect.indifferent:
-        return True
-    if level.item is None:
-        return level.array.is_more_than(len(level.excluded), level.length)
-    return level.array.free_texts and level.item.top is None and level.item.in_string
-
-
-def _is_stuck(level: Level) -> bool:
-    """Whether the item can certainly not become one that may be, as far as is seen without a search."""
-    if level.prospect.only is not None:
-        return level.item is not None and level.prospect.only.isdisjoint(level.rivals)
-    if not level.rivals:
-        return False
-    values = level.array.values(level.length)
-    if values is None or level.array.frame.repeats:
-        return False
-    fresh = values - level.excluded
-    return not (fresh if level.item is None else may_become(level.item, fresh, level.array.any_number))
-
-
-def _is_free(levels: Levels) -> bool:
-    return not any(level.rivals or level.prospect.obliged for level in levels)
-
-
-def _is_astray(levels: Levels) -> bool:
-    """Whether the item of the innermost array is none of those before it any more."""
-    return bool(levels) and levels[-1].item is not None and not levels[-1].rivals
-
-
-def _owes(levels: Levels) -> bool:
-    """Whether the innermost array must still have two equal items."""
-    return bool(levels) and levels[-1].prospect.owes
 
 
 class UniqueItems:
@@ -206,11 +81,11 @@ class UniqueItems:
     def __init__(self, compiled: CompiledGrammar, arena: Arena) -> None:
         assert compiled.distinct is not None
         self._compiled, self._distinct = compiled, compiled.distinct
-        self._arena = arena
+        self._arena, self._cursor = arena, Cursor(compiled, arena)
         self.levels: Levels = ()
         self._history: list[Levels] = []
         self._escapes: tuple[dict[Any, bytes | None], ...] = ({}, {}, {})  # by goal and text
-        self._known: dict[Place, Corrections] = {}
+        self._known: dict[Configuration, Corrections] = {}
         self._endless: dict[tuple[int, int, int], bool] = {}
 
     def copy(self, arena: Arena) -> UniqueItems:
@@ -230,7 +105,7 @@ class UniqueItems:
         """A step of the history has led to `text` (None: nothing has changed here)."""
         self._history.append(self.levels)
         if text is not None:
-            self._go(text.place)
+            self._cursor.go(text.place)
             self.levels = text.levels
 
     def rollback(self, steps: int) -> None:
@@ -241,12 +116,12 @@ class UniqueItems:
 
     def after(self, data: bytes) -> Text | None:
         """The text after `data`; None where it may not go there. The matcher stays where it is."""
-        here = self._here
+        here = self._cursor.here
         try:
             text = self._follow(Text(here, self.levels), data)
             return text if text is not None and self._escape(text) is not None else None
         finally:
-            self._go(here)
+            self._cursor.go(here)
 
     def concerns(self, data: bytes) -> bool:
         """Whether items matter for what `data` leads to."""
@@ -261,14 +136,6 @@ class UniqueItems:
     def repeating(self) -> bool:
         """Whether the text may have come to an array that must have two equal items."""
         return any(array.frame.repeating for array in self._distinct.values())
-
-    @property
-    def _here(self) -> Place:
-        state, register, top = self._arena.header[L.MATCHER_STATE : L.MATCHER_TOP + 1].tolist()
-        return state, register, top
-
-    def _go(self, place: Place) -> None:
-        self._arena.header[L.MATCHER_STATE : L.MATCHER_TOP + 1] = place
 
     def _follow(self, text: Text, data: bytes) -> Text | None:
         """`text` after some bytes."""
@@ -302,28 +169,20 @@ class UniqueItems:
 
     def _leap(self, text: Text, data: bytes) -> Text | None:
         """`text`, without levels, after some bytes that open no array."""
-        held = np.frombuffer(data, np.uint8)
-        place = self._move(text.place, held.ctypes.data, len(held))
-        return None if place is None else Text(place, ())
-
-    def _move(self, place: Place, address: int, length: int) -> Place | None:
-        """Where the automaton goes from `place` over the bytes at an address, at most `max_token` of them."""
-        self._go(place)
-        automaton, matcher = self._compiled.address, self._arena.address
-        while (status := kernels.accept_bytes(automaton, matcher, address, length, 0)) > L.REJECTED:
-            self._arena.mend(self._compiled, status)
-        return None if status == L.REJECTED else self._here
+        self._cursor.go(text.place)
+        return Text(self._cursor.here, ()) if self._cursor.move(data) else None
 
     def _step(self, text: Text, byte: int) -> Text | None:
         """`text` after one byte; None where the automaton or an array does not have it."""
-        if text.levels and byte not in SCALAR and _is_number(text.levels[-1]):
+        if text.levels and byte not in SCALAR and is_number(text.levels[-1]):
             ended = self._after_number(text)
             if ended is None:
                 return None
             text = ended
-        place, levels = self._move(text.place, _BYTES_ADDRESS + byte, 1), text.levels
-        if place is None:
+        self._cursor.go(text.place)
+        if not self._cursor.step(byte):
             return None
+        place, levels = self._cursor.here, text.levels
         if levels:
             if byte == 0x0A and levels[-1].is_behind and levels[-1].array.indented and not levels[-1].prospect.closes:
                 return None  # the line of the closing bracket
@@ -331,7 +190,7 @@ class UniqueItems:
                 if not levels[-1].prospect.closes:
                     return None
                 levels = levels[:-1]
-            levels = tuple([_after(level, byte) for level in levels])
+            levels = tuple([after_byte(level, byte) for level in levels])
             if levels and levels[-1].item is not None and levels[-1].item.value is not MISSING:
                 return self._after_item(place, levels)
         if byte == 0x5B and place[0] == L.SPLIT:
@@ -342,7 +201,7 @@ class UniqueItems:
                 prospect = array.prospect(place[0], frozenset(), 0)
                 if prospect is None:
                     return None
-                levels = (*levels, _opened(array, place[2], prospect))
+                levels = (*levels, opened(array, place[2], prospect))
         return Text(place, levels)
 
     def _check_split(self, cell: int) -> None:
@@ -388,7 +247,7 @@ class UniqueItems:
             else:
                 return state, record[L.STATE_ARG] if record[L.STATE_OP] == L.OP_SET else register
 
-    def _after_item(self, place: Place, levels: Levels) -> Text | None:
+    def _after_item(self, place: Configuration, levels: Levels) -> Text | None:
         """The text after an item, the value of the innermost level; None where it must not be that."""
         level, (state, register, top) = levels[-1], place
         assert level.item is not None
@@ -410,22 +269,13 @@ class UniqueItems:
         self._compiled.lower(other)
         return Text((other, register, top), levels[:-1])
 
-    def _allowed(self, place: Place) -> list[int]:
-        """The bytes that the automaton allows, readable ones first."""
-        self._go(place)
-        flags = np.zeros(256, np.int32)
-        while (status := kernels.allowed_bytes(self._compiled.address, self._arena.address, flags.ctypes.data)) != L.OK:
-            self._arena.mend(self._compiled, status)
-        allowed = flags.tolist()
-        return [byte for byte in _READABLE if allowed[byte]]
-
     # Ways on
 
     def _escape(self, text: Text, goal: int = _CERTAIN) -> bytes | None:
         """Bytes that lead on to a goal; None where nothing does."""
         if self._is_escape(text, goal):
             return b""
-        if any(map(_is_stuck, text.levels)):
+        if any(map(is_stuck, text.levels)):
             return None
         known = self._escapes[goal]
         key = text.key
@@ -433,7 +283,7 @@ class UniqueItems:
             if len(known) > _MAX_KNOWN:
                 known.clear()
             # What an array owes is nearest along the items that it has had, if it is there.
-            owed = goal == _CLOSING and _owes(text.levels) and self._search(text, goal, along=True)
+            owed = goal == _CLOSING and owes(text.levels) and self._search(text, goal, along=True)
             if not owed and not self._search(text, goal):
                 return None
         return known[key]
@@ -441,9 +291,9 @@ class UniqueItems:
     def _is_escape(self, text: Text, goal: int) -> bool:
         levels = text.levels
         if goal == _CERTAIN:
-            return _is_free(levels) or self._is_loose(text)
-        if not _is_free(levels) or not levels or not levels[-1].array.frame.repeating:
-            return _is_free(levels)
+            return is_free(levels) or self._is_loose(text)
+        if not is_free(levels) or not levels or not levels[-1].array.frame.repeating:
+            return is_free(levels)
         # What an item has made of the array shows behind it.
         return levels[-1].item is None and (goal == _NEW or levels[-1].prospect.closes)
 
@@ -457,10 +307,10 @@ class UniqueItems:
             if states[record + L.STATE_SAFE] and states[record + L.STATE_OP] == L.OP_NONE and not obliged:
                 return True  # some character leads back here, so that there are strings of any length
         return all(
-            _is_loose(level) or (not level.prospect.obliged and self._is_endless(text.place, level)) for level in levels
+            is_loose(level) or (not level.prospect.obliged and self._is_endless(text.place, level)) for level in levels
         )
 
-    def _is_endless(self, place: Place, level: Level) -> bool:
+    def _is_endless(self, place: Configuration, level: Level) -> bool:
         """Whether the item is in an open object that can take on as many other keys as it takes to be new.
 
         It can as long as no closing brace comes.
@@ -475,7 +325,7 @@ class UniqueItems:
             found = self._endless[key] = self._find_endless(place, level)
         return found
 
-    def _find_endless(self, place: Place, level: Level) -> bool:
+    def _find_endless(self, place: Configuration, level: Level) -> bool:
         """See _is_endless: whether one of the frames above the array's is such an object."""
         state, _, top = place
         found = False
@@ -512,7 +362,7 @@ class UniqueItems:
                 )
             for byte in self._promising(text):
                 after = self._step(text, byte)
-                if after is None or any(map(_is_stuck, after.levels)) or (along and _is_astray(after.levels)):
+                if after is None or any(map(is_stuck, after.levels)) or (along and is_astray(after.levels)):
                     continue
                 if self._is_escape(after, goal):
                     rest = b""
@@ -537,10 +387,11 @@ class UniqueItems:
 
     def _promising(self, text: Text) -> list[int]:
         """The bytes that may follow, those first that leave rivals behind; no white space that may be left out."""
-        allowed = self._allowed(text.place)
-        if not _in_string(text.levels) and not text.levels[-1].array.indented:
+        self._cursor.go(text.place)
+        allowed = self._cursor.allowed()
+        if not in_string(text.levels) and not text.levels[-1].array.indented:
             allowed = [byte for byte in allowed if byte not in WHITESPACE] or allowed
-        kept = _following(text.levels)
+        kept = bytes_of_rivals(text.levels)
         along = [byte for byte in allowed if byte in kept]
         if text.levels[-1].rivals and text.levels[-1].prospect.only is not None:
             return along
@@ -548,7 +399,7 @@ class UniqueItems:
 
     def restrict_bytes(self, flags: np.ndarray[Any, Any]) -> None:
         """Clear the flags (int32 [256]) of the bytes that may not come although the automaton allows them."""
-        here = self._here
+        here = self._cursor.here
         try:
             text = Text(here, self.levels)
             for byte in np.flatnonzero(flags).tolist():
@@ -556,7 +407,7 @@ class UniqueItems:
                 if after is None or self._escape(after) is None:
                     flags[byte] = 0
         finally:
-            self._go(here)
+            self._cursor.go(here)
 
     def completion(self, shortest: Callable[[], bytes]) -> bytes:
         """A text that completes the matcher's text, but that keys may come twice in it; short, but not always the shortest.
@@ -564,11 +415,11 @@ class UniqueItems:
         Args:
             shortest: what completes it as far as the automaton is asked.
         """
-        here, found = self._here, b""
+        here, found = self._cursor.here, b""
         try:
             text = Text(here, self.levels)
             for _ in range(_MAX_DETOURS):
-                self._go(text.place)
+                self._cursor.go(text.place)
                 rest, passed = shortest(), [text]
                 for byte in rest:
                     step = self._step(passed[-1], byte)
@@ -577,7 +428,7 @@ class UniqueItems:
                     passed.append(step)
                 else:
                     return found + rest
-                stays_open = rest[len(passed) - 1] in b"]\n" and _is_behind_item(passed[-1].levels)
+                stays_open = rest[len(passed) - 1] in b"]\n" and is_behind_item(passed[-1].levels)
                 goal = _CLOSING if stays_open else _NEW
                 places = range(len(passed) - 1, -1, -1)
                 ways = ((at, way) for at in places if (way := self._escape(passed[at], goal)))
@@ -591,13 +442,13 @@ class UniqueItems:
             hint = "lower the schema's minItems"
             raise LimitExceeded("max_detours", _MAX_DETOURS, _MAX_DETOURS, what="a completion", hint=hint)
         finally:
-            self._go(here)
+            self._cursor.go(here)
 
     # Masks
 
     def restrict(self, address: int) -> None:
         """Correct the automaton's mask at `address` (int32 [words])."""
-        here = self._here
+        here = self._cursor.here
         if not self.may_repeat or here[0] in (L.DONE, L.ENDED):
             return
         words = np.ctypeslib.as_array((ctypes.c_int32 * self._compiled.tokens.words).from_address(address))
@@ -629,9 +480,9 @@ class UniqueItems:
         try:
             found = self._closing_rivals(text.levels)
             if found is None:
-                found = list(self._along_rivals(text)) if not _is_free(text.levels) else []
+                found = list(self._along_rivals(text)) if not is_free(text.levels) else []
             refused, admitted = list[int](), list[int]()
-            suspects = tokens.containing(*_marks(text.levels, self._has_tight(), repeating))
+            suspects = tokens.containing(*marks(text.levels, self._has_tight(), repeating))
             if not repeating:
                 suspects = suspects[(words[suspects >> 5] >> (suspects & 31)) & 1 == 1]
             passed: dict[bytes, Text | None] = {b"": text}
@@ -640,7 +491,7 @@ class UniqueItems:
                 wrong = after is None or self._escape(after) is None
                 (refused if wrong else admitted).append(token)
         finally:
-            self._go(text.place)
+            self._cursor.go(text.place)
         return np.concatenate([np.array(refused, np.int32), *found]), np.array(admitted, np.int32)
 
     def _has_tight(self) -> bool:
@@ -660,7 +511,7 @@ class UniqueItems:
         ):
             return None
         spelling = level.array.frame.states.lowering.spelling
-        if not level.array.free_texts or spelling.escapes == "any" or not _is_free(levels[:-1]):
+        if not level.array.free_texts or spelling.escapes == "any" or not is_free(levels[:-1]):
             return None
         written, refused = level.item.token[1:], list[np.ndarray[Any, Any]]()
         for rival in level.rivals:
@@ -676,11 +527,11 @@ class UniqueItems:
         pending = [(0, text)]
         while pending:
             node, text = pending.pop()
-            kept = _following(text.levels)
+            kept = bytes_of_rivals(text.levels)
             obliged = any(level.prospect.obliged for level in text.levels)
             confined = any(level.rivals and level.prospect.only is not None for level in text.levels)
             # Whatever may follow here may follow behind white space, too: tokens of nothing else lead nowhere new.
-            between = not _in_scalar(text.levels) and self._escape(text) is not None
+            between = not in_scalar(text.levels) and self._escape(text) is not None
             endless = not obliged and all(
                 not level.rivals or self._is_endless(text.place, level) for level in text.levels
             )
@@ -694,48 +545,9 @@ class UniqueItems:
                 if after is None:
                     yield ids[first[child] : first[end]]
                     continue
-                if _is_free(after.levels):
+                if is_free(after.levels):
                     continue
                 if first[child] < first[child + 1] and self._escape(after) is None:
                     yield ids[first[child] : first[end]]
                     continue
                 pending.append((child, after))
-
-
-def _in_string(levels: Levels) -> bool:
-    return bool(levels) and levels[-1].item is not None and levels[-1].item.in_string
-
-
-def _in_scalar(levels: Levels) -> bool:
-    """Whether white space would be read otherwise than between values."""
-    innermost = levels[-1]
-    return innermost.array.indented or innermost.item is not None and bool(innermost.item.token)
-
-
-def _following(levels: Levels) -> frozenset[int]:
-    """The bytes after which rivals may be left."""
-    found = frozenset[int]()
-    for level in levels:
-        if level.rivals:
-            found |= following(level.item, level.rivals)
-    return found
-
-
-def _marks(levels: Levels, tight: bool, repeating: bool) -> tuple[tuple[bytes, ...], ...]:
-    """What stands in a token that begins another item: for each way bytes, or choices of them, one after the other.
-
-    Args:
-        tight: whether there are arrays whose first item is not free either.
-        repeating: whether there are arrays that must have two equal items: it matters where they end, too.
-    """
-    opening = (b"[",) if tight or repeating else (b"[", b",")
-    if not levels:
-        return (opening,)
-    item = levels[-1].item
-    behind = b",]" if repeating else b","
-    if repeating and levels[-1].array.indented:
-        behind += b"\n"  # the line on which such an array ends begins before its bracket
-    if item is None:
-        return ((behind,), opening)
-    quote = (b'"',) if item.in_string else ()
-    return ((*quote, *(b"]}",) * item.depth, behind), (*quote, *opening))

@@ -17,132 +17,33 @@ from __future__ import annotations
 import ctypes
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.keys import OtherKeys
 from maskwright.grammars.errors import LimitExceeded
-from maskwright.kernels import automaton as kernels
 from maskwright.kernels import layout as L
 from maskwright.runtime.arena import Arena
+from maskwright.runtime.cursor import Configuration, Cursor
+from maskwright.runtime.object_keys import OUTSIDE, Keys, Place, Watched, begun_key, follow, opening_quote
 from maskwright.runtime.partial_values import Partial, feed, following, may_become
 
 __all__ = ["UniqueKeys"]
-
-Cursor = tuple[int, int, int]  # of the automaton: state, register, stack node
 
 _MAX_STEPS = 10_000  # places visited in search of a new key
 _NEXT_KEY: tuple[bytes, ...] = (b",", b'"', b'"')
 """What stands in a token, one after the other, that goes on to a key and ends it."""
 _NONE = np.zeros(0, np.int32)
-_READABLE = sorted(range(256), key=lambda byte: (not chr(byte).isalnum() or byte > 0x7F, byte))
-_NOWHERE: Cursor = (0, 0, 0)
-
-
-class Keys:
-    """The keys that an object has had, shared by all places in it: each counts the first few.
-
-    Attributes:
-        addresses: where they lie as kernels read them (kernels/layout.py: MATCHER_RIVALS, MATCHER_RIVAL_STARTS), for as long
-            as this object lives: other matchers may know them.
-    """
-
-    __slots__ = ("_kept", "_numbers", "_order", "_owner", "_starts", "_text", "addresses")
-
-    def __init__(self, owner: object, keys: Iterable[str] = ()) -> None:
-        self._owner, self._order = owner, list[str]()
-        self._numbers: dict[str, int] = {}
-        self._text, self._starts = np.zeros(256, np.uint8), np.zeros(16, np.int64)
-        self.addresses = self._text.ctypes.data, self._starts.ctypes.data
-        self._kept = list[np.ndarray[Any, Any]]()
-        for key in keys:
-            self._append(key)
-
-    def _append(self, key: str) -> None:
-        number, spelled = len(self._order), json.encoder.encode_basestring(key)[1:].encode(errors="surrogatepass")
-        start = int(self._starts[number])
-        end = start + len(spelled)
-        if end > len(self._text) or number + 2 > len(self._starts):
-            self._kept += (self._text, self._starts)
-            self._text = np.resize(self._text, 2 * max(end, len(self._text)))
-            self._starts = np.resize(self._starts, 2 * len(self._starts))
-            self.addresses = self._text.ctypes.data, self._starts.ctypes.data
-        self._text[start:end] = np.frombuffer(spelled, np.uint8)
-        self._starts[number + 1] = end
-        self._numbers[key] = number
-        self._order.append(key)
-
-    def has(self, key: str, count: int) -> bool:
-        """Whether `key` is among the first `count`."""
-        return self._numbers.get(key, count) < count
-
-    def first(self, count: int) -> list[str]:
-        """The first `count`."""
-        return self._order[:count]
-
-    def plus(self, key: str, count: int, owner: object) -> Keys:
-        """The first `count` and `key`: this very object where nobody else has gone on from there."""
-        found = self
-        if owner is not self._owner or count < len(self._order):
-            found = Keys(owner, self._order[:count])
-        found._append(key)
-        return found
-
-
-class Watched(NamedTuple):
-    """An object that has had other keys, and is open.
-
-    Attributes:
-        below: the one around it that has; None for the outermost.
-        where: WHERE of the text in that, when this one is closed.
-        keys, had: its other keys so far: the first `had` of `keys`.
-        free: whether any key that has begun, in this and all around, can become a longer one than those before.
-        is_usual: whether one of them has had a key that a token may hold whole behind the end of a value.
-        whole, rest: tokens whose first string is one of the keys, and those that lack its opening quote; int32 each.
-    """
-
-    below: Watched | None
-    where: int
-    keys: Keys
-    had: int
-    free: bool
-    is_usual: bool
-    whole: tuple[np.ndarray[Any, Any], ...] = ()
-    rest: tuple[np.ndarray[Any, Any], ...] = ()
-
-
-class Place(NamedTuple):
-    """Where a text is.
-
-    Attributes:
-        top: the innermost watched object; None outside of all.
-        where: WHERE in it (kernels/layout.py).
-        key: IN_RIVAL: the bytes of the key, with its opening quote.
-        rivals: IN_RIVAL: the earlier keys that it may still become.
-    """
-
-    top: Watched | None = None
-    where: int = L.BETWEEN
-    key: bytes = b""
-    rivals: Sequence[Any] = ()
-
-    @property
-    def is_tight(self) -> bool:
-        """Whether a key is being written that may have nothing to become but an earlier one."""
-        return len(self.rivals) > 0 and self.top is not None and not self.top.free
-
-
-_OUTSIDE = Place()
 
 
 class UniqueKeys:
     """Follows one matcher's text; see the module."""
 
     def __init__(self, compiled: CompiledGrammar, arena: Arena) -> None:
-        self._compiled, self._arena = compiled, arena
+        self._compiled, self._arena, self._cursor = compiled, arena, Cursor(compiled, arena)
         self._two_keys = compiled.tokens.two_keys
         self._owner = object()
         self.reset()
@@ -156,7 +57,7 @@ class UniqueKeys:
 
     def reset(self) -> None:
         """Back to the start of the text, in an arena that is there."""
-        self._place, self._changes = _OUTSIDE, list[tuple[int, Place]]()
+        self._place, self._changes = OUTSIDE, list[tuple[int, Place]]()
         self._texts: dict[int, bytes] = {}
         if len(self._two_keys):
             self._arena.header[L.MATCHER_WATCHED] = L.MASKS_WATCHED
@@ -166,7 +67,7 @@ class UniqueKeys:
         changes = self._changes
         while changes and changes[-1][0] > steps:
             changes.pop()
-        place = changes[-1][1] if changes else _OUTSIDE
+        place = changes[-1][1] if changes else OUTSIDE
         self._be_at(place._replace(where=int(self._arena.history[steps, L.HISTORY_WHERE])))
 
     def _be_at(self, place: Place) -> None:
@@ -203,15 +104,15 @@ class UniqueKeys:
             self.moved(place, pieces, token)
             return True
         if header[L.MATCHER_HISTORY_LENGTH] > steps:
-            self._go(self._arena.history[steps, :3].tolist())
+            self._cursor.go(self._arena.history[steps, :3].tolist())
             header[L.MATCHER_HISTORY_LENGTH] = steps
         return False
 
     def after(self, written: bytes) -> Place | None:
         """The place after some bytes; None where a key comes twice. The matcher stays where it is."""
-        here = self._here
+        here = self._cursor.here
         place, _ = self._walk(self._here_in_text(), self._compiled.tokens.cut(written), anyway=True)
-        self._go(here)
+        self._cursor.go(here)
         return place
 
     def moved(self, place: Place, pieces: Sequence[bytes], token: int) -> None:
@@ -239,11 +140,11 @@ class UniqueKeys:
         """
         is_allowed = True
         for number, piece in enumerate(pieces):
-            is_allowed = is_allowed and self._move(piece, 0 if number else remember)
+            is_allowed = is_allowed and self._cursor.move(piece, 0 if number else remember)
             if not is_allowed and not anyway:
                 break
             if place.top is not None:
-                place = self._follow(place, piece)
+                place = follow(place, piece)
             if is_allowed and piece[-1] == 0x22 and (other := self._noted()) is not None:
                 key = place.key or self._last_key(b"".join(pieces[: number + 1]), remember)
                 top = self._with_key(place, json.loads(key) if b"\\" in key else key[1:-1].decode(), other)
@@ -260,48 +161,6 @@ class UniqueKeys:
         if state == 0:
             return None
         return self._compiled.automaton.other_keys(state)
-
-    @staticmethod
-    def _follow(place: Place, piece: bytes) -> Place:
-        """The place after a piece, in a watched object; with the bytes of the key that has ended, if it might have had rivals.
-
-        What kernels/automaton.py: _where_after does, and the keys beside.
-        """
-        top, where, key, rivals = place
-        assert top is not None
-        depth, where = where >> 3, where & 7
-        for byte in piece:
-            if where == L.IN_RIVAL:
-                if byte == 0x22 and not _is_escaped(key):
-                    where, rivals = L.BETWEEN, ()
-                key += bytes((byte,))
-            elif where == L.IN_STRING or where == L.IN_KEY:
-                if byte == 0x22:
-                    where = L.BETWEEN
-                elif byte == 0x5C:
-                    where += 1
-            elif where == L.IN_STRING_ESCAPED or where == L.IN_KEY_ESCAPED:
-                where -= 1
-            elif byte == 0x22:
-                if where == L.DUE:
-                    where, key, rivals = L.IN_RIVAL, b'"', top.keys.first(top.had)
-                else:
-                    where = L.IN_STRING
-            elif byte == 0x2C:
-                where = L.BETWEEN if depth else L.DUE
-            elif byte == 0x7B or byte == 0x5B:
-                depth += 1
-            elif byte == 0x5D or byte == 0x7D:
-                depth, where = depth - 1, L.BETWEEN
-                if depth < 0:
-                    if top.below is None:
-                        return _OUTSIDE
-                    top, depth = top.below, top.where >> 3
-        if where == L.IN_RIVAL and len(key) > 1:
-            rivals = _left(key, rivals)
-            if not rivals:
-                where, key = L.IN_KEY_ESCAPED if _is_escaped(key) else L.IN_KEY, b""
-        return Place(top, depth << 3 | where, key, rivals)
 
     def _with_key(self, place: Place, key: str, other: OtherKeys) -> Watched | None:
         """The innermost watched object after another key has ended; None where it has had that."""
@@ -335,39 +194,12 @@ class UniqueKeys:
         """The key that has ended with the last byte of `text`, which is what is written of this step, with its quotes."""
         steps = int(self._arena.header[L.MATCHER_HISTORY_LENGTH]) - (remember > 0)
         history, pieces_of = self._arena.history, self._compiled.tokens.pieces_of
-        while (start := _opening_quote(text)) < 0 and steps > 0:
+        while (start := opening_quote(text)) < 0 and steps > 0:
             steps -= 1
             token = history.item(steps, L.HISTORY_TOKEN)
             text = (self._texts[steps] if token == L.NO_TOKEN else b"".join(pieces_of(token))) + text
         assert text[max(start, 0)] == 0x22, "a key without an opening quote"
         return text[max(start, 0) :]
-
-    # The automaton
-
-    @property
-    def _here(self) -> Cursor:
-        state, register, top = self._arena.header[L.MATCHER_STATE : L.MATCHER_TOP + 1].tolist()
-        return state, register, top
-
-    def _go(self, cursor: Cursor) -> None:
-        self._arena.header[L.MATCHER_STATE : L.MATCHER_TOP + 1] = cursor
-
-    def _move(self, piece: bytes, remember: int = 0) -> bool:
-        """Move the automaton over some bytes, at most `max_token`, if it allows them."""
-        length, address = len(piece), self._arena.text_address
-        self._arena.text[:length] = piece
-        while (
-            status := kernels.accept_bytes(self._compiled.address, self._arena.address, address, length, remember)
-        ) > L.REJECTED:
-            self._arena.mend(self._compiled, status)
-        return bool(status == L.OK)
-
-    def _allowed(self) -> list[int]:
-        """For each byte 1 if it may come, else 0."""
-        flags = np.zeros(256, np.int32)
-        while (status := kernels.allowed_bytes(self._compiled.address, self._arena.address, flags.ctypes.data)) != L.OK:
-            self._arena.mend(self._compiled, status)
-        return flags.tolist()
 
     # New keys
 
@@ -380,27 +212,26 @@ class UniqueKeys:
             LimitExceeded: they were not found out.
         """
         rivals: tuple[Any, ...] = tuple(place.rivals)
-        queue = deque([(Partial(None, place.key), rivals, self._here, b"")])
+        queue = deque([(Partial(None, place.key), rivals, self._cursor.here, b"")])
         for _ in range(_MAX_STEPS):
             if not queue:
                 return None
-            partial, rivals, cursor, way = queue.popleft()
+            partial, rivals, there, way = queue.popleft()
             if not rivals:
                 return way
             kept = following(partial, rivals)
-            self._go(cursor)
-            flags = self._allowed()
-            allowed = [byte for byte in _READABLE if flags[byte]]
+            self._cursor.go(there)
+            allowed = self._cursor.allowed()
             free = next((byte for byte in allowed if byte not in kept and byte != 0x22), None)
             if free is not None:
                 return way + bytes((free,))
             for byte in allowed:
                 after = feed(partial, byte)
                 if byte != 0x22 or after.token:  # a quote that ends the key ends it as a rival
-                    self._go(cursor)
-                    moved = self._move(bytes((byte,)))
+                    self._cursor.go(there)
+                    moved = self._cursor.step(byte)
                     assert moved
-                    queue.append((after, may_become(after, rivals), self._here, way + bytes((byte,))))
+                    queue.append((after, may_become(after, rivals), self._cursor.here, way + bytes((byte,))))
         hint = "lower minProperties, or let keys have more names"
         raise LimitExceeded("max_key_steps", _MAX_STEPS, _MAX_STEPS, what="search for a new key", hint=hint)
 
@@ -408,9 +239,9 @@ class UniqueKeys:
         """Whether a text at `place`, where the automaton is, has new keys before it. The automaton stays there."""
         if not place.is_tight:
             return True
-        here = self._here
+        here = self._cursor.here
         found = self._way(place) is not None
-        self._go(here)
+        self._cursor.go(here)
         return found
 
     @property
@@ -420,13 +251,13 @@ class UniqueKeys:
 
     def way_to_new_key(self) -> bytes | None:
         """Bytes after which the key that is being written can become no earlier one; None where there are none."""
-        here = self._here
+        here = self._cursor.here
         place = self._here_in_text()
         assert place.rivals, "a key that can only be one before it was begun"
         try:
             return self._way(place)
         finally:
-            self._go(here)
+            self._cursor.go(here)
 
     # Masks
 
@@ -457,7 +288,7 @@ class UniqueKeys:
 
     def _refused(self, place: Place, suspects: np.ndarray[Any, Any], address: int) -> list[np.ndarray[Any, Any]]:
         """Tokens that repeat a key, or can only lead to that; of `suspects` as far as the mask at an address has them."""
-        here = self._here
+        here = self._cursor.here
         if here[0] in (L.DONE, L.ENDED):
             return []
         found = [*self._ending_as(place, here)] if place.rivals else []
@@ -466,20 +297,20 @@ class UniqueKeys:
             allowed = suspects[(words[suspects >> 5] >> (suspects & 31)) & 1 == 1].tolist()
             pieces_of = self._compiled.tokens.pieces_of
             found.append(np.array([t for t in allowed if not self._is_good(place, here, pieces_of(t))], np.int32))
-        self._go(here)
+        self._cursor.go(here)
         return found
 
-    def _is_good(self, place: Place, here: Cursor, pieces: Sequence[bytes]) -> bool:
+    def _is_good(self, place: Place, here: Configuration, pieces: Sequence[bytes]) -> bool:
         """Whether some bytes that may come, as far as keys do not matter, repeat none, and need not."""
-        self._go(here)
+        self._cursor.go(here)
         after, is_allowed = self._walk(place, pieces)
         return after is not None and (not is_allowed or self._can_go_on(after))
 
-    def _ending_as(self, place: Place, here: Cursor) -> Iterator[np.ndarray[Any, Any]]:
+    def _ending_as(self, place: Place, here: Configuration) -> Iterator[np.ndarray[Any, Any]]:
         """The tokens that end the key as one of its rivals, or lead to where it must end so."""
         tokens, top = self._compiled.tokens, place.top
         assert top is not None
-        begun = _begun(place.key) if top.free else None
+        begun = begun_key(place.key) if top.free else None
         if begun is not None:
             if not begun:
                 yield from top.rest
@@ -490,61 +321,27 @@ class UniqueKeys:
         first, ids = tokens.trie_first, tokens.trie_tokens
         pending = [(0, place, here)]
         while pending:
-            node, place, cursor = pending.pop()
+            node, place, there = pending.pop()
             kept = following(Partial(None, place.key), place.rivals)
             for child, end, byte in tokens.children(node, kept):
-                self._go(cursor)
+                self._cursor.go(there)
                 after, is_allowed = self._walk(place, (bytes((byte,)),))
                 if not is_allowed:
                     continue
                 if after is None or not self._can_go_on(after):
                     yield ids[first[child] : first[end]]
                 elif after.rivals:
-                    pending.append((child, after, self._here))
+                    pending.append((child, after, self._cursor.here))
 
     def restrict_bytes(self, flags: np.ndarray[Any, Any]) -> None:
         """Clear the flags (int32 [256]) of the bytes that may not come although the automaton allows them."""
         place = self._here_in_text()
         if not place.rivals:
             return
-        here = self._here
+        here = self._cursor.here
         try:
             for byte in np.flatnonzero(flags).tolist():
                 if not self._is_good(place, here, (bytes((byte,)),)):
                     flags[byte] = 0
         finally:
-            self._go(here)
-
-
-def _begun(key: bytes) -> str | None:
-    """The characters of a key that has begun, its opening quote the first byte; None within a character or escape."""
-    try:
-        begun: str = json.loads(key + b'"') if b"\\" in key else key[1:].decode()
-    except ValueError:
-        return None
-    return None if "\ud800" <= begun[-1:] <= "\udbff" else begun  # half of a character, by escapes
-
-
-def _left(key: bytes, rivals: Sequence[Any]) -> Sequence[Any]:
-    """Those of some keys that one may still become that has begun with some bytes, its opening quote the first of them."""
-    begun = _begun(key)
-    if begun is None:
-        return may_become(Partial(None, key), rivals)
-    return [rival for rival in rivals if rival.startswith(begun)]
-
-
-def _opening_quote(text: bytes) -> int:
-    """Where the string begins that ends with the last byte of `text`; -1 where that takes more of what is before."""
-    at = len(text) - 1
-    while (at := text.rfind(b'"', 0, at)) > 0:
-        slashes = at - len(text[:at].rstrip(b"\\"))
-        if slashes == at:
-            break  # they may go on before
-        if slashes % 2 == 0:
-            return at
-    return -1
-
-
-def _is_escaped(text: bytes) -> bool:
-    """Whether the character after `text` is escaped."""
-    return (len(text) - len(text.rstrip(b"\\"))) % 2 == 1
+            self._cursor.go(here)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
     from maskwright.compile.vocabulary import TokenizerInfo
+    from maskwright.compiler import GrammarCompiler
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -68,6 +69,14 @@ def byte_info() -> TokenizerInfo:
     from maskwright.judge import byte_vocabulary
 
     return byte_vocabulary()
+
+
+@pytest.fixture(scope="module")
+def compiler(byte_info: TokenizerInfo) -> GrammarCompiler:
+    """For grammars over single bytes, one for each file of tests."""
+    from maskwright.compiler import GrammarCompiler
+
+    return GrammarCompiler(byte_info)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,6 @@ from jsonschema_specifications import REGISTRY as SPECIFICATIONS
 from maskwright.cli import main
 from maskwright.cli_failures import Failure
 from maskwright.cli_options import argument_parser
-from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
 from maskwright.grammars.errors import GrammarError, UnsupportedError
 from maskwright.grammars.formats import FORMATS
@@ -92,11 +91,6 @@ def test_every_option_and_field_is_on_the_page(root: Path) -> None:
 @pytest.fixture(scope="module")
 def page(root: Path) -> str:
     return (root / "docs" / "json-schema.md").read_text()
-
-
-@pytest.fixture(scope="module")
-def compiler(byte_info: TokenizerInfo) -> GrammarCompiler:
-    return GrammarCompiler(byte_info)
 
 
 def rows(page: str, header: str) -> list[list[str]]:

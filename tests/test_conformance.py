@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from acceptance import takes
 from referencing import Registry, Resource
 from referencing.jsonschema import EMPTY_REGISTRY, specification_with
 
@@ -45,8 +46,7 @@ def remotes(draft: str) -> Registry[Any]:
 
 
 def accepts(grammar: mw.CompiledGrammar, instance: Any) -> bool:
-    matcher = mw.GrammarMatcher(grammar)
-    return matcher.accept_string(json.dumps(instance, ensure_ascii=False)) and matcher.is_completed()
+    return takes(grammar, json.dumps(instance, ensure_ascii=False))
 
 
 @pytest.mark.parametrize("draft", sorted(DIALECTS))

@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+from acceptance import takes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keyword_instances import InstanceBuilder, mutated
@@ -57,7 +58,7 @@ def check(schema: Any, rng: random.Random) -> Counter[str]:
         for value in values:
             texts = may(value, rng)
             try:
-                accepted = grammar is not None and any(accepts(grammar, text) for text in texts)
+                accepted = grammar is not None and any(takes(grammar, text) for text in texts)
             except REFUSALS as error:
                 outcomes[f"text: {type(error).__name__}"] += 1
                 continue
@@ -68,11 +69,6 @@ def check(schema: Any, rng: random.Random) -> Counter[str]:
             )
             outcomes["invalid" if faults else "valid"] += 1
     return outcomes
-
-
-def accepts(grammar: mw.CompiledGrammar, text: str) -> bool:
-    matcher = mw.GrammarMatcher(grammar)
-    return matcher.accept_string(text) and matcher.is_completed()
 
 
 def instances(schema: Any, rng: random.Random) -> list[Any]:

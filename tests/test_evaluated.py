@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft201909Validator, Draft202012Validator
 
-from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
 from maskwright.grammars.json_schema import load_schema
 from maskwright.grammars.options import SchemaOptions
@@ -120,11 +119,6 @@ def test_items(schema: dict[str, Any]) -> None:
 @settings(max_examples=60, deadline=None)
 def test_items_of_2019(schema: dict[str, Any]) -> None:
     check(schema, ARRAYS, "2019-09")
-
-
-@pytest.fixture(scope="module")
-def compiler(byte_info: TokenizerInfo) -> GrammarCompiler:
-    return GrammarCompiler(byte_info)
 
 
 @pytest.mark.parametrize(

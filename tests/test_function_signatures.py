@@ -7,6 +7,7 @@ from datetime import date
 from typing import Annotated, Any, Literal
 
 import pytest
+from acceptance import takes
 from pydantic import BaseModel, Field
 
 import maskwright as mw
@@ -41,16 +42,11 @@ REJECTED = [
 ]
 
 
-def accepts(compiled: mw.CompiledGrammar, text: str) -> bool:
-    matcher = mw.GrammarMatcher(compiled)
-    return matcher.accept_string(text) and matcher.is_completed()
-
-
 def test_the_arguments_of_a_function(byte_info: mw.TokenizerInfo) -> None:
     compiler = mw.GrammarCompiler(byte_info)
     compiled = compiler.compile_function(book)
-    assert [accepts(compiled, text) for text in ACCEPTED] == [True, True]
-    assert [accepts(compiled, text) for text in REJECTED] == [False, False, False]
+    assert [takes(compiled, text) for text in ACCEPTED] == [True, True]
+    assert [takes(compiled, text) for text in REJECTED] == [False, False, False]
     assert compiler.compile_json_schema(book) is compiled
 
 
@@ -75,10 +71,10 @@ def test_methods_and_partial_functions(byte_info: mw.TokenizerInfo) -> None:
         def open(self, hour: int) -> None: ...
 
     compiler = mw.GrammarCompiler(byte_info)
-    assert accepts(compiler.compile_function(Desk().open), '{"hour": 9}')
+    assert takes(compiler.compile_function(Desk().open), '{"hour": 9}')
     rest = compiler.compile_function(functools.partial(book, "Oslo"))
-    assert accepts(rest, REST)
-    assert not accepts(rest, ACCEPTED[0])
+    assert takes(rest, REST)
+    assert not takes(rest, ACCEPTED[0])
 
 
 def test_a_function_as_schema_of_generate() -> None:

@@ -34,11 +34,6 @@ EXACT = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def compiler(byte_info: TokenizerInfo) -> GrammarCompiler:
-    return GrammarCompiler(byte_info)
-
-
 def written(value: Any, policy: dict[str, Any]) -> str:
     return json.dumps(value, **{"ensure_ascii": False, **policy})
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from acceptance import takes_stepwise
 from jsonschema import Draft202012Validator
 
 import maskwright as mw
@@ -17,28 +18,13 @@ CASES = tomllib.loads((Path(__file__).parent / "cases" / "unique_items.toml").re
 UNIQUE = {"type": "array", "uniqueItems": True}
 
 
-@pytest.fixture(scope="module")
-def compiler(byte_info: mw.TokenizerInfo) -> mw.GrammarCompiler:
-    return mw.GrammarCompiler(byte_info)
-
-
-def accepts(grammar: mw.CompiledGrammar, text: str) -> bool:
-    """Whether the grammar takes `text`, byte by byte along its masks, and at once."""
-    matcher = mw.GrammarMatcher(grammar)
-    stepwise = all(byte in matcher.allowed_token_ids() and matcher.accept_token(byte) for byte in text.encode())
-    stepwise = stepwise and matcher.is_completed()
-    whole = mw.GrammarMatcher(grammar)
-    assert (whole.accept_string(text) and whole.is_completed()) == stepwise, text
-    return stepwise
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_cases(compiler: mw.GrammarCompiler, case: dict[str, Any]) -> None:
     grammar = compiler.compile_json_schema(json.loads(case["schema"]), **case.get("options", {}))
     for text in case.get("accepted", ()):
-        assert accepts(grammar, text), text
+        assert takes_stepwise(grammar, text), text
     for text in case.get("rejected", ()):
-        assert not accepts(grammar, text), text
+        assert not takes_stepwise(grammar, text), text
     for follow in case.get("follow", ()):
         matcher = mw.GrammarMatcher(grammar)
         assert matcher.accept_string(follow["prefix"]) == bool(follow["bytes"]), follow
@@ -145,7 +131,7 @@ def test_what_is_refused_beside_contains(compiler: mw.GrammarCompiler, schema: d
 
 def test_sets_of_python_types(compiler: mw.GrammarCompiler) -> None:
     grammar = compiler.compile_json_schema(set[int])
-    assert accepts(grammar, "[1, 2]") and not accepts(grammar, "[1, 1]")
+    assert takes_stepwise(grammar, "[1, 2]") and not takes_stepwise(grammar, "[1, 1]")
 
 
 def test_grammars_of_other_numbers_in_the_same_automaton(byte_info: mw.TokenizerInfo) -> None:

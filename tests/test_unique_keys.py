@@ -7,25 +7,11 @@ import random
 from typing import Any
 
 import pytest
+from acceptance import takes_stepwise
 
 import maskwright as mw
 
 ANY = {"property_order": "any", "escapes": "any", "numbers": "any"}
-
-
-@pytest.fixture(scope="module")
-def compiler(byte_info: mw.TokenizerInfo) -> mw.GrammarCompiler:
-    return mw.GrammarCompiler(byte_info)
-
-
-def accepts(grammar: mw.CompiledGrammar, text: str) -> bool:
-    """Whether the grammar takes `text`, byte by byte along its masks, and at once."""
-    matcher = mw.GrammarMatcher(grammar)
-    stepwise = all(byte in matcher.allowed_token_ids() and matcher.accept_token(byte) for byte in text.encode())
-    stepwise = stepwise and matcher.is_completed()
-    whole = mw.GrammarMatcher(grammar)
-    assert (whole.accept_string(text) and whole.is_completed()) == stepwise, text
-    return stepwise
 
 
 OBJECTS: list[dict[str, Any]] = [
@@ -53,9 +39,9 @@ SAME = [
 def test_keys_come_once(compiler: mw.GrammarCompiler, schema: dict[str, Any], options: dict[str, Any]) -> None:
     grammar = compiler.compile_json_schema(schema, **options)
     for first, second in SAME:
-        assert not accepts(grammar, f"{{{first}: 1, {second}: 1}}")
-        assert not accepts(grammar, f"{{{first}: 1, {second}: 2}}")
-        assert not accepts(grammar, f'{{{first}: 1, "z": {{}}, {second}: 1}}')
+        assert not takes_stepwise(grammar, f"{{{first}: 1, {second}: 1}}")
+        assert not takes_stepwise(grammar, f"{{{first}: 1, {second}: 2}}")
+        assert not takes_stepwise(grammar, f'{{{first}: 1, "z": {{}}, {second}: 1}}')
 
 
 @pytest.mark.parametrize(
@@ -69,13 +55,13 @@ def test_spellings_of_one_key(compiler: mw.GrammarCompiler, first: str, second: 
     assert json.loads(f'"{first}"') == json.loads(f'"{second}"')
     for schema in ({"type": "object"}, {"propertyNames": {"maxLength": 3}}, {"patternProperties": {"^": True}}):
         grammar = compiler.compile_json_schema(schema, **ANY)
-        assert accepts(grammar, f'{{"{first}": 1, "x": 1}}')
-        assert not accepts(grammar, f'{{"{first}": 1, "{second}": 1}}')
-        assert not accepts(grammar, f'{{"x": 1, "{second}": 1, "y": [{{}}], "{first}": 1}}')
+        assert takes_stepwise(grammar, f'{{"{first}": 1, "x": 1}}')
+        assert not takes_stepwise(grammar, f'{{"{first}": 1, "{second}": 1}}')
+        assert not takes_stepwise(grammar, f'{{"x": 1, "{second}": 1, "y": [{{}}], "{first}": 1}}')
         inside = (
             f'{{"x": {{"{first}": 1}}, "y": [{{"{first}": {{"{second}": 1}}}}, "{second}"], "{second}": "{first}"}}'
         )
-        assert accepts(grammar, inside)  # another object each
+        assert takes_stepwise(grammar, inside)  # another object each
 
 
 def test_what_may_follow_in_a_key(compiler: mw.GrammarCompiler) -> None:
@@ -210,13 +196,14 @@ def test_a_batch(byte_info: mw.TokenizerInfo, compiler: mw.GrammarCompiler) -> N
 def test_objects_inside_a_grammar(compiler: mw.GrammarCompiler) -> None:
     rules = 'start: "call " value "!"\nvalue: %json {"type": "object"}'
     grammar = compiler.compile_grammar(mw.Grammar.from_lark(rules))
-    assert accepts(grammar, 'call {"a": 1, "b": {"a": 1}}!')
-    assert not accepts(grammar, 'call {"a": 1, "a": 1}!') and not accepts(grammar, 'call {"a": {"b": 1, "b": 2}}!')
+    assert takes_stepwise(grammar, 'call {"a": 1, "b": {"a": 1}}!')
+    assert not takes_stepwise(grammar, 'call {"a": 1, "a": 1}!')
+    assert not takes_stepwise(grammar, 'call {"a": {"b": 1, "b": 2}}!')
     tag = {"type": "structural_tag", "format": {"type": "triggered_tags", "triggers": ["<f"], "tags": [
         {"begin": "<f>", "content": {"type": "json_schema", "json_schema": {"type": "object"}}, "end": "</f>"}]}}  # fmt: skip
     grammar = compiler.compile_structural_tag(tag)
-    assert accepts(grammar, 'so {"a": 1, "a": 1} <f>{"a": 1}</f> <f>{"a": 1, "b": 1}</f>')
-    assert not accepts(grammar, '<f>{"a": 1, "a": 1}</f>')
+    assert takes_stepwise(grammar, 'so {"a": 1, "a": 1} <f>{"a": 1}</f> <f>{"a": 1, "b": 1}</f>')
+    assert not takes_stepwise(grammar, '<f>{"a": 1, "a": 1}</f>')
 
 
 def count_of_distinct(pairs: list[tuple[str, Any]]) -> int:
