@@ -14,11 +14,11 @@ What one matcher does is called at its address: named, it would be compiled agai
 from __future__ import annotations
 
 from maskwright.kernels import layout as L
-from maskwright.kernels.automaton import remembered, row_key
 from maskwright.kernels.jit import kernel, nogil_kernel, part
+from maskwright.kernels.mask_memo import remembered, row_key
 from maskwright.kernels.memory import call, fetch_add, load_i64, store_i64
 
-# Callees: 763407013cb4
+# Callees: 6131e7340c2d
 
 __all__ = ["accept_tokens", "fill_cold", "fill_warm", "find_ended", "go_on"]
 

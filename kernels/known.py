@@ -17,7 +17,7 @@ from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
 from maskwright.kernels.stacks import intern_node
 from maskwright.kernels.steps import state_field, transition
 
-# Callees: 66b4ac060bc7
+# Callees: 42d631cc7f38
 
 __all__ = ["find_step", "forget_steps", "keep_step", "may_fork", "preserve"]
 

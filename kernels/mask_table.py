@@ -8,11 +8,12 @@ one step for other threads.
 from __future__ import annotations
 
 from maskwright.kernels import layout as L
-from maskwright.kernels.automaton import depends_on_text, find_memo, row_key
 from maskwright.kernels.jit import kernel, part
+from maskwright.kernels.mask_memo import find_memo, row_key
 from maskwright.kernels.memory import load_i32, load_i64, store_i32, store_i64
+from maskwright.kernels.watching import depends_on_text
 
-# Callees: 763407013cb4
+# Callees: 90df15736024
 
 __all__ = ["give_row", "hold_row", "mask_row", "mask_rows", "release_row", "take_row"]
 

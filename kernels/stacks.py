@@ -30,6 +30,13 @@ __all__ = ["intern_node", "keep", "push", "settle", "truncate", "unite"]
 
 
 @part
+def short_of_nodes(automaton, matcher):
+    """Whether the bytes of one token might not find room for their pushes (two a byte, mostly)."""
+    spare = load_i64(matcher, L.MATCHER_NODE_CAP) - load_i64(matcher, L.MATCHER_NODE_COUNT)
+    return spare < 2 * load_i64(automaton, L.AUTOMATON_MAX_TOKEN) + 8
+
+
+@part
 def _bucket(matcher, block, register, parent, also):
     mixed = block * 0x9E3779B1 + register * 0x85EBCA77 + parent * 0xC2B2AE3D + also * 0x27D4EB2F
     return (mixed ^ (mixed >> 17)) & load_i64(matcher, L.MATCHER_HASH_MASK)

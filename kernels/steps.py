@@ -21,7 +21,7 @@ from maskwright.kernels.jit import part
 from maskwright.kernels.memory import load_i32, load_i64, load_u8, store_i32, store_i64
 from maskwright.kernels.stacks import intern_node, keep, push, truncate, unite
 
-# Callees: aeb26ac3d618
+# Callees: af0d68c1aabb
 
 __all__ = ["LATEST", "close", "complete", "enter", "leave", "node_field", "state_field", "step", "transition"]
 

@@ -18,7 +18,7 @@ from maskwright.kernels.memory import load_i32, load_i64, load_u8, load_u64, sto
 from maskwright.kernels.stacks import truncate
 from maskwright.kernels.steps import node_field, state_field, step, transition
 
-# Callees: 8da84cc416a4
+# Callees: bf5995a03785
 
 __all__ = ["NO_BUDGET", "add_range", "diverging", "listed_at", "row_ids", "row_words", "start_walk", "walk", "walk_row"]
 
@@ -116,8 +116,26 @@ def _fits(automaton, matcher, trie, state, register, top, node):
 
 
 @part
-def _beyond_ascii_fits(flags, safe_flags):
-    """Whether what a subtree has beyond ASCII fits a safe set, by the flags of both."""
+def _safe_set(automaton, state):
+    """The safe set of a state: ASCII bytes below 64, those above, flags, and whether no count bounds it; 0 in all: none."""
+    safe = state_field(automaton, state, L.STATE_SAFE)
+    if state == L.SPLIT or safe == 0:
+        return np.uint64(0), np.uint64(0), 0, False
+    sets = load_i64(automaton, L.AUTOMATON_SAFE)
+    flags = load_i64(sets, safe * L.SAFE_SIZE + 2)
+    endless = state_field(automaton, state, L.STATE_OP) == L.OP_NONE or (flags & L.SAFE_ENDLESS) != 0
+    return load_u64(sets, safe * L.SAFE_SIZE), load_u64(sets, safe * L.SAFE_SIZE + 1), flags, endless
+
+
+@part
+def _is_within(trie, node, low, high, safe_flags):
+    """Whether the signature of a subtree has characters of a safe set alone."""
+    nothing = np.uint64(0)
+    if (load_u64(load_i64(trie, L.TRIE_SIG_LOW), node) & ~low) != nothing:
+        return False
+    if (load_u64(load_i64(trie, L.TRIE_SIG_HIGH), node) & ~high) != nothing:
+        return False
+    flags = load_u8(load_i64(trie, L.TRIE_SIG_FLAGS), node)
     if (flags & L.SIG_NON_ASCII) == 0:
         return True
     if (flags & L.SIG_WELL_FORMED) == 0:
@@ -128,26 +146,14 @@ def _beyond_ascii_fits(flags, safe_flags):
 @part
 def _fits_one(automaton, trie, state, register, node):
     """See _fits."""
-    safe = state_field(automaton, state, L.STATE_SAFE)
-    if safe == 0:
+    if state_field(automaton, state, L.STATE_SAFE) == 0:
         return 0
-    safe_sets = load_i64(automaton, L.AUTOMATON_SAFE)
-    full = np.uint64(0xFFFFFFFFFFFFFFFF)
-    low, high = load_u64(safe_sets, safe * L.SAFE_SIZE), load_u64(safe_sets, safe * L.SAFE_SIZE + 1)
-    if (load_u64(load_i64(trie, L.TRIE_SIG_LOW), node) & (low ^ full)) != np.uint64(0):
+    low, high, flags, endless = _safe_set(automaton, state)
+    if not _is_within(trie, node, low, high, flags):
         return 0
-    if (load_u64(load_i64(trie, L.TRIE_SIG_HIGH), node) & (high ^ full)) != np.uint64(0):
-        return 0
-    flags, safe_flags = load_u8(load_i64(trie, L.TRIE_SIG_FLAGS), node), load_i64(safe_sets, safe * L.SAFE_SIZE + 2)
-    if not _beyond_ascii_fits(flags, safe_flags):
-        return 0
-    if (
-        state_field(automaton, state, L.STATE_OP) == L.OP_NONE
-        or load_i32(load_i64(trie, L.TRIE_SIG_CHARS), node) < register
-        or (safe_flags & L.SAFE_ENDLESS) != 0
-    ):
+    if endless or load_i32(load_i64(trie, L.TRIE_SIG_CHARS), node) < register:
         return 1
-    return 2 if (safe_flags & L.SAFE_LAST) != 0 else 0
+    return 2 if (flags & L.SAFE_LAST) != 0 else 0
 
 
 @part
@@ -217,18 +223,6 @@ def _place(states, state):
 
 
 @part
-def _safe_set(automaton, state):
-    """The safe set of a state: ASCII bytes below 64, those above, flags, and whether no count bounds it."""
-    safe = state_field(automaton, state, L.STATE_SAFE)
-    if state == L.SPLIT or safe == 0:
-        return np.uint64(0), np.uint64(0), 0, False
-    sets = load_i64(automaton, L.AUTOMATON_SAFE)
-    flags = load_i64(sets, safe * L.SAFE_SIZE + 2)
-    endless = state_field(automaton, state, L.STATE_OP) == L.OP_NONE or (flags & L.SAFE_ENDLESS) != 0
-    return load_u64(sets, safe * L.SAFE_SIZE), load_u64(sets, safe * L.SAFE_SIZE + 1), flags, endless
-
-
-@part
 def _only_ways(states, matcher, state, top):
     """Whether a configuration has no other ways on than the transitions of its state and those of one caller.
 
@@ -254,6 +248,14 @@ def _only_ways(states, matcher, state, top):
     ):
         return False, 0, 0
     return True, load_i32(states, record + L.STATE_ROW), load_i32(states, record + L.STATE_MAP)
+
+
+@part
+def _has_way(transitions, maps, row, classes, caller_row, caller_classes, byte):
+    """Whether a byte has a transition from the state of a row and its byte classes, or from its caller's (0: there is none)."""
+    if load_i32(transitions, row + load_u8(maps, classes + byte)) != 0:
+        return True
+    return caller_row != 0 and load_i32(transitions, caller_row + load_u8(maps, caller_classes + byte)) != 0
 
 
 @part
@@ -284,13 +286,9 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again, without):
     # where the frame may end before the byte, and whether these are all ways on.
     known, known_top, alone = -1, -1, False
     row, classes, caller_row, caller_classes = 0, 0, 0, 0
+    # Its safe set, and whether no count bounds it.
     nothing = np.uint64(0)
-    safe_low, safe_high, safe_flags, endless = (
-        nothing,
-        nothing,
-        0,
-        False,
-    )  # its safe set, and whether no count bounds it
+    safe_low, safe_high, safe_flags, endless = nothing, nothing, 0, False
     while node < limit:
         budget -= 1
         if budget < 0:
@@ -312,14 +310,7 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again, without):
                 while load_i32(children, place + 1) < node:
                     place += 2
                 byte = load_i32(children, place)
-                while byte >= 0:
-                    if load_i32(transitions, row + load_u8(maps, classes + byte)) != 0:
-                        break
-                    if (
-                        caller_row != 0
-                        and load_i32(transitions, caller_row + load_u8(maps, caller_classes + byte)) != 0
-                    ):
-                        break
+                while byte >= 0 and not _has_way(transitions, maps, row, classes, caller_row, caller_classes, byte):
                     place += 2
                     byte = load_i32(children, place)
                 node = load_i32(children, place + 1)
@@ -330,12 +321,7 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again, without):
                 stop = load_i32(workspace, record)
                 while node < stop:
                     byte = load_u8(bytes_, node)
-                    if load_i32(transitions, row + load_u8(maps, classes + byte)) != 0:
-                        break
-                    if (
-                        caller_row != 0
-                        and load_i32(transitions, caller_row + load_u8(maps, caller_classes + byte)) != 0
-                    ):
+                    if _has_way(transitions, maps, row, classes, caller_row, caller_classes, byte):
                         break
                     node = load_i32(ends, node)
                 if node != first:
@@ -343,12 +329,8 @@ def walk(automaton, matcher, trie, node, limit, depth, budget, again, without):
         end, byte = load_i32(ends, node), load_u8(bytes_, node)
         # A character of the safe set, and below it nothing but such: what that leads to need not be looked at.
         if signed and byte < 128 and (((safe_high if byte >= 64 else safe_low) >> np.uint64(byte & 63)) & 1) != nothing:
-            flags = load_u8(load_i64(trie, L.TRIE_SIG_FLAGS), node)
-            if (
-                (load_u64(load_i64(trie, L.TRIE_SIG_LOW), node) & ~safe_low) == nothing
-                and (load_u64(load_i64(trie, L.TRIE_SIG_HIGH), node) & ~safe_high) == nothing
-                and _beyond_ascii_fits(flags, safe_flags)
-                and (endless or load_i32(load_i64(trie, L.TRIE_SIG_CHARS), node) + 1 < count)
+            if _is_within(trie, node, safe_low, safe_high, safe_flags) and (
+                endless or load_i32(load_i64(trie, L.TRIE_SIG_CHARS), node) + 1 < count
             ):
                 if add_range(matcher, load_i32(firsts, node), load_i32(firsts, end)):
                     return _stop(matcher, node, depth, L.NEED_RANGES)

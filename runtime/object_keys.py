@@ -120,7 +120,7 @@ OUTSIDE = Place()
 def follow(place: Place, piece: bytes) -> Place:
     """The place after a piece, in a watched object; with the bytes of the key that has ended, if it might have had rivals.
 
-    What kernels/automaton.py: _where_after does, and the keys beside.
+    What kernels/watching.py: where_after does, and the keys beside.
     """
     top, where, key, rivals = place
     assert top is not None

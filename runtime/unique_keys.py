@@ -263,7 +263,7 @@ class UniqueKeys:
 
     @property
     def restricts(self) -> bool:
-        """Whether the next mask is not that of the configuration alone (kernels/automaton.py: depends_on_text)."""
+        """Whether the next mask is not that of the configuration alone (kernels/watching.py: depends_on_text)."""
         watched = int(self._arena.header[L.MATCHER_WATCHED])
         return self.must_be_new if watched == L.TEXT_WATCHED else watched != 0
 
