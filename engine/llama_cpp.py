@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
-from maskwright.constraint import PrefixMask, Reasoning
+from maskwright.constraint import PrefixMask
 from maskwright.forms import Form
 from maskwright.grammars.errors import InvalidError, ModelError
 from maskwright.kernels.bitmask import apply_token_bitmask_inplace
@@ -50,35 +49,18 @@ def _end_of_turn(llama: Any) -> int | None:
     return int(model.token_eot()) if hasattr(model, "token_eot") else None
 
 
-class LlamaCppProcessor:
+class LlamaCppProcessor(PrefixMask):
     """One generation's logits processor: `f(input_ids int32 [n], scores float32 [V]) -> float32 [V]`.
 
     It never raises, since llama-cpp-python would go on without it: where something goes wrong the answer ends, and
-    `check()`, called when the completion is there, raises the error.
-
-    Args:
-        compiled: the grammar, over `tokenizer_info(llama)`.
-        sessions: where matchers are kept; None: its own.
-        reasoning: what may come ahead of the answer.
+    `check()`, called when the completion is there, raises the error. Arguments are those of PrefixMask; the grammar is over
+    `tokenizer_info(llama)`.
     """
-
-    def __init__(
-        self, compiled: CompiledGrammar, *, sessions: Sessions | None = None, reasoning: Reasoning | None = None
-    ) -> None:
-        self._masks = PrefixMask(compiled, sessions=sessions, reasoning=reasoning)
-
-    def reset(self) -> None:
-        """Begin another generation."""
-        self._masks.reset()
-
-    def check(self) -> None:
-        """Raise what went wrong, if anything did."""
-        self._masks.check()
 
     def __call__(self, input_ids: npt.NDArray[np.intc], scores: npt.NDArray[np.single]) -> npt.NDArray[np.single]:
         # Both are views of live buffers: the scores are copied here, the ids where they are kept.
         masked = np.array(scores, np.float32)
-        apply_token_bitmask_inplace(masked, self._masks.row(input_ids))
+        apply_token_bitmask_inplace(masked, self.row(input_ids))
         return masked
 
 

@@ -13,10 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.vocabulary import TokenizerInfo
-from maskwright.constraint import PrefixMask, Reasoning
-from maskwright.sessions import Sessions
+from maskwright.constraint import PrefixMask
 
 __all__ = ["MlxProcessor", "tokenizer_info"]
 
@@ -30,44 +28,20 @@ def tokenizer_info(tokenizer: Any, model: Any = None) -> TokenizerInfo:
     return TokenizerInfo.from_huggingface(tokenizer._tokenizer, vocab_size=size, eos_token_ids=ends or None)
 
 
-class MlxProcessor:
+class MlxProcessor(PrefixMask):
     """One generation's logits processor: `f(tokens mx.array [n], logits mx.array [1, V]) -> mx.array [1, V]`.
 
     Its first call tells how long the prompt is, as far as MLX-LM hands it over (speculative generation begins with the last
     token of it alone); later ones may be shorter than those before, when drafts were rejected.
 
     Where something goes wrong the answer ends, and `check()` raises the error. A new processor for each generation, or
-    `reset()`.
-
-    Args:
-        compiled: the grammar, over `tokenizer_info(tokenizer, model)`.
-        sessions: where matchers are kept; None: its own.
-        reasoning: what may come ahead of the answer.
-        prompt_length: tokens ahead of the generated ones, where the first call does not tell.
+    `reset()`. Arguments are those of PrefixMask; the grammar is over `tokenizer_info(tokenizer, model)`.
     """
-
-    def __init__(
-        self,
-        compiled: CompiledGrammar,
-        *,
-        sessions: Sessions | None = None,
-        reasoning: Reasoning | None = None,
-        prompt_length: int | None = None,
-    ) -> None:
-        self._masks = PrefixMask(compiled, sessions=sessions, reasoning=reasoning, prompt_length=prompt_length)
-
-    def reset(self) -> None:
-        """Begin another generation."""
-        self._masks.reset()
-
-    def check(self) -> None:
-        """Raise what went wrong, if anything did."""
-        self._masks.check()
 
     def __call__(self, tokens: Any, logits: Any) -> Any:
         import mlx.core as mx
 
-        row = self._masks.row(np.asarray(tokens).reshape(-1))
+        row = self.row(np.asarray(tokens).reshape(-1))
         columns = logits.shape[-1]
         allowed = np.zeros(columns, np.bool_)  # columns beyond the vocabulary stay disallowed
         bits = np.unpackbits(row.view(np.uint8), bitorder="little")[:columns]
