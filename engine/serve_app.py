@@ -27,10 +27,11 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from maskwright.grammars.errors import InvalidError
+from maskwright.refusals import Refusal
 from maskwright.serve_cohort import Update
 from maskwright.serve_requests import Chat, Completion, chat_of, completion_of
-from maskwright.serve_service import Refusal, Service
 from maskwright.serve_service import Request as Asked
+from maskwright.serve_service import Service
 from maskwright.tool_answers import Answer
 
 __all__ = ["create_app"]

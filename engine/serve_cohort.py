@@ -20,8 +20,9 @@ import numpy as np
 from maskwright.budget import Budget, Covers
 from maskwright.cached_model import CachedModel
 from maskwright.compile.grammar import CompiledGrammar
-from maskwright.grammars.errors import BatchError, MaskwrightError, MatcherError, TokenizerError, TruncatedError
+from maskwright.grammars.errors import BatchError, MatcherError, TokenizerError, TruncatedError
 from maskwright.kernels.device_masks import sent
+from maskwright.refusals import TimedOut
 from maskwright.runtime.batch import BatchGrammarMatcher
 from maskwright.runtime.matcher import GrammarMatcher
 from maskwright.sampling import Sampler, Sampling, seed_of
@@ -30,14 +31,10 @@ from maskwright.step_masks import StepMasks
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Cohort", "Finish", "Job", "Row", "TimedOut", "Update"]
+__all__ = ["Cohort", "Finish", "Job", "Row", "Update"]
 
 Finish = Literal["stop", "budget", "cancelled"]
 _MAX_BANS = 64  # as in decoding.py
-
-
-class TimedOut(MaskwrightError):
-    """An answer was not finished in the time that it may take."""
 
 
 @dataclass(frozen=True, slots=True)

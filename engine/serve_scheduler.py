@@ -15,19 +15,11 @@ from typing import Any
 
 from maskwright.budget import Covers
 from maskwright.compile.vocabulary import TokenizerInfo
-from maskwright.grammars.errors import MaskwrightError
+from maskwright.refusals import Overloaded, Stopping, TimedOut
 from maskwright.runtime.batch import BatchGrammarMatcher
-from maskwright.serve_cohort import Cohort, Job, Row, TimedOut, Update
+from maskwright.serve_cohort import Cohort, Job, Row, Update
 
-__all__ = ["Overloaded", "Scheduler", "Stopping"]
-
-
-class Overloaded(MaskwrightError):
-    """More requests wait than the server takes."""
-
-
-class Stopping(MaskwrightError):
-    """The server is shutting down."""
+__all__ = ["Scheduler"]
 
 
 class Scheduler:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
-from maskwright.cli_failures import Failure
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
@@ -22,20 +21,19 @@ from maskwright.grammars.errors import (
     LimitExceeded,
     MaskwrightError,
     TokenizerError,
-    TruncatedError,
     UnsupportedError,
 )
 from maskwright.grammars.python_types import schema_from
 from maskwright.loading import context_size
 from maskwright.prompts import prompt_ids
 from maskwright.sampling import Sampling
-from maskwright.serve_cohort import Job, TimedOut, Update
+from maskwright.serve_cohort import Job, Update
 from maskwright.serve_metrics import Metrics
 from maskwright.serve_requests import Chat, Completion
-from maskwright.serve_scheduler import Overloaded, Scheduler, Stopping
+from maskwright.serve_scheduler import Scheduler
 from maskwright.tool_answers import Answer, read_answer
 
-__all__ = ["Bounds", "Refusal", "Request", "Service"]
+__all__ = ["Bounds", "Request", "Service"]
 
 _FREE = Form("structural_tag", {"type": "structural_tag", "format": {"type": "any_text"}})
 
@@ -62,43 +60,6 @@ class Bounds:
     max_table_bytes: int = 256 << 20
     max_lowering_ms: float = 10_000.0
     cache_bytes: int = 256 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An error as HTTP tells it, in the form of OpenAI's API.
-
-    Attributes:
-        status: of the response.
-        kind: a word for programs; docs/servers.md lists them.
-        message: for people, what to do included.
-        pointer: JSON Pointer of the place in the request, or None.
-    """
-
-    status: int
-    kind: str
-    message: str
-    pointer: str | None = None
-
-    @classmethod
-    def of(cls, error: Exception) -> Refusal:
-        """What is said of an error; one that is a mistake of ours is told without its details."""
-        for kind, status in ((Overloaded, 429), (Stopping, 503), (TimedOut, 504)):
-            if isinstance(error, kind):
-                return cls(status, kind.__name__.lower(), str(error))
-        if isinstance(error, TruncatedError):
-            return cls(400, "truncated", str(error).replace("max_new_tokens", "max_tokens"), "/max_tokens")
-        if isinstance(error, GrammarError | TokenizerError | RecursionError):
-            failure = Failure.of(error)
-            position = error.position if isinstance(error, GrammarError) else None
-            where = "" if position is None else f" (at offset {position})"
-            hint = f". {failure.hint}" if failure.hint else ""
-            return cls(400, failure.kind, f"{failure.message}{where}{hint}", failure.pointer)
-        return cls(500, "internal", "something went wrong in the server; its log has the details")
-
-    def as_json(self) -> dict[str, Any]:
-        kind = "invalid_request_error" if self.status < 500 else "server_error"
-        return {"error": {"message": self.message, "type": kind, "param": self.pointer, "code": self.kind}}
 
 
 @dataclass(slots=True)
