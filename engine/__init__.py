@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from maskwright.grammars.grammar import Grammar
+    from maskwright.inside_transformers import custom_generate
     from maskwright.kernels.bitmask import allocate_token_bitmask, apply_token_bitmask_inplace
     from maskwright.processor import MaskLogitsProcessor
     from maskwright.results import GenerationResult, StreamChunk
@@ -88,6 +89,7 @@ __all__ = [
     "allocate_token_bitmask",
     "apply_token_bitmask_inplace",
     "byte_distribution",
+    "custom_generate",
     "generate",
 ]
 
@@ -111,6 +113,7 @@ _HOME = {
     "allocate_token_bitmask": "maskwright.kernels.bitmask",
     "apply_token_bitmask_inplace": "maskwright.kernels.bitmask",
     "byte_distribution": "maskwright.byte_level",
+    "custom_generate": "maskwright.inside_transformers",
     "generate": "maskwright.generation",
     **dict.fromkeys((name for name in __all__ if name.endswith(("Error", "Exceeded"))), "maskwright.grammars.errors"),
 }

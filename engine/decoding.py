@@ -72,6 +72,7 @@ class Row:
     log_valid_masses: list[float] = field(default_factory=list)  # of each token, where they are asked for
     forced: list[bool] = field(default_factory=list)
     pending: list[int] = field(default_factory=list)  # the last of `tokens`, which the model has not seen yet
+    ending: int | None = None  # the token that the model has ended it with, which is none of `tokens`
     finish_reason: FinishReason | None = None
     steered: bool = False  # whether the budget has kept it from going its own way
     masks: int = 0
@@ -279,6 +280,7 @@ class Decoder:
         for _ in range(_MAX_BANS):
             self._accept(row, token)
             if row.matcher.is_terminated():
+                row.ending = token
                 return row.finish("budget" if row.steered else "stop")
             if row.budget.admit([token]):
                 return row.append(token, logprob, log_valid_mass)

@@ -167,7 +167,7 @@ def generate(
             from maskwright.speculation import SpeculativeDecoder
             from maskwright.speculation_options import speculation_for
 
-            speculation = speculation_for(draft, compiler_of(model, tokenizer))
+            speculation = speculation_for(draft, compiler_of(model, tokenizer).tokenizer_info)
             decoder = SpeculativeDecoder(model, tokenizer, requests, speculation=speculation, **options)
         chunks = chunks_of(decoder, ordered, progress)
     else:

@@ -41,7 +41,7 @@ from maskwright.step_masks import NumberedMasks, common_table
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["MaskLogitsProcessor"]
+__all__ = ["MaskLogitsProcessor", "grammars_of"]
 
 Tokens: TypeAlias = npt.NDArray[np.int32]  # [n], or [B, n]
 
@@ -128,17 +128,8 @@ class MaskLogitsProcessor:
         backend: Backend | None = None,
     ) -> None:
         check_backend(backend)
-        self._grammars = [compiled] if isinstance(compiled, CompiledGrammar) else list(compiled)
-        if not self._grammars:
-            raise ValueError("MaskLogitsProcessor needs at least one compiled grammar")
+        self._grammars = grammars_of(compiled)
         infos = [grammar.tokenizer_info for grammar in self._grammars]
-        if len({info.vocab_size for info in infos}) > 1:
-            raise ValueError("the grammars were compiled for vocabularies of different sizes")
-        if not all(info.eos_token_ids for info in infos):
-            raise TokenizerError(
-                "this vocabulary has no end-of-sequence token, so generate() could not stop: "
-                "pass eos_token_ids= to TokenizerInfo"
-            )
         self._vocab_size = infos[0].vocab_size
         self._eos_ids = sorted({token for info in infos for token in info.eos_token_ids})
         self._eos_row = bitmask_allowing(self._eos_ids, self._vocab_size)
@@ -327,6 +318,27 @@ class MaskLogitsProcessor:
 # transformers asks for the signature of every processor at every step. Finding it out takes as long as a mask; kept
 # here it is found at once.
 MaskLogitsProcessor.__call__.__signature__ = inspect.signature(MaskLogitsProcessor.__call__)  # type: ignore[attr-defined]
+
+
+def grammars_of(compiled: CompiledGrammar | Sequence[CompiledGrammar]) -> list[CompiledGrammar]:
+    """The grammars of one generation, at least one.
+
+    Raises:
+        ValueError: there are none, or they are over vocabularies of different sizes.
+        TokenizerError: a vocabulary has no token that ends a sequence.
+    """
+    grammars = [compiled] if isinstance(compiled, CompiledGrammar) else list(compiled)
+    if not grammars:
+        raise ValueError("give at least one compiled grammar")
+    infos = [grammar.tokenizer_info for grammar in grammars]
+    if len({info.vocab_size for info in infos}) > 1:
+        raise ValueError("the grammars were compiled for vocabularies of different sizes")
+    if not all(info.eos_token_ids for info in infos):
+        raise TokenizerError(
+            "this vocabulary has no end-of-sequence token, so generate() could not stop: "
+            "pass eos_token_ids= to TokenizerInfo"
+        )
+    return grammars
 
 
 def _not_allowed(row: int, token: int, position: int) -> MatcherError:

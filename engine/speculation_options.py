@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
-from maskwright.compiler import GrammarCompiler
+from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.runtime.beam_drafter import BeamDrafter
 from maskwright.runtime.chain_drafter import ChainDrafter
 from maskwright.runtime.draft_budgets import BudgetPolicy, FixedBudget, GoodputBudget, ThresholdBudget
@@ -86,7 +86,7 @@ class Speculation:
     rejection: float | None = None
     shape: Shape = "chain"
     size: int | None = None
-    _kept: WeakKeyDictionary[GrammarCompiler, Prepared] = field(
+    _kept: WeakKeyDictionary[TokenizerInfo, Prepared] = field(
         default_factory=WeakKeyDictionary, repr=False, compare=False
     )
 
@@ -106,9 +106,9 @@ class Speculation:
             raise ValueError(f"size={self.size!r}: choose 1 to 64")
         self._policy()
 
-    def prepared(self, compiler: GrammarCompiler) -> Prepared:
+    def prepared(self, info: TokenizerInfo) -> Prepared:
         """The drafter and the budget for a vocabulary; the same ones at every call."""
-        found = self._kept.get(compiler)
+        found = self._kept.get(info)
         if found is None:
             drafter = self._drafter(self.draft)
             if self.verifier != "match" and not isinstance(
@@ -117,7 +117,7 @@ class Speculation:
                 raise ValueError(
                     f"verifier={self.verifier!r} judges what a draft model has drawn: give draft= a model alone"
                 )
-            found = self._kept[compiler] = Prepared(drafter, self.verifier, self._policy())
+            found = self._kept[info] = Prepared(drafter, self.verifier, self._policy())
         return found
 
     def _policy(self) -> BudgetPolicy:
@@ -175,7 +175,7 @@ class Prepared:
     lock: threading.RLock = field(default_factory=threading.RLock)
 
 
-def speculation_for(draft: Any, compiler: GrammarCompiler) -> Prepared:
+def speculation_for(draft: Any, info: TokenizerInfo) -> Prepared:
     """What the option `draft` of generate() means for a model's vocabulary.
 
     Raises:
@@ -183,10 +183,10 @@ def speculation_for(draft: Any, compiler: GrammarCompiler) -> Prepared:
         ModelError: a draft model cannot be loaded, or cannot draft.
     """
     if isinstance(draft, Speculation):
-        return draft.prepared(compiler)
+        return draft.prepared(info)
     if isinstance(draft, str):
-        return _named(draft).prepared(compiler)
-    return Speculation(draft).prepared(compiler)
+        return _named(draft).prepared(info)
+    return Speculation(draft).prepared(info)
 
 
 @functools.lru_cache(maxsize=8)

@@ -20,6 +20,7 @@ EXPECTED = {
     "choices.py": "(positive|neutral|negative)\n",
     "demo.py": "(?s).*validated by pydantic.*",
     "grammar.py": r"SELECT .* FROM (people|customers)( WHERE .*)?\n",
+    "inside_transformers.py": r"({.status.: .*, .customer_reference.: .*}\n){2}\d+ tokens each, \d+ forwards\n",
     "logits_processor.py": r"({'city': .*, 'degrees': -?[\d.]+}\n){2}",
     "pydantic_extraction.py": r"name=.* age=\d+ address=Address\(street=.*, city=.*\) birthday=.*\n",
     "regular_expression.py": "[0-2][0-9]:[0-5][0-9]\n",

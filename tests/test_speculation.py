@@ -268,7 +268,7 @@ def test_drafters_put_the_matcher_back(
             ids=list(ids), prompt=len(ids), matcher=matcher, spell=lambda text: tiny_tokenizer(text)["input_ids"],
             law=lambda logits, mask: masked(logits, mask).softmax(0).double().numpy(),
         )  # fmt: skip
-        session = speculation_for(draft, compiler).drafter.begin(text)
+        session = speculation_for(draft, compiler.tokenizer_info).drafter.begin(text)
         with torch.inference_mode():
             tree = session.propose(FixedBudget(9))
         assert matcher.step_count == 0
