@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from maskwright.grammars.errors import ModelError
-from maskwright.runtime.model_facts import forward_parameters
+from maskwright.runtime.model_facts import check_keeps_cache, forward_parameters
 
 if TYPE_CHECKING:
     import torch
@@ -36,13 +36,12 @@ class CachedModel:
     def __init__(self, model: Any, rows: int) -> None:
         import torch
 
-        self._model = model
+        check_keeps_cache(model)
+        self._model, self._device = model, model.device  # which transformers looks up anew each time
         self._cache: Any = None
         self._mask = torch.zeros((rows, 0), dtype=torch.int64)  # [B, columns], 0 where the cache holds padding
         self.forwards, self.lengths = 0, [0] * rows
         known = forward_parameters(model)
-        if "past_key_values" not in known:
-            raise ModelError(f"{type(model).__name__} keeps no key-value cache: use a model whose forward takes one")
         self._takes_positions = "position_ids" in known
         # Only the last position's logits matter; most models can leave the others (prompt x vocabulary) uncomputed.
         self._options = {"logits_to_keep": 1} if "logits_to_keep" in known else {}
@@ -72,7 +71,7 @@ class CachedModel:
         own = torch.tensor([[0] * (width - len(chunk)) + [1] * len(chunk) for chunk in chunks])
         self._mask = torch.cat([self._mask, own], dim=1)
         positions = (torch.tensor(self.lengths)[:, None] + own.cumsum(1) - 1).clamp(min=0)
-        device = self._model.device
+        device = self._device
         options = {"position_ids": positions.to(device), **self._options} if self._takes_positions else self._options
         output = self._model(
             input_ids=ids.to(device),
@@ -97,6 +96,6 @@ class CachedModel:
         import torch
 
         if self._cache is not None and list(rows) != list(range(len(self.lengths))):
-            self._cache.reorder_cache(torch.tensor(rows, dtype=torch.int64, device=self._model.device))
+            self._cache.reorder_cache(torch.tensor(rows, dtype=torch.int64, device=self._device))
         self._mask = self._mask[list(rows)]
         self.lengths = [self.lengths[row] for row in rows]

@@ -175,7 +175,11 @@ class Decoder:
             self._settle(row)
         self.live = [row for row in self.rows if row.finish_reason is None]
         # All samples of a prompt start alike, so that either all of them are finished before they begin, or none.
-        self._model = CachedModel(model, len(self.live) // samples)
+        self._open(model, len(self.live) // samples)
+
+    def _open(self, model: Any, prompts: int) -> None:
+        """Begin with a model that has seen nothing of so many prompts."""
+        self._model = CachedModel(model, prompts)
 
     def step(self) -> list[Row]:
         """One forward, and a token for each row that has no more to show the model; the rows that went on."""

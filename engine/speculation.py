@@ -28,7 +28,7 @@ from maskwright.runtime.chance import RandomChance
 from maskwright.runtime.draft_tree import DraftTree, TreeBuilder
 from maskwright.runtime.drafter import Session, Text, Verified
 from maskwright.runtime.targets import Target
-from maskwright.runtime.tree_forward import forward_for, why_no_trees
+from maskwright.runtime.tree_forward import forward_for
 from maskwright.runtime.tree_masks import traverse
 from maskwright.runtime.verifiers import VERIFIERS
 from maskwright.sampling import Drawn, Sampler, Sampling
@@ -94,10 +94,11 @@ class SpeculativeDecoder(Decoder):
             raise ValueError(f"valid_mass= goes with verifier='match', not with {speculation.verifier!r}")
         # Drafts of a model are shaped as the target's draws are; where those are greedy, by its probabilities.
         self._shaping = Sampler(Sampling(1.0)) if sampling.greedy else self._sampler
-        self._target = forward_for(model, len(self.live) // samples)
-        self._chains_because = why_no_trees(model)
         drafter = speculation.drafter
         self._drafting = {row: self._begin(row, drafter, entropy) for row in self.rows}
+
+    def _open(self, model: Any, prompts: int) -> None:
+        self._target = forward_for(model, prompts)
 
     def _begin(self, row: Row, drafter: Any, entropy: int) -> _Drafting:
         info = row.request.compiled.tokenizer_info
@@ -137,8 +138,8 @@ class SpeculativeDecoder(Decoder):
             taken = [self._verified(row, *found) for row, found in zip(self.live, ahead, strict=True)]
             if not (reading and self._samples > 1):  # there the prompts went before, and are committed
                 self._target.commit(taken)
-            if not reading:  # how long a prompt takes says nothing about trees
-                self._note(self.live, [tree for tree, _, _ in ahead], taken, perf_counter() - started)
+            # How long a prompt takes says nothing about trees.
+            self._note([tree for tree, _, _ in ahead], taken, None if reading else perf_counter() - started)
             moved = self.live
             going = [index for index, row in enumerate(self.live) if row.finish_reason is None]
             if len(going) < len(self.live):
@@ -158,7 +159,7 @@ class SpeculativeDecoder(Decoder):
             taken=drafting.taken,
             forced=row.jumped,
             by_depth=tuple((tested, taken) for tested, taken in drafting.by_depth),
-            chains_because=self._chains_because,
+            chains_because=self._target.chains_because,
         )
         return replace(plain, speculation=account)
 
@@ -287,10 +288,10 @@ class SpeculativeDecoder(Decoder):
         return sampler.law(_fitted(logits, size)[None], self._shipped(mask[None]))
 
     def _note(
-        self, rows: Sequence[Row], trees: Sequence[DraftTree], taken: Sequence[Sequence[int]], seconds: float
+        self, trees: Sequence[DraftTree], taken: Sequence[Sequence[int]], seconds: float | None
     ) -> None:
-        """Tell the budget policy what a step was worth."""
-        for row, tree, path in zip(rows, trees, taken, strict=True):
+        """Tell the budget policy what a step of the live rows was worth."""
+        for row, tree, path in zip(self.live, trees, taken, strict=True):
             expected = float(tree.value[1:].sum())
             where = self._drafting[row].where
             self._speculation.budget.observe(where, expected, len(path), len(tree) - 1, seconds)

@@ -26,8 +26,11 @@ class BudgetPolicy(Protocol):
     def budget(self, where: Hashable) -> Budget:
         """For a tree at a class of grammar states."""
 
-    def observe(self, where: Hashable, expected: float, taken: int, nodes: int, seconds: float) -> None:
-        """What came of a tree of so many nodes: nodes expected to be taken, taken, and the time of the whole step."""
+    def observe(self, where: Hashable, expected: float, taken: int, nodes: int, seconds: float | None) -> None:
+        """What came of a tree of so many nodes: nodes expected to be taken, taken, and the time of the whole step.
+
+        The time is None where it tells nothing about trees, since a prompt was read.
+        """
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class FixedBudget:
         """See Budget."""
         return nodes < self.nodes
 
-    def observe(self, where: Hashable, expected: float, taken: int, nodes: int, seconds: float) -> None:
+    def observe(self, where: Hashable, expected: float, taken: int, nodes: int, seconds: float | None) -> None:
         """Nothing is learned."""
 
 
@@ -101,9 +104,10 @@ class GoodputBudget:
         overall = self._overall[0] / self._overall[1]
         return min((taken + _DOUBT * overall) / (expected + _DOUBT), 1.5)
 
-    def observe(self, where: Hashable, expected: float, taken: int, nodes: int, seconds: float) -> None:
+    def observe(self, where: Hashable, expected: float, taken: int, nodes: int, seconds: float | None) -> None:
         """See BudgetPolicy."""
-        self.time.add(nodes, seconds)
+        if seconds is not None:
+            self.time.add(nodes, seconds)
         if not nodes:
             self._idle[where] = self._idle.get(where, 0) + 1
             return

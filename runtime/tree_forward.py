@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from maskwright.grammars.errors import ModelError
 from maskwright.runtime.draft_tree import DraftTree
-from maskwright.runtime.model_facts import forward_parameters, text_config
+from maskwright.runtime.model_facts import check_keeps_cache, forward_parameters, text_config
 
 if TYPE_CHECKING:
     import torch
@@ -42,10 +42,12 @@ class VerifyingForward(Protocol):
 
     Attributes:
         takes_trees: whether chunks may branch.
+        chains_because: why they may not; None where they may.
         forwards: forwards so far.
     """
 
     takes_trees: bool
+    chains_because: str | None
 
     @property
     def forwards(self) -> int: ...
@@ -65,8 +67,14 @@ class VerifyingForward(Protocol):
 
 
 def forward_for(model: Any, rows: int) -> VerifyingForward:
-    """Trees where the model can, chains where not."""
-    return TreeForward(model, rows) if why_no_trees(model) is None else ChainForward(model, rows)
+    """Trees where the model can, chains where not.
+
+    Raises:
+        ModelError: the model keeps nothing of what it has seen.
+    """
+    check_keeps_cache(model)
+    because = why_no_trees(model)
+    return TreeForward(model, rows) if because is None else ChainForward(model, rows, because)
 
 
 def why_no_trees(model: Any) -> str | None:
@@ -96,6 +104,7 @@ class MaskedModel:
 
     Attributes:
         cache: keys and values of all columns.
+        device: where the model is.
         forwards: forwards so far.
     """
 
@@ -107,17 +116,13 @@ class MaskedModel:
         self._window = _window(config)
         self._by_layer = "sliding_attention" in (getattr(config, "layer_types", None) or ())
         self._keeps_some = "logits_to_keep" in forward_parameters(model)
+        self.device, self._dtype = model.device, model.dtype  # which transformers looks up anew each time
         self.forwards = 0
 
     @property
     def windowed(self) -> bool:
         """Whether some layers see a part of the text only."""
         return self._window is not None
-
-    @property
-    def device(self) -> Any:
-        """Where the model is."""
-        return self._model.device
 
     def forward(
         self, ids: Integers, visible: npt.NDArray[np.bool_], position: Integers, columns: Integers, keep: int
@@ -161,7 +166,7 @@ class MaskedModel:
         """A float mask: eager attention adds what it is given, and a boolean one without a word of warning, too."""
         import torch
 
-        dtype = self._model.dtype
+        dtype = self._dtype
         mask = torch.zeros(visible.shape, dtype=dtype).masked_fill_(torch.from_numpy(~visible), torch.finfo(dtype).min)
         return mask[:, None].to(self.device)
 
@@ -190,7 +195,7 @@ class MaskedModel:
 class TreeForward:
     """Trees of a batch of rows, in one cache. See VerifyingForward."""
 
-    takes_trees = True
+    takes_trees, chains_because = True, None
 
     def __init__(self, model: Any, rows: int) -> None:
         self._masked = MaskedModel(model)
@@ -284,8 +289,8 @@ class ChainForward:
 
     takes_trees = False
 
-    def __init__(self, model: Any, rows: int) -> None:
-        self._model = model
+    def __init__(self, model: Any, rows: int, because: str = "they were asked for") -> None:
+        self._model, self.chains_because = model, because
         self._caches: list[Any] = [None] * rows
         self._snapshots: list[Any] = [None] * rows
         self._unseen: list[list[int]] = [[] for _ in range(rows)]  # tokens taken that a cache put back has not seen
