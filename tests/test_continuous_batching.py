@@ -12,6 +12,7 @@ import pytest
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
 from maskwright.grammars.errors import InvalidError
+from maskwright.processor import MaskLogitsProcessor
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -19,15 +20,24 @@ if TYPE_CHECKING:
 pytest.importorskip("transformers.generation.continuous_batching", reason="transformers has no continuous batching")
 
 
-def test_each_request_has_its_form(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+@pytest.mark.parametrize("sampled", [False, True])
+def test_each_request_has_its_form(sampled: bool, tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    """Greedy, each answer is the one that generate() gives with a mask over the request's own grammar."""
     import tiny
+    import torch
     from transformers import ContinuousBatchingConfig, GenerationConfig
 
     from maskwright.continuous_batching import enter_masks
 
     model: LlamaForCausalLM = tiny.tiny_model(tiny_tokenizer)
+    plain: LlamaForCausalLM = tiny.tiny_model(tiny_tokenizer)
     compiler = GrammarCompiler(TokenizerInfo.from_huggingface(tiny_tokenizer, vocab_size=model.config.vocab_size))
-    settings = GenerationConfig(do_sample=False, max_new_tokens=24, eos_token_id=tiny_tokenizer.eos_token_id)
+    settings = GenerationConfig(
+        do_sample=sampled,
+        temperature=2.0 if sampled else None,
+        max_new_tokens=24,
+        eos_token_id=tiny_tokenizer.eos_token_id,
+    )
     config = ContinuousBatchingConfig(use_async_batching=False, block_size=32, num_blocks=64, max_batch_tokens=128)
     manager = model.init_continuous_batching(generation_config=settings, continuous_batching_config=config)
     masks = enter_masks(manager, compiler)
@@ -51,6 +61,12 @@ def test_each_request_has_its_form(tiny_tokenizer: PreTrainedTokenizerFast) -> N
         masks.check(name)
         text = tiny_tokenizer.decode(results[name], skip_special_tokens=True)
         assert re.fullmatch(pattern, text), (name, text)
+        if not sampled:
+            ids = tiny_tokenizer(f"The prompt of {name} is", return_tensors="pt")["input_ids"]
+            mask = MaskLogitsProcessor(compiler.compile_regex(pattern))
+            with torch.inference_mode():
+                alone = plain.generate(ids, generation_config=settings, logits_processor=[mask])
+            assert results[name] == alone[0, ids.shape[1] :].tolist()
     assert results["free"]
     assert tiny_tokenizer.decode(results["wrong"], skip_special_tokens=True) == ""
     with pytest.raises(InvalidError, match="no end"):

@@ -124,15 +124,37 @@ def test_drafter_and_target_share_a_processor(
     plain = tiny_model.generate(
         **batch, max_new_tokens=150, do_sample=False, logits_processor=[MaskLogitsProcessor(compiled)]
     )
-    drafted = tiny_model.generate(
-        **batch,
-        max_new_tokens=150,
-        do_sample=False,
-        logits_processor=[MaskLogitsProcessor(compiled)],
-        assistant_model=drafter,
+    for assistance in ({"assistant_model": drafter}, {"prompt_lookup_num_tokens": 3}):
+        processor = MaskLogitsProcessor(compiled)
+        drafted = tiny_model.generate(
+            **batch, max_new_tokens=150, do_sample=False, logits_processor=[processor], **assistance
+        )
+        check(compiled, SCHEMA, drafted[0, batch["input_ids"].shape[1] :].tolist())
+        assert drafted.tolist() == plain.tolist()
+
+
+@pytest.mark.parametrize("assistance", ["a model", "lookup"])
+def test_drafts_are_judged_inside_the_grammar_when_sampling(
+    assistance: str, compiled: CompiledGrammar, tiny_model: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    import tiny
+
+    drafter = tiny.tiny_model(tiny_tokenizer, seed=1)
+    options: dict[str, Any] = (
+        {"assistant_model": drafter} if assistance == "a model" else {"prompt_lookup_num_tokens": 4}
     )
-    check(compiled, SCHEMA, drafted[0, batch["input_ids"].shape[1] :].tolist())
-    assert drafted.tolist() == plain.tolist()
+    batch = tiny_tokenizer(['The order {"kind": "south'], return_tensors="pt")
+    found = set()
+    for seed in range(6):
+        torch.manual_seed(seed)
+        processor = MaskLogitsProcessor(compiled)
+        output = tiny_model.generate(
+            **batch, max_new_tokens=150, do_sample=True, temperature=1.5, logits_processor=[processor], **options
+        )
+        answer = output[0, batch["input_ids"].shape[1] :].tolist()
+        check(compiled, SCHEMA, answer)
+        found.add(tuple(answer))
+    assert len(found) > 1
 
 
 def test_beams_of_probability_zero_raise(
@@ -144,9 +166,9 @@ def test_beams_of_probability_zero_raise(
         tiny_model.generate(**batch, max_new_tokens=9, num_beams=4, do_sample=True, logits_processor=[processor])
 
 
-@pytest.mark.parametrize("strategy", [{"do_sample": False}, {"num_beams": 3, "do_sample": False}])
+@pytest.mark.parametrize("strategy", [name for name in STRATEGIES if name != "prompt lookup"])  # which takes one prompt
 def test_each_prompt_may_have_a_grammar_of_its_own(
-    strategy: dict[str, Any],
+    strategy: str,
     compiled: CompiledGrammar,
     other: CompiledGrammar,
     tiny_model: LlamaForCausalLM,
@@ -154,10 +176,11 @@ def test_each_prompt_may_have_a_grammar_of_its_own(
 ) -> None:
     batch = tiny_tokenizer(["An order, please:", "Yes or no?"], return_tensors="pt", padding=True)
     processor = MaskLogitsProcessor([compiled, other])
-    outputs = tiny_model.generate(**batch, max_new_tokens=150, logits_processor=[processor], **strategy)
+    torch.manual_seed(0)
+    outputs = tiny_model.generate(**batch, max_new_tokens=150, logits_processor=[processor], **STRATEGIES[strategy])
     answers = outputs[:, batch["input_ids"].shape[1] :].tolist()
-    check(compiled, SCHEMA, answers[0])
-    check(other, OTHER, answers[1])
+    for row, answer in enumerate(answers):
+        check(*((compiled, SCHEMA) if row < len(answers) / 2 else (other, OTHER)), answer)
 
 
 def test_rows_may_come_in_any_order_and_go_back_and_forth(compiled: CompiledGrammar) -> None:
