@@ -22,6 +22,7 @@ import numpy as np
 
 from maskwright.budget import Budget, Covers
 from maskwright.cached_model import CachedModel
+from maskwright.choosing import choose
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.grammars.errors import MatcherError, TokenizerError, TruncatedError
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = ["Decoder", "Request", "Row"]
-
-_MAX_BANS = 64
-"""Draws that may be put back at one place before the known completion is taken instead; at the end of the budget a
-vocabulary may hold many thousand tokens that no longer fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,39 +278,29 @@ class Decoder:
             raise MatcherError(
                 f"the model gives the allowed tokens no finite logit (the largest is {logits[index].max().item()})"
             )
-        for _ in range(_MAX_BANS):
-            self._accept(row, token)
-            if row.matcher.is_terminated():
-                row.ending = token
-                return row.finish("budget" if row.steered else "stop")
-            if row.budget.admit([token]):
-                return row.append(token, logprob, log_valid_mass)
-            row.matcher.rollback()
-            row.steered = True
-            row.banned += 1
+
+        def redraw(refused: int) -> int:
+            nonlocal logprob
             # Probabilities stay those among all that the mask allows.
-            normaliser = self._scaled(logits[index, token]) - logprob
-            logits[index, token] = -np.inf
-            (token,), _, _ = self._draw([row], logits[own], masks.only(index))
-            if token < 0:
-                break
-            logprob = self._scaled(logits[index, token]) - normaliser
-        planned = row.budget.next_token()
-        if planned is None:  # the text is complete, and whatever else could follow does not fit
-            return row.finish("budget")
-        self._accept(row, planned)
-        if not row.budget.admit([planned]):
-            raise MatcherError("the text that should complete the answer within its budget does not")
-        row.append(planned, 0.0, log_valid_mass, forced=True)
+            normaliser = self._scaled(logits[index, refused]) - logprob
+            logits[index, refused] = -np.inf
+            (again,), _, _ = self._draw([row], logits[own], masks.only(index))
+            if again >= 0:
+                logprob = self._scaled(logits[index, again]) - normaliser
+            return again
+
+        choice = choose(row.matcher, row.budget, token, redraw)
+        row.banned += choice.banned
+        row.steered |= choice.banned > 0
+        if choice.finishes:
+            row.ending = choice.token if choice.ends else None
+            row.finish("budget" if row.steered else "stop")
+        else:
+            row.append(choice.token, 0.0 if choice.planned else logprob, log_valid_mass, forced=choice.planned)
 
     def _scaled(self, logit: torch.Tensor) -> float:
         """A logit at the temperature."""
         return float(logit) if self._sampling.greedy else float(logit) / self._sampling.temperature
-
-    @staticmethod
-    def _accept(row: Row, token: int) -> None:
-        if not row.matcher.accept_token(token):
-            raise MatcherError(f"token {token} was chosen although the mask disallows it")
 
     def _settle(self, row: Row) -> None:
         """After a token: jump over what is forced, and finish the row where nothing can follow or no tokens are left."""

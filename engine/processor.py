@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -37,21 +37,19 @@ from maskwright.runtime.batch import BatchGrammarMatcher
 from maskwright.runtime.lockstep import Lockstep
 from maskwright.runtime.matcher import GrammarMatcher
 from maskwright.step_masks import NumberedMasks, common_table
+from maskwright.walk import FORK_COST, Tokens, Walk
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["MaskLogitsProcessor", "grammars_of"]
 
-Tokens: TypeAlias = npt.NDArray[np.int32]  # [n], or [B, n]
-
 _NO_IDS = np.zeros((0, 0), np.int64)
-_FORK_COST = 16  # a fork copies the matcher's memory: about as long as accepting this many tokens
 _NEW_GENERATION = "call reset() before a new generation, or use a new MaskLogitsProcessor"
 
 
-class _Walk:
-    """A matcher and where it stands.
+class _Walk(Walk):
+    """A walk of one generation.
 
     Attributes:
         grammar: which of the processor's grammars.
@@ -59,44 +57,8 @@ class _Walk:
     """
 
     def __init__(self, grammar: int, matcher: GrammarMatcher, tokens: Tokens) -> None:
-        self.grammar, self.matcher, self.served = grammar, matcher, -1
-        self._tokens, self._length = tokens.copy(), len(tokens)  # int32 [capacity], of which the first are in use
-
-    @property
-    def tokens(self) -> Tokens:
-        """int32 [n], accepted since the start."""
-        return self._tokens[: self._length]
-
-    def common(self, tokens: Tokens) -> int:
-        """How many tokens its own and these begin with in common."""
-        length = min(self._length, len(tokens))
-        differing = np.flatnonzero(self._tokens[:length] != tokens[:length])
-        return int(differing[0]) if differing.size else length
-
-    def advance(self, token: int) -> bool:
-        """Go on over one token; False, and nothing moved, where the grammar does not allow it."""
-        if not self.matcher.accept_token(token):
-            return False
-        if self._length == len(self._tokens):
-            self._tokens = np.concatenate([self._tokens, np.empty(max(64, self._length), np.int32)])
-        self._tokens[self._length] = token
-        self._length += 1
-        return True
-
-    def catch_up(self, tokens: Tokens) -> None:
-        """Learn that the matcher has gone on by itself, to a place before or at the end of these tokens."""
-        self._length = self.matcher.step_count
-        self._tokens = tokens[: self._length].copy()
-
-    def move(self, tokens: Tokens) -> int | None:
-        """Go to `tokens`; the position of the first that is not allowed, where the walk then stops, or None."""
-        common = self.common(tokens)
-        self.matcher.rollback(self._length - common)
-        self._length = common
-        for position, token in enumerate(tokens[common:].tolist(), common):
-            if not self.advance(token):
-                return position
-        return None
+        super().__init__(matcher, tokens)
+        self.grammar, self.served = grammar, -1
 
 
 class MaskLogitsProcessor:
@@ -243,7 +205,7 @@ class MaskLogitsProcessor:
         """There is no call before, that rows could be gone on with from."""
         self._ids, self._places, self._lockstep, self._whole = _NO_IDS, [], None, False
 
-    def _generated(self, input_ids: torch.LongTensor) -> Tokens:
+    def _generated(self, input_ids: torch.LongTensor) -> npt.NDArray[np.int32]:
         """int32 [B, generated]: what stands after the prompt in each row."""
         length = self._fixed_prompt_length
         if length is not None:
@@ -259,8 +221,8 @@ class MaskLogitsProcessor:
         self._prompt_length = length
         return input_ids[:, length:].cpu().numpy().astype(np.int32)
 
-    def _found(self, rows: Tokens) -> list[tuple[_Walk, bool]]:
-        """For each row a walk of its own that stands at the row's tokens, and whether the row is finished."""
+    def _found(self, rows: npt.NDArray[np.int32]) -> list[tuple[_Walk, bool]]:
+        """For each of the rows, [B, generated], a walk of its own that stands at its tokens, and whether it is finished."""
         if len(rows) % len(self._grammars):
             raise MatcherError(f"{len(rows)} rows do not divide among {len(self._grammars)} grammars")
         self._searches += 1
@@ -302,7 +264,7 @@ class MaskLogitsProcessor:
         best, least = None, len(tokens) + 1  # of a new walk
         for walk in self._walks:
             if walk.grammar == grammar:
-                cost = len(tokens) - walk.common(tokens) + _FORK_COST * (walk.served == self._searches)
+                cost = len(tokens) - walk.common(tokens) + FORK_COST * (walk.served == self._searches)
                 if cost < least:
                     best, least = walk, cost
         if best is None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from maskwright.budget import Budget, Covers
 from maskwright.cached_model import CachedModel
+from maskwright.choosing import choose
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.grammars.errors import BatchError, MatcherError, TokenizerError, TruncatedError
 from maskwright.kernels.device_masks import sent
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Cohort", "Finish", "Job", "Row", "Update"]
 
 Finish = Literal["stop", "budget", "cancelled"]
-_MAX_BANS = 64  # as in decoding.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,24 +276,15 @@ class Cohort:
         """
         if token < 0:
             raise MatcherError("the model gives the allowed tokens no finite logit")
-        for _ in range(_MAX_BANS):
-            if not row.matcher.accept_token(token):
-                raise MatcherError(f"token {token} was drawn although the mask disallows it")
-            if row.matcher.is_terminated():
-                return row.finish("budget" if row.steered else "stop")
-            if row.budget.admit([token]):
-                self.tokens += 1
-                return row.append(token)
-            row.matcher.rollback()
-            row.steered = True
-            logits[0, token] = -np.inf
-            (token,), _, _ = sampler.draw(logits, mask, [row.seed], [row.count])
-            if token < 0:
-                break
-        planned = row.budget.next_token()
-        if planned is None:  # complete as it is, and whatever else could follow does not fit
-            return row.finish("budget")
-        if not row.matcher.accept_token(planned) or not row.budget.admit([planned]):
-            raise MatcherError("the text that should complete the answer within its budget does not")
-        self.tokens += 1
-        row.append(planned)
+
+        def redraw(refused: int) -> int:
+            logits[0, refused] = -np.inf
+            return sampler.draw(logits, mask, [row.seed], [row.count]).tokens[0]
+
+        choice = choose(row.matcher, row.budget, token, redraw)
+        row.steered |= choice.banned > 0
+        if choice.finishes:
+            row.finish("budget" if row.steered else "stop")
+        else:
+            self.tokens += 1
+            row.append(choice.token)

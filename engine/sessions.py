@@ -27,48 +27,31 @@ from maskwright.compile.grammar import CompiledGrammar
 from maskwright.grammars.errors import MatcherError, TokenizerError
 from maskwright.kernels.bitmask import bitmask_allowing
 from maskwright.runtime.matcher import GrammarMatcher
+from maskwright.walk import FORK_COST, Tokens, Walk
 
 __all__ = ["Sessions"]
 
-Tokens: TypeAlias = npt.NDArray[np.int32]  # [n]
-
-_FORK_COST = 16  # a copy of a matcher's memory costs about as much as accepting this many tokens
 _Key: TypeAlias = tuple[CompiledGrammar, bytes]
 
 
-class _Walk:
-    """A matcher and the tokens that it has accepted, one step each."""
+class _Walk(Walk):
+    """A walk that is kept.
 
-    def __init__(self, matcher: GrammarMatcher, tokens: Tokens) -> None:
-        self.matcher, self.tokens = matcher, tokens
-        self.counted = 0  # bytes that it was counted with
+    Attributes:
+        counted: bytes that it was counted with.
+    """
+
+    counted = 0
 
     @property
     def nbytes(self) -> int:
         return self.matcher.nbytes + self.tokens.nbytes
 
-    def common(self, tokens: Tokens) -> int:
-        """How many tokens its own and these begin with in common."""
-        length = min(len(self.tokens), len(tokens))
-        differing = np.flatnonzero(self.tokens[:length] != tokens[:length])
-        return int(differing[0]) if differing.size else length
-
-    def move(self, tokens: Tokens) -> None:
-        """Go to these tokens; past an end of sequence there is nowhere to go.
-
-        Raises:
-            MatcherError: the grammar does not allow one of them; the walk stands before it.
-        """
-        common = min(self.common(tokens), self.matcher.step_count)
-        self.matcher.rollback(self.matcher.step_count - common)
-        self.tokens = tokens[:common]
-        for position in range(common, len(tokens)):
-            if self.matcher.is_terminated():
-                break
-            token = int(tokens[position])
-            if not self.matcher.accept_token(token):
-                raise MatcherError(f"the grammar does not allow token {token} at position {position} of the answer")
-            self.tokens = tokens[: position + 1]
+    def reach(self, tokens: Tokens) -> None:
+        """Go to these tokens; raises MatcherError where the grammar does not allow one of them."""
+        wrong = self.move(tokens)
+        if wrong is not None:
+            raise MatcherError(f"the grammar does not allow token {tokens[wrong]} at position {wrong} of the answer")
 
 
 class Sessions:
@@ -112,7 +95,7 @@ class Sessions:
         given = np.array(tokens, np.int32)  # a copy: the caller's may change
         walk = self._take(compiled, given)
         try:
-            walk.move(given)
+            walk.reach(given)
             words = compiled.tokens.words
             if walk.matcher.is_terminated():
                 ends = compiled.tokenizer_info.eos_token_ids
@@ -132,7 +115,7 @@ class Sessions:
         given = np.array(tokens, np.int32)
         walk = self._take(compiled, given)
         try:
-            walk.move(given)
+            walk.reach(given)
             return walk.matcher.is_terminated()
         finally:
             self._keep(walk)
@@ -158,9 +141,9 @@ class Sessions:
                 common = walk.common(tokens)
                 # To take a walk that is ahead makes its own sequence, if there is one, come back the same way.
                 rolled_back = len(walk.tokens) - common
-                cost = len(tokens) - common + min(rolled_back, _FORK_COST)
+                cost = len(tokens) - common + min(rolled_back, FORK_COST)
                 if cost < least:
-                    best, least, copied = key, cost, rolled_back > _FORK_COST
+                    best, least, copied = key, cost, rolled_back > FORK_COST
             if best is None:
                 return _Walk(GrammarMatcher(compiled), tokens[:0])
             if not copied:
