@@ -21,6 +21,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from maskwright.aligned_drafts import drafting_for
 from maskwright.aligned_progress import aligned_bar
 from maskwright.aligned_result import AlignedResult
 from maskwright.byte_level import without_last_word
@@ -75,6 +76,7 @@ class AlignedSampler:
         row_bytes: int = 1 << 28,
         cache_bytes: int = 1 << 30,
         max_prompts: int = 4,
+        draft: Any = None,
     ) -> None:
         """
         Args:
@@ -95,6 +97,8 @@ class AlignedSampler:
             row_bytes: what the probabilities of allowed tokens may take; what was let go is asked for again.
             cache_bytes: what keys and values of a model of transformers may take.
             max_prompts: prompts of which what was learnt is kept, those used last.
+            draft: who guesses how texts go on, as in generate(): the model is then asked for several tokens of a text at a
+                time, and the texts are the same. Not for "smc".
 
         Raises:
             GrammarError, ModelError, TokenizerError: as in generate().
@@ -127,6 +131,10 @@ class AlignedSampler:
             self._canonical = Canonical(self._tokenizer, self.compiled.tokenizer_info, self._classes)
         self._spaces: OrderedDict[tuple[tuple[int, ...], bytes], Conditional] = OrderedDict()
         self._max_prompts = max_prompts
+        self._drafting = (
+            None if draft is None else drafting_for(draft, self.compiled, self._tokenizer, self.target, self._model)
+        )
+        self._check_drafts(self.method)
 
     def sample(
         self,
@@ -181,6 +189,7 @@ class AlignedSampler:
                 f"cut={cut!r}, proposal={proposal!r}, steps={steps}, resample_below={resample_below}: choose a cut of "
                 f"{', '.join(get_args(Cut))}, a proposal of masked, asap, at least 1 step, and 0 to 1"
             )
+        self._check_drafts("smc" if potential is not None else chosen)
         if boundary not in get_args(Boundary):
             raise ValueError(f"boundary={boundary!r}: choose one of {', '.join(get_args(Boundary))}")
         space = self._space(prompt, boundary)
@@ -226,7 +235,8 @@ class AlignedSampler:
         """
         space = self._space(prompt)
         before = dataclasses.replace(space.stats)
-        return self._result(space, enumerate_texts(space, max_strings, batch_size), before, [])
+        with space.undrafted():  # every text is asked for anyway
+            return self._result(space, enumerate_texts(space, max_strings, batch_size), before, [])
 
     def trie(self, prompt: Any = "") -> AlignedTrie:
         """What was learnt of a prompt."""
@@ -290,7 +300,15 @@ class AlignedSampler:
             row_bytes=self._row_bytes,
             canonical=self._canonical,
             tail=tail,
+            drafting=self._drafting,
         )
+
+    def _check_drafts(self, method: str) -> None:
+        if self._drafting is not None and method == "smc":
+            raise ValueError(
+                "draft= does not go with method='smc': particles go on together, a token each, and drafts would save nothing; "
+                "leave it out, or choose another method"
+            )
 
     def _prompt_ids(self, prompt: Any) -> tuple[int, ...]:
         is_ids = isinstance(prompt, Sequence) and not isinstance(prompt, str) and (prompt or self._tokenizer is None)

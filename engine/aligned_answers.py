@@ -36,11 +36,12 @@ def aligned_chunks(
     sampling: Sampling,
     entropy: int,
     progress: bool,
+    draft: Any = None,
 ) -> Generator[StreamChunk]:
     """One chunk for each answer, prompt by prompt.
 
     Raises:
-        ValueError: `method` is unknown, or the temperature is 0, at which there is nothing to sample.
+        ValueError: `method` is unknown, or the temperature is 0, at which there is nothing to sample; or `draft` does not fit.
     """
     samplers: dict[tuple[int, int], AlignedSampler] = {}
     shared = PrefixModel(model)  # one cache for all prompts
@@ -57,6 +58,7 @@ def aligned_chunks(
                 top_p=sampling.top_p,
                 min_p=sampling.min_p,
                 max_tokens=request.limit,
+                draft=draft,
             )
 
     def chunks() -> Generator[StreamChunk]:

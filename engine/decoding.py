@@ -31,6 +31,7 @@ from maskwright.kernels.masking import apply_mask
 from maskwright.results import FinishReason, GenerationResult, MaskStatistics, Timings
 from maskwright.runtime.matcher import GrammarMatcher
 from maskwright.sampling import Drawn, Sampler, Sampling, seed_of
+from maskwright.spelling import Spelling
 from maskwright.step_masks import StepMasks, masks_for
 
 if TYPE_CHECKING:
@@ -151,11 +152,11 @@ class Decoder:
         """
         import torch
 
-        self._tokenizer, self._samples, self._sampling, self._jumping = tokenizer, samples, sampling, jump_forward
+        self._samples, self._sampling, self._jumping = samples, sampling, jump_forward
         self._valid_mass = valid_mass
         used = backend_for(torch.empty(0, device=model.device), backend)
         self._sampler = Sampler(sampling, backend=used, with_mass=valid_mass)
-        self._spellings: dict[str, list[int]] = {}
+        self._spelling = Spelling(tokenizer)
         covers: dict[TokenizerInfo, Covers] = {}
         self.rows = list[Row]()
         for prompt, request in enumerate(requests):
@@ -318,7 +319,7 @@ class Decoder:
 
     def _jump(self, row: Row) -> None:
         """Append the tokens of the text that must come next, but for the last, where they fit the budget."""
-        tokens = self._spelling(row.matcher.find_jump_forward_string(), row.request.compiled.tokenizer_info)[:-1]
+        tokens = self._spelling.of(row.matcher.find_jump_forward_string(), row.request.compiled.tokenizer_info)[:-1]
         before = row.matcher.step_count
         possible = bool(tokens) and all(row.matcher.accept_token(token) for token in tokens)
         if possible and row.budget.admit(tokens):
@@ -328,12 +329,3 @@ class Decoder:
         else:
             row.matcher.rollback(row.matcher.step_count - before)
             row.steered |= possible  # the model writes the same text, perhaps in other tokens
-
-    def _spelling(self, text: str, info: TokenizerInfo) -> list[int]:
-        """The tokenizer's tokens of `text`; none where they write anything else (a space before it, say)."""
-        if len(text) < 2:
-            return []
-        if text not in self._spellings:
-            tokens = list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
-            self._spellings[text] = tokens if info.decode(tokens) == text.encode() else []
-        return self._spellings[text]

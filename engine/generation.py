@@ -103,7 +103,8 @@ def generate(
             `valid_mass` asks for every token.
         draft: speculative decoding: guess several tokens and have the model verify them in one forward. The answers stay
             the same. "auto"; or who drafts: "grammar", "lookup", "suffix", "recycling", "automaton", "trigram", a draft
-            model or its name, a list of these; or a Speculation. docs/speculative.md
+            model or its name, a list of these; or a Speculation. docs/speculative.md. Also with another
+            `method` than "masked", but for "smc".
         valid_mass: have results tell for each token how much probability the allowed ones had before masking.
         backend: what masks and draws, "numba", "torch" or "triton" (docs/kernels.md); None chooses by the model's device.
             Which of them it is changes nothing about the answers.
@@ -131,8 +132,6 @@ def generate(
     entropy = _entropy(seed)
     if jump_forward and valid_mass:
         raise ValueError("valid_mass= is about tokens that the model is asked for: leave jump_forward= out")
-    if draft is not None and method != "masked":
-        raise ValueError("draft= speeds up masking token by token: leave it out, or method=")
     if valid_mass and method != "masked":
         raise ValueError(
             "valid_mass= is about masking token by token: leave it out, or method= (results have `aligned`)"
@@ -173,7 +172,7 @@ def generate(
     else:
         chunks = aligned_chunks(
             model, tokenizer, requests, ordered, method, samples=samples, sampling=sampling, entropy=entropy,
-            progress=progress,
+            progress=progress, draft=draft,
         )  # fmt: skip
     return chunks if stream else collected(chunks, is_batch, samples, return_result)
 

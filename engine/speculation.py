@@ -109,7 +109,7 @@ class SpeculativeDecoder(Decoder):
             ids=[*row.request.ids, *row.tokens],
             prompt=len(row.request.ids),
             matcher=row.matcher,
-            spell=lambda forced: self._spelling(forced, info),
+            spell=lambda forced: self._spelling.of(forced, info),
             trees=self._target.takes_trees,
             law=lambda logits, mask: self._law(self._shaping, logits, mask, size),
         )

@@ -32,8 +32,8 @@ _ARRAYS: tuple[tuple[str, Any, float], ...] = (
     ("parent", np.int32, -1),  # [nodes], -1 for the root
     ("token", np.int32, -1),  # the token that leads to the node
     ("depth", np.int32, 0),  # tokens from the root
-    ("first", np.int32, -1),  # the newest child, -1: none
-    ("following", np.int32, -1),  # the parent's next older child, -1: none
+    ("first", np.int32, -1),  # a child, -1: none; the newest, or when settled that of the lowest token
+    ("following", np.int32, -1),  # the parent's next child, -1: none
     ("ended", np.bool_, False),  # the token was the end of the text
     ("log_edge", np.float64, 0.0),  # P(token | parent)
     ("log_theta", np.float64, 0.0),
@@ -168,7 +168,7 @@ class AlignedTrie:
             row = rows.get(node)
             if row is None:
                 raise MatcherError(f"node {node} of the trie has changed, and its row is not there")
-            weights = row.without(self.token[self.children(node)])
+            weights = row.without(self.token[self._ordered(node)])
             total = float(weights.sum())
             self.log_rest[node] = row.log_scale + np.log(total) if total > 0 else -np.inf
         self._dirty.clear()
@@ -186,6 +186,14 @@ class AlignedTrie:
             )
         self.freeze()
         return kept
+
+    def _ordered(self, node: int) -> npt.NDArray[np.int64]:
+        """A node's children, from here on linked by token: a walk does not depend on the order in which they were found."""
+        children = self.children(node)
+        children = children[np.argsort(self.token[children])]
+        if len(children):
+            self.first[node], self.following[children] = children[0], [*children[1:], -1]
+        return children
 
     @property
     def dirty(self) -> Iterable[int]:

@@ -9,7 +9,8 @@ single token, its row is asked for in the same call, and so on along the whole f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from maskwright.kernels.bitmask import bitmask_words
 from maskwright.runtime.aligned_trie import ROOT, AlignedTrie
 from maskwright.runtime.allowed_rows import Row, RowStore
 from maskwright.runtime.batch import BatchGrammarMatcher
+from maskwright.runtime.lookahead import Drafting, Lookahead
 from maskwright.runtime.slots import Slot, Tail
 from maskwright.runtime.warping import Target, TokenClasses
 
@@ -59,6 +61,8 @@ class Statistics:
         dead_ends: those that came to a prefix that nothing allowed can follow.
         truncations: of the dead ends, those at `max_tokens`.
         rows_recomputed: rows that had been let go and were asked for again.
+        drafted: prefixes that the model was asked for before they were needed.
+        taken: of them, those that were needed.
     """
 
     forwards: int = 0
@@ -68,6 +72,8 @@ class Statistics:
     dead_ends: int = 0
     truncations: int = 0
     rows_recomputed: int = 0
+    drafted: int = 0
+    taken: int = 0
 
     def since(self, before: Statistics) -> Statistics:
         """What has been added to earlier counts."""
@@ -94,6 +100,7 @@ class Conditional:
         classes: which tokens are one; `classes.end` ends a text.
         trie: what is known.
         stats: what it has cost.
+        lookahead: has the model asked for more than is needed at once; None: it is not.
     """
 
     def __init__(
@@ -108,6 +115,7 @@ class Conditional:
         row_bytes: int = 1 << 28,
         canonical: CanonicalTokens | None = None,
         tail: bytes = b"",
+        drafting: Drafting | None = None,
     ) -> None:
         """At the beginning of an answer.
 
@@ -116,6 +124,7 @@ class Conditional:
             row_bytes: what rows may take in memory.
             canonical: for `target.canonical`.
             tail: text behind the prompt's tokens that answers begin with, in whatever tokens, before the grammar's.
+            drafting: who guesses how texts go on, so that the model is asked less often.
         """
         self.model, self.compiled, self.prompt, self.target = model, compiled, list(prompt), target
         self.classes = TokenClasses(compiled.tokenizer_info) if classes is None else classes
@@ -129,6 +138,11 @@ class Conditional:
         self._words = bitmask_words(compiled.tokenizer_info.vocab_size)
         self._longest = compiled.tokenizer_info.matching_trie.max_depth
         self._canonical = canonical
+        self.lookahead: Lookahead | None = None
+        if drafting is not None:
+            usable = self.classes.lowest == np.arange(len(self.classes.lowest))
+            usable[list(compiled.tokenizer_info.eos_token_ids)] = False
+            self.lookahead = Lookahead(drafting, self._slot, self.prompt, usable, target.max_tokens)
 
     # -------------------------------------------------------------------------------------------------- using it
 
@@ -142,21 +156,23 @@ class Conditional:
         Raises:
             ModelError: the model's logits cannot be used.
         """
-        found: dict[int, Row] = {}
-        missing: list[int] = []
-        for node in dict.fromkeys(nodes):
-            row = self._known(node)
-            if row is None:
-                missing.append(node)
-            else:
-                found[node] = row
+        found, missing = self._known(nodes)
+        self.stats.rows_recomputed += sum(self.trie.is_expanded(node) for node in missing)
         if missing:
             found |= self._compute(missing)
-        for node, row in found.items():
-            if not self.trie.is_expanded(node):
-                self.trie.expand(node, row)
-            self._pinned[node] = row
+        self._pin(found)
         return [found[node] for node in nodes]
+
+    def rows_at_hand(self, nodes: Sequence[int]) -> list[Row | None]:
+        """The row of each node for which the model need not be asked, as far as that is known; None for the others."""
+        found, missing = self._known(nodes)
+        ahead = self.lookahead
+        if ahead is not None:
+            drafted = [node for node in missing if ahead.knows(tuple(self.trie.tokens_to(node).tolist()))]
+            if drafted:
+                found |= self._compute(drafted, at_hand=True)
+        self._pin(found)
+        return [found.get(node) for node in nodes]
 
     def add(self, node: int, token: int, log_p: float) -> int:
         """The child of a node, whose row has been asked for, by one of the row's tokens."""
@@ -170,6 +186,15 @@ class Conditional:
                 self._rows.drop(node)
         self._pinned.clear()
         self._rows.shrink()
+
+    @contextmanager
+    def undrafted(self) -> Iterator[None]:
+        """Ask the model for no more than is needed."""
+        ahead, self.lookahead = self.lookahead, None
+        try:
+            yield
+        finally:
+            self.lookahead = ahead
 
     def tokens_of(self, node: int) -> tuple[int, ...]:
         """The answer that a node stands for, without the end."""
@@ -192,11 +217,16 @@ class Conditional:
         """The text of an answer's tokens, behind the tail."""
         return self.compiled.tokenizer_info.decode(tokens)[len(self._tail.text) :].decode(errors="replace")
 
+    def finish(self, node: int, whole: bool) -> None:
+        """A text has come to its end at a node; `whole`: and is one of the grammar."""
+        if self.lookahead is not None:
+            self.lookahead.finish(self.tokens_of(node), whole)
+
     def dies_at(self, node: int) -> None:
         """Count a descent that came to a prefix which nothing allowed can follow."""
         self.stats.dead_ends += 1
         if not self._slots:
-            self._slots.append(Slot(self.compiled, self._tail))
+            self._slots.append(self._slot())
         slot = self._slots[0]
         slot.go(self.trie.tokens_to(node).tolist())
         if self._is_cut(slot, self.target.max_tokens - len(slot.tokens)):
@@ -213,21 +243,42 @@ class Conditional:
 
     # ------------------------------------------------------------------------------------------------------- rows
 
-    def _known(self, node: int) -> Row | None:
-        row = self._pinned.get(node)
-        if row is None:
-            row = self._rows.get(node)
-        if row is None and self.trie.is_expanded(node):
-            if self.trie.log_mass[node] == -np.inf:
-                return Row.of(np.empty(0, np.int64), np.empty(0))
-            self.stats.rows_recomputed += 1
-        return row
+    def _slot(self) -> Slot:
+        """A matcher at the beginning of an answer."""
+        return Slot(self.compiled, self._tail)
 
-    def _compute(self, nodes: Sequence[int]) -> dict[int, Row]:
-        """The rows of nodes, by one call of the model at most; rows along forced spans are stored beside."""
+    def _known(self, nodes: Sequence[int]) -> tuple[dict[int, Row], list[int]]:
+        """The rows that are there, and the other nodes."""
+        found: dict[int, Row] = {}
+        missing: list[int] = []
+        for node in dict.fromkeys(nodes):
+            row = self._pinned.get(node)
+            if row is None:
+                row = self._rows.get(node)
+            if row is None and self.trie.log_mass[node] == -np.inf:
+                row = Row.of(np.empty(0, np.int64), np.empty(0))
+            if row is None:
+                missing.append(node)
+            else:
+                found[node] = row
+        return found, missing
+
+    def _pin(self, found: dict[int, Row]) -> None:
+        """Expand nodes, and keep their rows until the trie is settled."""
+        for node, row in found.items():
+            if not self.trie.is_expanded(node):
+                self.trie.expand(node, row)
+            self._pinned[node] = row
+
+    def _compute(self, nodes: Sequence[int], at_hand: bool = False) -> dict[int, Row]:
+        """The rows of nodes, by one call of the model at most; rows along forced spans are stored beside.
+
+        Args:
+            at_hand: leave out nodes for which, or for whose forced span, the model would have to be asked.
+        """
         paths = [tuple(self.trie.tokens_to(node).tolist()) for node in nodes]
         while len(self._slots) < len(nodes):
-            self._slots.append(Slot(self.compiled, self._tail))
+            self._slots.append(self._slot())
         for slot, path in zip(self._slots, paths, strict=False):
             slot.go(path)
         permitted = self._allowed(self._slots[: len(nodes)])
@@ -240,8 +291,11 @@ class Conditional:
                 found[node] = row
                 self._rows.put(node, row)
                 continue
+            begin = len(asked)
             asked.append(_Asked(node, path, allowed))
             self._ask_span(self._slots[number], asked)
+            if at_hand and not self._is_drafted(asked[begin:]):
+                del asked[begin:]
         if asked:
             logs = self._log_probabilities([entry.tokens for entry in asked])
             self._store(asked, logs, found)
@@ -300,7 +354,20 @@ class Conditional:
                 return
             asked.append(_Asked(-1, tuple(slot.tokens), allowed, before=len(asked) - 1))
 
+    def _is_drafted(self, asked: Sequence[_Asked]) -> bool:
+        """Whether the logits behind all of some prefixes are there."""
+        return self.lookahead is not None and all(self.lookahead.knows(entry.tokens) for entry in asked)
+
     def _log_probabilities(self, prefixes: Sequence[tuple[int, ...]]) -> npt.NDArray[np.float64]:
+        ahead = self.lookahead
+        if ahead is None:
+            return self.target.log_probabilities(self._logits(prefixes), self.classes)
+        logits = ahead.logits(prefixes, self._logits)
+        self.stats.drafted, self.stats.taken = ahead.drafted, ahead.taken
+        return self.target.log_probabilities(logits, self.classes)
+
+    def _logits(self, prefixes: Sequence[tuple[int, ...]]) -> npt.NDArray[np.floating]:
+        """[B, V or more]: what the model gives behind some prefixes of answers, by one call."""
         whole = [[*self.prompt, *prefix] for prefix in prefixes]
         before = getattr(self.model, "forward_tokens", None)
         logits: Any = self.model.logits(whole)
@@ -313,7 +380,7 @@ class Conditional:
         logits = np.asarray(logits)
         if logits.ndim != 2 or len(logits) != len(whole):
             raise ModelError(f"logits() gave {list(logits.shape)} for {len(whole)} prefixes")
-        return self.target.log_probabilities(logits, self.classes)
+        return logits
 
     def _store(self, asked: Sequence[_Asked], logs: npt.NDArray[np.float64], found: dict[int, Row]) -> None:
         """Rows from log-probabilities [len(asked), V]; forced spans become nodes as far as the model thinks them possible."""

@@ -10,7 +10,9 @@ the descent met unknown (all of them without a trie, where theta is 1), so that 
 whatever came before. Stopping with the probabilities above accepts a text with probability P(w) / (q(w) theta(root)):
 what is accepted is distributed as the model conditioned on the grammar, exactly.
 
-The descents of a batch do not see each other. What they found is merged behind them.
+The descents of a batch do not see each other. What they found is merged behind them. Each goes on by itself for as long as the
+rows it needs are there; when none can, one call of the model gives the rows that they wait for. The random numbers of a
+descent's n-th step are the same whenever it comes to that.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import numpy.typing as npt
 
 from maskwright.kernels.descents import AT_END, AT_FRESH, AT_NOTHING, AT_REST
 from maskwright.runtime.aligned_trie import ROOT
+from maskwright.runtime.allowed_rows import Row
 from maskwright.runtime.conditional import Conditional
 
 __all__ = ["Descents", "Outcome", "descend"]
@@ -96,34 +99,59 @@ def descend(
     outcomes[dead] = Outcome.DEAD
     going = np.flatnonzero((kinds != AT_END) & (kinds != AT_NOTHING)).tolist()
     ends = [*dead.tolist()]
+    uniforms = _Uniforms(random, count)
+
+    def goes_on(place: int, row: Row) -> bool:
+        """Whether a descent goes on, a token further."""
+        node, (first, second) = int(nodes[place]), uniforms.of(place)
+        weights = None
+        if kinds[place] == AT_REST:
+            weights, kinds[place] = row.without(trie.visited(node)), AT_FRESH
+        elif rejecting and second >= np.exp(row.log_mass):
+            outcomes[place] = Outcome.REJECTED
+            return False
+        if row.log_mass == -np.inf:
+            outcomes[place] = Outcome.DEAD
+            ends.append(place)
+            return False
+        token, drawn_p, drawn_q = row.draw(first, weights)
+        space.check_length(node, token)
+        log_p[place] += drawn_p
+        log_q[place] += drawn_q
+        nodes[place] = space.add(node, token, drawn_p)
+        return token != space.classes.end
+
     while going:
-        rows = space.rows([int(nodes[place]) for place in going])
-        uniforms = random.random((len(going), 2))
-        still = []
-        for place, row, (first, second) in zip(going, rows, uniforms.tolist(), strict=True):
-            node = int(nodes[place])
-            weights = None
-            if kinds[place] == AT_REST:
-                weights, kinds[place] = row.without(trie.visited(node)), AT_FRESH
-            elif rejecting and second >= np.exp(row.log_mass):
-                outcomes[place] = Outcome.REJECTED
-                continue
-            if row.log_mass == -np.inf:
-                outcomes[place] = Outcome.DEAD
-                ends.append(place)
-                continue
-            token, drawn_p, drawn_q = row.draw(first, weights)
-            space.check_length(node, token)
-            log_p[place] += drawn_p
-            log_q[place] += drawn_q
-            nodes[place] = space.add(node, token, drawn_p)
-            if token != space.classes.end:
-                still.append(place)
-        going = still
+        ready = list(zip(going, space.rows([int(nodes[place]) for place in going]), strict=True))
+        going = []  # those that wait for the model
+        while ready:
+            moved = [place for place, row in ready if goes_on(place, row)]
+            rows = space.rows_at_hand([int(nodes[place]) for place in moved])
+            ready = [(place, row) for place, row in zip(moved, rows, strict=True) if row is not None]
+            going += [place for place, row in zip(moved, rows, strict=True) if row is None]
+        going.sort()
     for place in ends:
         space.dies_at(int(nodes[place]))
+    for node, outcome in zip(nodes.tolist(), outcomes.tolist(), strict=True):
+        space.finish(node, outcome == Outcome.WHOLE)
     space.stats.rejected += int(np.count_nonzero(outcomes == Outcome.REJECTED))
     tokens = [space.tokens_of(int(node)) for node in nodes]
     if settle:
         space.settle()
     return Descents(outcomes, tokens, log_p, log_q, log_theta, nodes)
+
+
+class _Uniforms:
+    """Random numbers by descent and step, two each, whatever the order in which descents come to their steps."""
+
+    def __init__(self, random: np.random.Generator, count: int) -> None:
+        self._random, self._steps = random, [0] * count
+        self._blocks: list[list[list[float]]] = []  # of the n-th step, those of all descents
+
+    def of(self, place: int) -> list[float]:
+        """The next two of a descent."""
+        step = self._steps[place]
+        self._steps[place] = step + 1
+        if step == len(self._blocks):
+            self._blocks.append(self._random.random((len(self._steps), 2)).tolist())
+        return self._blocks[step][place]

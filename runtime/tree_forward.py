@@ -29,7 +29,16 @@ from maskwright.runtime.model_facts import check_keeps_cache, forward_parameters
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ChainForward", "MaskedModel", "TreeForward", "VerifyingForward", "forward_for", "why_no_trees"]
+__all__ = [
+    "ChainForward",
+    "MaskedModel",
+    "TreeForward",
+    "VerifyingForward",
+    "added_mask",
+    "forward_for",
+    "why_no_trees",
+    "window_of",
+]
 
 Integers = npt.NDArray[np.int64]
 
@@ -113,7 +122,7 @@ class MaskedModel:
 
         config = text_config(model)
         self._model, self.cache = model, DynamicCache()  # without a configuration: every layer keeps all columns
-        self._window = _window(config)
+        self._window = window_of(model)
         self._by_layer = "sliding_attention" in (getattr(config, "layer_types", None) or ())
         self._keeps_some = "logits_to_keep" in forward_parameters(model)
         self.device, self._dtype = model.device, model.dtype  # which transformers looks up anew each time
@@ -155,20 +164,12 @@ class MaskedModel:
             import torch
 
             return torch.from_numpy(visible.astype(np.int64)).to(self.device)
-        everything = self._added(visible)
+        everything = added_mask(visible, self._dtype, self.device)
         if self._window is None:
             return everything
         near = position[:, :, None] - columns[:, None, :] < self._window
-        windowed = self._added(visible & near)
+        windowed = added_mask(visible & near, self._dtype, self.device)
         return {"full_attention": everything, "sliding_attention": windowed} if self._by_layer else windowed
-
-    def _added(self, visible: npt.NDArray[np.bool_]) -> torch.Tensor:
-        """A float mask: eager attention adds what it is given, and a boolean one without a word of warning, too."""
-        import torch
-
-        dtype = self._dtype
-        mask = torch.zeros(visible.shape, dtype=dtype).masked_fill_(torch.from_numpy(~visible), torch.finfo(dtype).min)
-        return mask[:, None].to(self.device)
 
     def keep(self, before: int, source: Integers) -> None:
         """Keep the first columns and some of those behind, moved together.
@@ -359,8 +360,20 @@ class ChainForward:
         return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
 
 
-def _window(config: Any) -> int | None:
+def added_mask(visible: npt.NDArray[np.bool_], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """What a model adds to its scores, [B, 1, Q, C], for which columns each new token sees, bool [B, Q, C].
+
+    In numbers, since eager attention adds what it is given: a boolean one, too, and without a word of warning.
+    """
+    import torch
+
+    mask = torch.zeros(visible.shape, dtype=dtype).masked_fill_(torch.from_numpy(~visible), torch.finfo(dtype).min)
+    return mask[:, None].to(device)
+
+
+def window_of(model: Any) -> int | None:
     """How far back windowed layers see, the token itself counted; None where there are none."""
+    config = text_config(model)
     layers = getattr(config, "layer_types", None)
     if layers is not None and "sliding_attention" not in layers:
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,11 +10,11 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 transformers = pytest.importorskip("transformers", reason="transformers is not installed: pip install maskwright[hf]")
 
 import tiny  # noqa: E402
+from draft_cases import NAMES, WildDrafter  # noqa: E402
 
 from maskwright import GrammarMatcher, ModelError, Speculation, generate  # noqa: E402
 from maskwright.runtime.draft_budgets import FixedBudget  # noqa: E402
-from maskwright.runtime.draft_tree import DraftTree, TreeBuilder  # noqa: E402
-from maskwright.runtime.drafter import Budget, Drafter, Session, Text  # noqa: E402
+from maskwright.runtime.drafter import Text  # noqa: E402
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -39,7 +38,6 @@ FORMS: dict[str, dict[str, Any]] = {
     "grammar": {"grammar": LISTS, "max_new_tokens": 30},
 }
 PROMPT = "Ada Lovelace is 36. (a1,b2) the red house: "
-NAMES = ["auto", "grammar", "lookup", "suffix", "recycling", "automaton", "trigram"]
 
 
 @pytest.fixture(scope="module")
@@ -56,29 +54,6 @@ def small(tiny_tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
         for ours, theirs in zip(draft.parameters(), target.parameters(), strict=True):
             ours.copy_(0.15 * ours + 0.85 * theirs)
     return draft.double()
-
-
-class WildDrafter(Drafter):
-    """Random trees, of tokens that mostly are not allowed."""
-
-    name = "wild"
-
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
-
-    def begin(self, text: Text) -> Session:
-        drafter = self
-
-        class Wild(Session):
-            def propose(self, budget: Budget) -> DraftTree:
-                builder, rng = TreeBuilder(text.ids[-1]), drafter._random
-                allowed = text.matcher.allowed_token_ids().tolist()
-                for _ in range(rng.randrange(12)):
-                    token = rng.choice(allowed) if rng.random() < 0.5 else rng.randrange(512)
-                    builder.add(rng.randrange(len(builder)), token, rng.random())
-                return builder.build()
-
-        return Wild()
 
 
 def same(one: Any, other: Any) -> None:
@@ -236,10 +211,8 @@ def test_options_that_make_no_sense(draft: Any, message: str, tiny_tokenizer: Pr
         generate(tiny.tiny_model(tiny_tokenizer), "x", choices=["a", "b"], tokenizer=tiny_tokenizer, draft=draft())
 
 
-def test_drafts_go_with_masking_only(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+def test_what_ratios_do_not_go_with(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     options: dict[str, Any] = {"choices": ["a", "b"], "tokenizer": tiny_tokenizer, "draft": "auto"}
-    with pytest.raises(ValueError, match="leave it out, or method="):
-        generate(tiny.tiny_model(tiny_tokenizer), "x", method="cars", **options)
     small = Speculation(tiny.tiny_model(tiny_tokenizer), verifier="ratio")
     with pytest.raises(ValueError, match="valid_mass= goes with"):
         options["draft"] = small

@@ -8,7 +8,6 @@ tests/test_drafter_laws.py enumerates without a model.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 pytest.importorskip("transformers", reason="transformers is not installed: pip install maskwright[hf]")
 
 import tiny  # noqa: E402
+from draft_cases import ALPHA, NAMES, holm, p_value  # noqa: E402
 from naive_sampling import masked_softmax  # noqa: E402
 
 from maskwright import CompiledGrammar, GrammarMatcher, Speculation, generate  # noqa: E402
@@ -32,11 +32,9 @@ PATTERN = "(a|b|ab|ad)(c|ca|e)?d?"
 PROMPT = "abc cad "
 TEMPERATURE = 3.0
 FAST, LONG = 500, 20_000
-ALPHA = 1e-3
 
 Law = dict[tuple[int, ...], float]
 
-SELF_TAUGHT = ["auto", "grammar", "lookup", "suffix", "recycling", "automaton", "trigram"]
 JUDGED = [
     ("chain", "ratio"),
     ("chain", "without_replacement"),
@@ -94,25 +92,6 @@ def exact_law(model: LlamaForCausalLM, compiled: CompiledGrammar, prompt: list[i
     return found
 
 
-def p_value(counts: Counter[tuple[int, ...]], law: Law) -> float:
-    """Of Pearson's statistic, cells that expect less than 5 pooled; by Wilson and Hilferty's approximation."""
-    total = sum(counts.values())
-    assert set(counts) <= set(law), "an answer of probability zero"
-    cells, rare = list[tuple[float, float]](), [0.0, 0.0]
-    for answer, probability in law.items():
-        expected = total * probability
-        if expected >= 5:
-            cells.append((counts[answer], expected))
-        else:
-            rare[0], rare[1] = rare[0] + counts[answer], rare[1] + expected
-    if rare[1] > 0:
-        cells.append((rare[0], rare[1]))
-    statistic = sum((seen - expected) ** 2 / expected for seen, expected in cells)
-    freedom = len(cells) - 1
-    third = 2 / (9 * freedom)
-    return 0.5 * math.erfc((((statistic / freedom) ** (1 / 3) - (1 - third)) / math.sqrt(third)) / math.sqrt(2))
-
-
 def answers(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, draft: Any, count: int, seed: int
 ) -> Counter[tuple[int, ...]]:
@@ -126,20 +105,10 @@ def answers(
     return found
 
 
-def holm(p_values: dict[str, float]) -> list[str]:
-    """The hypotheses that are rejected at ALPHA together."""
-    rejected = list[str]()
-    for rank, name in enumerate(sorted(p_values, key=p_values.__getitem__)):
-        if p_values[name] > ALPHA / (len(p_values) - rank):
-            break
-        rejected.append(name)
-    return rejected
-
-
 def judged(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, law: Law, count: int) -> dict[str, float]:
     """The p-values of plain decoding and of the drafters without a model, all of them verified by match."""
     found = {"plain": p_value(answers(model, tokenizer, None, count, 1), law)}
-    for number, draft in enumerate(SELF_TAUGHT):
+    for number, draft in enumerate(NAMES):
         found[draft] = p_value(
             answers(model, tokenizer, Speculation(draft, budget=8), count, 100_000 * number + 7), law
         )
