@@ -287,9 +287,7 @@ class SpeculativeDecoder(Decoder):
         """What sampling makes of a draft model's logits [V'] under a mask [W]: float64 [size]."""
         return sampler.law(_fitted(logits, size)[None], self._shipped(mask[None]))
 
-    def _note(
-        self, trees: Sequence[DraftTree], taken: Sequence[Sequence[int]], seconds: float | None
-    ) -> None:
+    def _note(self, trees: Sequence[DraftTree], taken: Sequence[Sequence[int]], seconds: float | None) -> None:
         """Tell the budget policy what a step of the live rows was worth."""
         for row, tree, path in zip(self.live, trees, taken, strict=True):
             expected = float(tree.value[1:].sum())

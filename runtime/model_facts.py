@@ -17,12 +17,13 @@ def forward_parameters(model: Any) -> Collection[str]:
     inner = getattr(model, "_orig_mod", model)
     inner = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
     own = "forward" in getattr(inner, "__dict__", ()) or not hasattr(type(inner), "forward")  # hooked, or a stand-in
-    return inspect.signature(inner.forward).parameters if own else _parameters_of(type(inner))
+    kind: Any = type(inner)
+    return inspect.signature(inner.forward).parameters if own else _parameters_of(kind)
 
 
 @functools.lru_cache(maxsize=64)
-def _parameters_of(kind: type) -> Collection[str]:
-    return frozenset(inspect.signature(kind.forward).parameters)  # type: ignore[attr-defined]
+def _parameters_of(kind: Any) -> Collection[str]:
+    return frozenset(inspect.signature(kind.forward).parameters)
 
 
 def check_keeps_cache(model: Any) -> None:

@@ -56,7 +56,9 @@ class VerifyingForward(Protocol):
     """
 
     takes_trees: bool
-    chains_because: str | None
+
+    @property
+    def chains_because(self) -> str | None: ...
 
     @property
     def forwards(self) -> int: ...
@@ -196,7 +198,8 @@ class MaskedModel:
 class TreeForward:
     """Trees of a batch of rows, in one cache. See VerifyingForward."""
 
-    takes_trees, chains_because = True, None
+    takes_trees = True
+    chains_because = None
 
     def __init__(self, model: Any, rows: int) -> None:
         self._masked = MaskedModel(model)
