@@ -17,7 +17,7 @@ BENCH := ../shared/bench
 # Each prints its tables, and writes them and its plots into build/benchmarks (tests/benchmarks/report.py).
 REPORTS ?= cold_start generate growth batches grammars tools memory aligned speculation
 
-.PHONY: help setup demo test long-test test-servers lint format typecheck bench bench-reports bench-gpu clean
+.PHONY: help setup demo test long-test test-servers test-server-mlx test-server-llama test-server-sglang lint format typecheck bench bench-reports bench-gpu clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -36,12 +36,33 @@ long-test: $(KERNELS)  ## the long runs that `make test` leaves out
 	@echo "Running the long tests ..."
 	@$(BIN)/pytest -m long $(ARGS)
 
-test-servers: $(KERNELS)  ## the adapters against the servers themselves, each in a virtual environment of its own
-	@echo "Installing MLX-LM into build/venv-mlx ..."
-	@test -x build/venv-mlx/bin/python || $(BIN)/python -m venv build/venv-mlx
-	@build/venv-mlx/bin/pip install -qq --disable-pip-version-check "$$(grep '^torch==' constraints.txt)" mlx mlx-cpu mlx-lm
-	@build/venv-mlx/bin/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[hf,dev]'
-	@build/venv-mlx/bin/pytest -m servers -k mlx $(ARGS)
+test-servers: test-server-mlx test-server-llama test-server-sglang  ## the adapters against the servers themselves
+
+# Each server has a virtual environment of its own, so that what they pin does not meet: $(call server_venv,NAME,PACKAGES).
+define server_venv
+	@echo "Installing into build/venv-$(1) ..."
+	@test -x build/venv-$(1)/bin/python || $(BIN)/python -m venv build/venv-$(1)
+	@build/venv-$(1)/bin/pip install -qq --disable-pip-version-check "$$(grep '^torch==' constraints.txt)" $(2)
+	@build/venv-$(1)/bin/pip install -qq --disable-pip-version-check -c constraints.txt -e '.[hf,dev]'
+endef
+
+test-server-mlx: $(KERNELS)
+	$(call server_venv,mlx,mlx mlx-cpu mlx-lm)
+	@build/venv-mlx/bin/pytest -m servers tests/test_mlx_lm.py $(ARGS)
+
+# llama-cpp-python comes as sources; they take some ten minutes on two cores, once.
+test-server-llama: export CMAKE_ARGS ?= -DGGML_NATIVE=OFF -DLLAMA_CURL=OFF
+test-server-llama: $(KERNELS)
+	$(call server_venv,llama,'llama-cpp-python[server]==0.3.36' gguf)
+	@build/venv-llama/bin/pytest -m servers tests/test_llama_cpp.py $(ARGS)
+
+# SGLang's engine needs CUDA. What it makes of grammars does not, and imports these of its many packages.
+SGLANG_IMPORTS := aiohttp apache-tvm-ffi==0.1.11 dill einops gguf IPython loguru msgspec orjson partial_json_parser psutil pybase64 \
+	pyzmq sentencepiece
+test-server-sglang: $(KERNELS)
+	$(call server_venv,sglang,$(SGLANG_IMPORTS))
+	@build/venv-sglang/bin/pip install -qq --disable-pip-version-check --no-deps sglang==0.5.23 compressed-tensors==0.18.0
+	@build/venv-sglang/bin/pytest -m servers tests/test_sglang.py $(ARGS)
 
 lint: $(INSTALLED)  ## ruff: rules and format
 	@$(BIN)/ruff check --output-format concise .

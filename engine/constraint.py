@@ -85,7 +85,7 @@ class Constraint:
                 "pass eos_token_ids= to TokenizerInfo"
             )
         self.compiled = compiled
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self._sessions, self._reasoning = sessions, reasoning
         self._ends = bitmask_allowing(info.eos_token_ids, info.vocab_size)
 
@@ -159,14 +159,21 @@ class PrefixMask:
         """Raise what went wrong, if anything did."""
         self._constraint.check()
 
+    def close(self, error: BaseException) -> None:
+        """End the answer: from now on only the end may come, and `check()` raises the first error that there was."""
+        if self._constraint.error is None:
+            self._constraint.error = error
+
     def row(self, tokens: npt.NDArray) -> npt.NDArray[np.int32]:
         """int32 [W], never empty: what may follow all tokens so far, integers [n]. Good until the next call."""
         if self._prompt_length is None:
             self._prompt_length = len(tokens)
-        if len(tokens) < self._prompt_length and self._constraint.error is None:
-            self._constraint.error = MatcherError(
-                f"there are {len(tokens)} tokens, fewer than the {self._prompt_length} of the prompt: "
-                "reset() before another generation"
+        if len(tokens) < self._prompt_length:
+            self.close(
+                MatcherError(
+                    f"there are {len(tokens)} tokens, fewer than the {self._prompt_length} of the prompt: "
+                    "reset() before another generation"
+                )
             )
         self._constraint.fill(tokens[self._prompt_length :], self._row)
         return self._row

@@ -25,7 +25,7 @@ from typing import Any
 
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compiler import GrammarCompiler
-from maskwright.grammars.errors import InvalidError, UnsupportedError
+from maskwright.grammars.errors import GrammarError, InvalidError, UnsupportedError
 from maskwright.grammars.options import SchemaOptions
 
 __all__ = ["Form", "form_of"]
@@ -74,6 +74,14 @@ class Form:
         """
         compiled: CompiledGrammar = getattr(compiler, f"compile_{self.kind}")(self.source, **self.policy)
         return compiled
+
+    def compile_placed(self, compiler: GrammarCompiler) -> CompiledGrammar:
+        """As `compile`; the pointers of its errors begin at the root of the request."""
+        try:
+            return self.compile(compiler)
+        except GrammarError as error:
+            error.pointer = self.place + (error.pointer or "")
+            raise
 
     def after_reasoning(self, marker: str) -> Form:
         """The same behind any text up to and with `marker`.

@@ -181,14 +181,12 @@ class Service:
             assert isinstance(body, Chat)
             return self._compiled_tools(body, tools)
         asked = form or _FREE
+        if self.reasoning_end is None:
+            return asked.compile_placed(self.compiler), None
         try:
-            if self.reasoning_end is None:
-                return asked.compile(self.compiler), None
             return asked.after_reasoning(self.reasoning_end).compile(self.compiler), self._read_reasoning
         except GrammarError as error:
-            # The pointer is that of a place in the schema, or in what was made around it.
-            inner = "" if self.reasoning_end is not None else error.pointer or ""
-            error.pointer = asked.place + inner
+            error.pointer = asked.place  # its own is that of a place in what was made around the form
             raise
 
     def _compiled_tools(

@@ -15,6 +15,8 @@ from sglang.srt.constrained.base_grammar_backend import (
     GrammarStats,
     InvalidGrammarObject,
 )
+from sglang.srt.runtime_context import get_serving
+from sglang.srt.utils.common import is_pin_memory_available
 
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
@@ -55,8 +57,9 @@ class MaskwrightGrammar(BaseGrammarObject):
         return self._grammar.is_terminated
 
     def allocate_vocab_mask(self, vocab_size: int, batch_size: int, device: Any) -> Any:
-        """int32 [batch_size, ceil(vocab_size / 32)] that allows everything, in CPU memory; move_vocab_mask moves it."""
-        return allocate_token_bitmask(batch_size, vocab_size, backend="torch")
+        """int32 [batch_size, ceil(vocab_size / 32)] that allows everything, in CPU memory, from which a GPU can fetch it."""
+        mask = allocate_token_bitmask(batch_size, vocab_size, backend="torch")
+        return mask.pin_memory() if is_pin_memory_available() else mask
 
     def fill_vocab_mask(self, vocab_mask: Any, idx: int) -> None:
         self._grammar.fill(vocab_mask[idx])
@@ -105,9 +108,9 @@ class MaskwrightBackend(BaseGrammarBackend):
         super().__init__()
         info = TokenizerInfo.from_huggingface(tokenizer, vocab_size, eos_token_ids=eos_token_ids or None)
         self._compiler = GrammarCompiler(info)
-        self._reasoning = _reasoning(server_args, info)
-        compact = bool(getattr(server_args, "constrained_json_disable_any_whitespace", False))
-        self._policy = {"whitespace": "compact"} if compact else {}
+        serving = get_serving()  # what the server has made of its arguments: they hold what was typed
+        self._reasoning = _reasoning(serving.reasoning_parser, tokenizer, info)
+        self._policy = {"whitespace": "compact"} if serving.constrained_json_disable_any_whitespace else {}
 
     def dispatch_json(self, key_string: str) -> BaseGrammarObject:
         if key_string == _ANY_OBJECT:
@@ -138,11 +141,11 @@ class MaskwrightBackend(BaseGrammarBackend):
         return value
 
 
-def _reasoning(server_args: Any, info: TokenizerInfo) -> Reasoning | None:
-    """What ends the reasoning of the server's model."""
-    name = getattr(server_args, "reasoning_parser", None)
-    if not name:
+def _reasoning(parser: str | None, tokenizer: Any, info: TokenizerInfo) -> Reasoning | None:
+    """What ends the reasoning of the server's model, by the name of its parser."""
+    if not parser:
         return None
     from sglang.srt.parser.reasoning_parser import ReasoningParser
 
-    return Reasoning(info, ReasoningParser(model_type=name, stream_reasoning=False).detector.think_end_token)
+    read = ReasoningParser(model_type=parser, stream_reasoning=False, tokenizer=tokenizer)
+    return Reasoning(info, read.detector.think_end_token)

@@ -179,7 +179,7 @@ class BaseGrammarBackend:
 
 
 class ReasoningParser:
-    def __init__(self, model_type: str, stream_reasoning: bool) -> None:
+    def __init__(self, model_type: str, stream_reasoning: bool, tokenizer: Any) -> None:
         assert model_type == "deepseek-r1"
         self.detector = type("Detector", (), {"think_end_token": "</think>"})
 
@@ -197,5 +197,8 @@ def enter_sglang(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], dict[str, 
         InvalidGrammarObject=InvalidGrammarObject,
         register_grammar_backend=registry.__setitem__,
     )
+    serving = type("Serving", (), {"reasoning_parser": "deepseek-r1", "constrained_json_disable_any_whitespace": False})
+    enter(monkeypatch, "sglang.srt.runtime_context", get_serving=serving)
+    enter(monkeypatch, "sglang.srt.utils.common", is_pin_memory_available=lambda: False)
     enter(monkeypatch, "sglang.srt.parser.reasoning_parser", ReasoningParser=ReasoningParser)
     return choices, registry

@@ -1,4 +1,4 @@
-"""llama-cpp-python and MLX-LM: by stand-ins of their calls everywhere, and by MLX-LM itself where it is installed."""
+"""llama-cpp-python and MLX-LM by stand-ins of their calls; themselves in test_llama_cpp.py and test_mlx_lm.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import sys
 from contextlib import suppress
 from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,15 +18,13 @@ from maskwright.forms import Form
 from maskwright.grammars.errors import InvalidError, MatcherError, ModelError
 from maskwright.llama_cpp import LlamaCppProcessor, constrain, tokenizer_info
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
-
 
 class FakeLlama:
     """What the adapter uses of llama_cpp.Llama 0.3.36: random logits, greedy, a stop at the end token, and errors of
     processors swallowed as there. Tokens are bytes; 256 begins and 257 ends a text, 258 names a role."""
 
     draft_model: Any = None
+    _model = SimpleNamespace(vocab=None)
     _NAMES = (b"<s>", b"</s>", b"<|user|>")
 
     def n_vocab(self) -> int:
@@ -35,17 +33,16 @@ class FakeLlama:
     def token_bos(self) -> int:
         return 256
 
-    def token_eos(self) -> int:
-        return 257
-
     def detokenize(self, tokens: list[int], special: bool = False) -> bytes:
         return b"".join(
             bytes([token]) if token < 256 else self._NAMES[token - 256] if special else b"" for token in tokens
         )
 
     def create_completion(
-        self, prompt: str, max_tokens: int = 60, stream: bool = False, logits_processor: Any = None, grammar: Any = None
-    ) -> Any:
+        self, prompt: str, max_tokens: int = 60, stream: bool = False, logits_processor: Any = None,
+        grammar: Any = None, stop: Any = None,
+    ) -> Any:  # fmt: skip
+        assert grammar is None
         tokens, random = [256, *prompt.encode()], np.random.default_rng(0)
         buffer, begin = np.zeros(4096, np.intc), len(tokens)
         while len(tokens) < begin + max_tokens:
@@ -69,6 +66,7 @@ class FakeLlama:
 def llama(monkeypatch: pytest.MonkeyPatch) -> FakeLlama:
     module = ModuleType("llama_cpp")
     module.LogitsProcessorList = list  # type: ignore[attr-defined]
+    module.llama_vocab_is_eog = lambda vocab, token: token == 257  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "llama_cpp", module)
     return FakeLlama()
 
@@ -184,36 +182,3 @@ def test_mlx_lengths_go_back_and_forth(mlx: None, byte_info: TokenizerInfo) -> N
     assert allowed(b"abx") == [*byte_info.eos_token_ids]
     with pytest.raises(MatcherError):
         processor.check()
-
-
-@pytest.mark.servers
-def test_mlx_lm_itself(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
-    mx = pytest.importorskip("mlx.core", reason="mlx is not installed: make test-servers")
-    generating = pytest.importorskip("mlx_lm.generate", reason="mlx-lm is not installed: make test-servers")
-    from mlx_lm.models import llama as models
-
-    from maskwright.mlx_lm import MlxProcessor
-    from maskwright.mlx_lm import tokenizer_info as info_of
-
-    mx.random.seed(1)
-    arguments = models.ModelArgs(
-        model_type="llama", hidden_size=32, num_hidden_layers=2, intermediate_size=64, num_attention_heads=4,
-        num_key_value_heads=2, rms_norm_eps=1e-5, vocab_size=640,
-    )  # fmt: skip
-    model, draft = models.Model(arguments), models.Model(arguments)
-    info = info_of(tiny_tokenizer, SimpleNamespace(args=arguments))
-    compiled = GrammarCompiler(info).compile_regex("[a-c]{7}-[0-9]")
-    prompt = mx.array(tiny_tokenizer("The order number is ")["input_ids"])
-    for speculative in (False, True):
-        processor, tokens = MlxProcessor(compiled), list[int]()
-        options = {"max_tokens": 40, "logits_processors": [processor]}
-        if speculative:
-            steps = generating.speculative_generate_step(prompt, model, draft, num_draft_tokens=3, **options)
-        else:
-            steps = generating.generate_step(prompt, model, **options)
-        for token, *_ in steps:
-            if int(token) in info.eos_token_ids:
-                break
-            tokens.append(int(token))
-        processor.check()
-        assert re.fullmatch("[a-c]{7}-[0-9]", tiny_tokenizer.decode(tokens))

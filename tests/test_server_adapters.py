@@ -251,8 +251,7 @@ def sglang(fresh: None, monkeypatch: pytest.MonkeyPatch, tiny_tokenizer: PreTrai
     choices, registry = server_stubs.enter_sglang(monkeypatch)
     register()
     assert choices == ["xgrammar", "maskwright"]
-    arguments = SimpleNamespace(reasoning_parser="deepseek-r1")
-    return registry["maskwright"](arguments, tiny_tokenizer, VOCAB_SIZE, {tiny_tokenizer.eos_token_id})
+    return registry["maskwright"](None, tiny_tokenizer, VOCAB_SIZE, {tiny_tokenizer.eos_token_id})
 
 
 def test_sglang_walks_a_draft_tree(sglang: Any, tiny_tokenizer: PreTrainedTokenizerFast) -> None:

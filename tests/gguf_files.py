@@ -1,0 +1,80 @@
+"""Tiny GGUF files for llama.cpp: the llama architecture with random weights, and a tokenizer of transformers'."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+CHAT_TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}assistant: "
+_LAYERS, _HIDDEN, _HEADS, _INNER, _CONTEXT = 2, 64, 2, 128, 2048
+
+
+def write_gguf(
+    path: Path, tokenizer: PreTrainedTokenizerFast, *, vocab_size: int | None = None, pre: str = "gpt-2", seed: int = 0
+) -> Path:
+    """A file that llama.cpp loads.
+
+    Args:
+        path: where.
+        tokenizer: byte-level BPE.
+        vocab_size: pads the vocabulary, as larger embeddings do; None: the tokenizer's.
+        pre: llama.cpp's name of how the tokenizer splits texts.
+        seed: of the weights.
+    """
+    from gguf import GGUFWriter, TokenType
+
+    written = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    size, special = len(tokenizer), set(tokenizer.all_special_ids)
+    special |= {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
+    padding = range(size, vocab_size or size)
+    writer = GGUFWriter(path, "llama")
+    writer.add_name("tiny")
+    writer.add_context_length(_CONTEXT)
+    writer.add_embedding_length(_HIDDEN)
+    writer.add_block_count(_LAYERS)
+    writer.add_feed_forward_length(_INNER)
+    writer.add_head_count(_HEADS)
+    writer.add_head_count_kv(_HEADS)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(_HIDDEN // _HEADS)
+    writer.add_vocab_size(size + len(padding))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list([*tokenizer.convert_ids_to_tokens([*range(size)]), *(f"[PAD{token}]" for token in padding)])
+    kinds = [TokenType.CONTROL if token in special else TokenType.NORMAL for token in range(size)]
+    writer.add_token_types([*kinds, *(TokenType.UNUSED for _ in padding)])
+    writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in written["merges"]])
+    writer.add_bos_token_id(tokenizer.bos_token_id)
+    writer.add_eos_token_id(tokenizer.eos_token_id)
+    writer.add_add_bos_token(True)
+    writer.add_chat_template(CHAT_TEMPLATE)
+    random = np.random.default_rng(seed)
+
+    def weights(*shape: int) -> np.ndarray:
+        return (random.standard_normal(shape) * 0.3).astype(np.float32)
+
+    writer.add_tensor("token_embd.weight", weights(size + len(padding), _HIDDEN))
+    for layer in range(_LAYERS):
+        for name in ("attn_norm", "ffn_norm"):
+            writer.add_tensor(f"blk.{layer}.{name}.weight", np.ones(_HIDDEN, np.float32))
+        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            writer.add_tensor(f"blk.{layer}.{name}.weight", weights(_HIDDEN, _HIDDEN))
+        for name, shape in (
+            ("ffn_gate", (_INNER, _HIDDEN)),
+            ("ffn_up", (_INNER, _HIDDEN)),
+            ("ffn_down", (_HIDDEN, _INNER)),
+        ):
+            writer.add_tensor(f"blk.{layer}.{name}.weight", weights(*shape))
+    writer.add_tensor("output_norm.weight", np.ones(_HIDDEN, np.float32))
+    writer.add_tensor("output.weight", weights(size + len(padding), _HIDDEN))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
