@@ -28,7 +28,7 @@ from maskwright.constraint import PrefixMask, Reasoning
 from maskwright.form_fields import response_form
 from maskwright.forms import Form
 from maskwright.grammars.errors import InvalidError, ModelError, UnsupportedError
-from maskwright.kernels.bitmask import apply_token_bitmask_inplace
+from maskwright.kernels.bitmask import apply_token_bitmask_inplace, copy_masked
 from maskwright.sessions import Sessions
 
 __all__ = ["HANDLERS_OWN", "LlamaCppProcessor", "binding_form", "constrain", "tokenizer_info"]
@@ -67,7 +67,7 @@ class LlamaCppProcessor(PrefixMask):
     """One generation's logits processor: `f(input_ids int32 [n], scores float32 [V]) -> float32 [V]`.
 
     It never raises, since llama-cpp-python would go on without it: where something goes wrong the answer ends, and
-    `check()`, called when the completion is there, raises the error.
+    `check()`, called when the completion is there, raises the error. What it returns is good until the next call.
 
     llama-cpp-python (0.3.36) leaves out every processor where `logit_bias=` is given beside them, and all that come behind
     one that raises. So others belong in here, not into the list beside this one.
@@ -89,6 +89,7 @@ class LlamaCppProcessor(PrefixMask):
     ) -> None:
         super().__init__(compiled, sessions=sessions, reasoning=reasoning, prompt_length=prompt_length)
         self._others, self._called = tuple(others), False
+        self._masked_scores = np.empty(0, np.float32)
 
     def reset(self) -> None:
         """Begin another generation."""
@@ -119,11 +120,13 @@ class LlamaCppProcessor(PrefixMask):
         return ended
 
     def _masked(self, input_ids: npt.NDArray[np.intc], scores: Scores) -> Scores:
-        # Both are views of live buffers: the scores are copied here, the ids where they are kept.
-        masked = np.array(scores, np.float32)
+        # Both are views of live buffers: of the scores what is allowed is copied here, the ids are where they are kept.
         for other in self._others:
-            masked = np.array(other(input_ids, masked), np.float32)
-        apply_token_bitmask_inplace(masked, self.row(input_ids))
+            scores = np.array(other(input_ids, np.array(scores, np.float32)), np.float32)
+        if len(self._masked_scores) != len(scores):
+            self._masked_scores = np.empty(len(scores), np.float32)
+        masked = self._masked_scores  # kept: fresh memory of this size costs more than the mask
+        copy_masked(scores[None], self.row(input_ids)[None], masked[None])
         if not masked.max() > -np.inf:
             raise InvalidError(
                 "no token is left that the grammar allows: min_tokens, logit_bias or another processor forbids them all"

@@ -59,6 +59,7 @@ def _mask_logits() -> None:
     bitmask, logits = allocate_token_bitmask(1, 32, backend="numpy"), np.zeros((1, 32), np.float32)
     apply_token_bitmask_inplace(logits, bitmask)
     copy_masked(logits, bitmask, logits.copy())
+    copy_masked(np.zeros((1, 64), np.float32)[:, ::2], bitmask, logits.copy())  # llama.cpp's lie beside ids
     likeliest(logits, bitmask, np.empty(1, np.int64), np.empty(1))
     count_allowed(bitmask, np.empty(1, np.int64))
     number, place, share = np.zeros(1, np.int32), np.zeros(1, np.int64), np.ones(1, np.float32)
