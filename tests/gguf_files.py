@@ -1,10 +1,10 @@
-"""Tiny GGUF files for llama.cpp: the llama architecture with random weights, and a tokenizer of transformers'."""
+"""Tiny GGUF files for llama.cpp: the llama architecture with random weights, and two kinds of vocabularies."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ _LAYERS, _HIDDEN, _HEADS, _INNER, _CONTEXT = 2, 64, 2, 128, 2048
 def write_gguf(
     path: Path, tokenizer: PreTrainedTokenizerFast, *, vocab_size: int | None = None, pre: str = "gpt-2", seed: int = 0
 ) -> Path:
-    """A file that llama.cpp loads.
+    """A file that llama.cpp loads, with a tokenizer of transformers'.
 
     Args:
         path: where.
@@ -29,11 +29,42 @@ def write_gguf(
     """
     from gguf import GGUFWriter, TokenType
 
-    written = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
     size, special = len(tokenizer), set(tokenizer.all_special_ids)
     special |= {token for token, added in tokenizer.added_tokens_decoder.items() if added.special}
     padding = range(size, vocab_size or size)
     writer = GGUFWriter(path, "llama")
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list([*tokenizer.convert_ids_to_tokens([*range(size)]), *(f"[PAD{token}]" for token in padding)])
+    kinds = [TokenType.CONTROL if token in special else TokenType.NORMAL for token in range(size)]
+    writer.add_token_types([*kinds, *(TokenType.UNUSED for _ in padding)])
+    writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in merges])
+    writer.add_bos_token_id(tokenizer.bos_token_id)
+    writer.add_eos_token_id(tokenizer.eos_token_id)
+    return _finished(writer, path, size + len(padding), seed)
+
+
+def write_sentencepiece_gguf(path: Path, pieces: list[str], *, seed: int = 0) -> Path:
+    """The same with a vocabulary of SentencePiece's: `<unk>`, `<s>`, `</s>`, all bytes, and `pieces`, spaces as U+2581."""
+    from gguf import GGUFWriter, TokenType
+
+    special = [("<unk>", TokenType.UNKNOWN), ("<s>", TokenType.CONTROL), ("</s>", TokenType.CONTROL)]
+    tokens = [*special, *((f"<0x{byte:02X}>", TokenType.BYTE) for byte in range(256))]
+    tokens += [(piece, TokenType.NORMAL) for piece in pieces]
+    writer = GGUFWriter(path, "llama")
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list([text for text, _ in tokens])
+    writer.add_token_scores([-float(token) for token in range(len(tokens))])
+    writer.add_token_types([kind for _, kind in tokens])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    return _finished(writer, path, len(tokens), seed)
+
+
+def _finished(writer: Any, path: Path, vocab_size: int, seed: int) -> Path:
+    """With the model's sizes and weights, on disk."""
     writer.add_name("tiny")
     writer.add_context_length(_CONTEXT)
     writer.add_embedding_length(_HIDDEN)
@@ -43,36 +74,21 @@ def write_gguf(
     writer.add_head_count_kv(_HEADS)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(_HIDDEN // _HEADS)
-    writer.add_vocab_size(size + len(padding))
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(pre)
-    writer.add_token_list([*tokenizer.convert_ids_to_tokens([*range(size)]), *(f"[PAD{token}]" for token in padding)])
-    kinds = [TokenType.CONTROL if token in special else TokenType.NORMAL for token in range(size)]
-    writer.add_token_types([*kinds, *(TokenType.UNUSED for _ in padding)])
-    writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in written["merges"]])
-    writer.add_bos_token_id(tokenizer.bos_token_id)
-    writer.add_eos_token_id(tokenizer.eos_token_id)
+    writer.add_vocab_size(vocab_size)
     writer.add_add_bos_token(True)
     writer.add_chat_template(CHAT_TEMPLATE)
     random = np.random.default_rng(seed)
-
-    def weights(*shape: int) -> np.ndarray:
-        return (random.standard_normal(shape) * 0.3).astype(np.float32)
-
-    writer.add_tensor("token_embd.weight", weights(size + len(padding), _HIDDEN))
+    inner = {"ffn_gate": (_INNER, _HIDDEN), "ffn_up": (_INNER, _HIDDEN), "ffn_down": (_HIDDEN, _INNER)}
+    shapes = {"token_embd": (vocab_size, _HIDDEN), "output": (vocab_size, _HIDDEN)}
     for layer in range(_LAYERS):
+        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            shapes[f"blk.{layer}.{name}"] = (_HIDDEN, _HIDDEN)
+        shapes |= {f"blk.{layer}.{name}": shape for name, shape in inner.items()}
         for name in ("attn_norm", "ffn_norm"):
             writer.add_tensor(f"blk.{layer}.{name}.weight", np.ones(_HIDDEN, np.float32))
-        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
-            writer.add_tensor(f"blk.{layer}.{name}.weight", weights(_HIDDEN, _HIDDEN))
-        for name, shape in (
-            ("ffn_gate", (_INNER, _HIDDEN)),
-            ("ffn_up", (_INNER, _HIDDEN)),
-            ("ffn_down", (_HIDDEN, _INNER)),
-        ):
-            writer.add_tensor(f"blk.{layer}.{name}.weight", weights(*shape))
     writer.add_tensor("output_norm.weight", np.ones(_HIDDEN, np.float32))
-    writer.add_tensor("output.weight", weights(size + len(padding), _HIDDEN))
+    for name, shape in shapes.items():
+        writer.add_tensor(f"{name}.weight", (random.standard_normal(shape) * 0.3).astype(np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

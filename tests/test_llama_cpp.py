@@ -108,6 +108,25 @@ def test_the_vocabulary_of_llama_3(shared: Path, tmp_path: Path) -> None:
     assert ends >= {"<|end_of_text|>", "<|eot_id|>"}
 
 
+def test_a_vocabulary_of_sentencepiece(tmp_path: Path) -> None:
+    llama_cpp = pytest.importorskip("llama_cpp", reason=MISSING)
+    from gguf_files import write_sentencepiece_gguf
+
+    pieces = ["\u2581", "\u2581\u2581", "\u2581order", "order", "\u2581{", "é", *'abcdefghijklmnop {}:,0123456789"']
+    path = write_sentencepiece_gguf(tmp_path / "pieces.gguf", pieces)
+    llama = constrain(llama_cpp.Llama(str(path), n_ctx=512, verbose=False))
+    info = tokenizer_info(llama)
+    assert (set(info.eos_token_ids), set(info.special_token_ids)) == ({2}, {0, 1, 2})
+    assert list(info.tokens[3:259]) == [bytes([byte]) for byte in range(256)]
+    assert list(info.tokens[259:]) == [piece.replace("\u2581", " ").encode() for piece in pieces]
+    for seed, pattern in enumerate((" {0,3}order é{1,4}", "é?[a-c]{5}  {9}", "\u2581ñ{2}")):
+        form = Form("regex", pattern)
+        for prompt in ("Say:", "order"):
+            result = llama.create_completion(prompt, maskwright=form, seed=seed, max_tokens=100, temperature=1.0)
+            assert re.fullmatch(pattern, text_of(result))
+    assert valid(text_of(llama.create_completion("S:", maskwright=Form("json_schema", SCHEMA), max_tokens=500)))
+
+
 @pytest.mark.parametrize(
     "sampling",
     [
