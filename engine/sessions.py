@@ -47,9 +47,9 @@ class _Walk(Walk):
     def nbytes(self) -> int:
         return self.matcher.nbytes + self.tokens.nbytes
 
-    def reach(self, tokens: Tokens) -> None:
-        """Go to these tokens; raises MatcherError where the grammar does not allow one of them."""
-        wrong = self.move(tokens)
+    def reach(self, tokens: Tokens, common: int) -> None:
+        """Go to these tokens, of which it has the first `common`; raises MatcherError where the grammar does not allow one."""
+        wrong = self.move(tokens, common)
         if wrong is not None:
             raise MatcherError(f"the grammar does not allow token {tokens[wrong]} at position {wrong} of the answer")
 
@@ -91,31 +91,24 @@ class Sessions:
             TokenizerError: no token writes what must come next, or the vocabulary has none that ends an answer.
             GrammarError: a limit of the grammar is reached. Whatever is raised, `row` allows nothing.
         """
-        row[:] = 0
-        given = np.array(tokens, np.int32)  # a copy: the caller's may change
-        walk = self._take(compiled, given)
         try:
-            walk.reach(given)
-            words = compiled.tokens.words
-            if walk.matcher.is_terminated():
-                ends = compiled.tokenizer_info.eos_token_ids
-                row[:words] = bitmask_allowing(ends, compiled.tokenizer_info.vocab_size)
-            else:
-                filled = np.zeros(words, np.int32)  # nothing half written reaches the caller
-                walk.matcher.fill_next_token_bitmask(filled)
-                if not filled.any():
-                    wanted = walk.matcher.allowed_bytes()
-                    raise TokenizerError(f"no token writes what must come next: one of the bytes {wanted!r}")
-                row[:words] = filled
-        finally:
-            self._keep(walk)
+            given = np.array(tokens, np.int32)  # a copy: the caller's may change
+            walk, common = self._take(compiled, given)
+            try:
+                walk.reach(given, common)
+                _fill(walk.matcher, row)
+            finally:
+                self._keep(walk)
+        except BaseException:
+            row[:] = 0
+            raise
 
     def is_terminated(self, compiled: CompiledGrammar, tokens: Sequence[int] | npt.NDArray) -> bool:
         """Whether an answer ends within `tokens`; raises MatcherError as `fill`."""
         given = np.array(tokens, np.int32)
-        walk = self._take(compiled, given)
+        walk, common = self._take(compiled, given)
         try:
-            walk.reach(given)
+            walk.reach(given, common)
             return walk.matcher.is_terminated()
         finally:
             self._keep(walk)
@@ -126,15 +119,19 @@ class Sessions:
             self._walks.clear()
             self.nbytes = 0
 
-    def _take(self, compiled: CompiledGrammar, tokens: Tokens) -> _Walk:
-        """The walk that comes to `tokens` at least cost; nobody else finds it until it is given back."""
+    def _take(self, compiled: CompiledGrammar, tokens: Tokens) -> tuple[_Walk, int]:
+        """The walk that comes to `tokens` at least cost, and how many of them it begins with.
+
+        Nobody else finds it until it is given back.
+        """
         with self._lock:
-            for end in (tokens.tobytes(), tokens[:-1].tobytes()):
-                if (compiled, end) in self._walks:
+            for known in (tokens, tokens[:-1]):
+                key = compiled, known.tobytes()
+                if key in self._walks:
                     self.hits += 1
-                    return self._pop((compiled, end))
+                    return self._pop(key), len(known)
             self.searches += 1
-            best, least, copied = None, len(tokens), False  # of a new walk
+            best, least, copied, shared = None, len(tokens), False, 0  # of a new walk
             for key, walk in self._walks.items():
                 if key[0] is not compiled:
                     continue
@@ -143,13 +140,13 @@ class Sessions:
                 rolled_back = len(walk.tokens) - common
                 cost = len(tokens) - common + min(rolled_back, FORK_COST)
                 if cost < least:
-                    best, least, copied = key, cost, rolled_back > FORK_COST
+                    best, least, copied, shared = key, cost, rolled_back > FORK_COST, common
             if best is None:
-                return _Walk(GrammarMatcher(compiled), tokens[:0])
+                return _Walk(GrammarMatcher(compiled), tokens[:0]), 0
             if not copied:
-                return self._pop(best)
+                return self._pop(best), shared
             walk = self._walks[best]
-            return _Walk(walk.matcher.fork(), walk.tokens)
+            return _Walk(walk.matcher.fork(), walk.tokens), shared
 
     def _pop(self, key: _Key) -> _Walk:
         walk = self._walks.pop(key)
@@ -167,3 +164,17 @@ class Sessions:
             while self.nbytes > self.max_bytes:
                 self._pop(next(iter(self._walks)))
                 self.evictions += 1
+
+
+def _fill(matcher: GrammarMatcher, row: npt.NDArray[np.int32]) -> None:
+    """Write a matcher's next mask, or the ends of an answer that has ended; raises TokenizerError where it would be empty."""
+    info, words = matcher.compiled.tokenizer_info, matcher.compiled.tokens.words
+    if len(row) > words:
+        row[words:] = 0
+    if matcher.is_terminated():
+        row[:words] = bitmask_allowing(info.eos_token_ids, info.vocab_size)
+        return
+    matcher.fill_next_token_bitmask(row if len(row) == words else row[:words])
+    if not row.any():
+        wanted = matcher.allowed_bytes()
+        raise TokenizerError(f"no token writes what must come next: one of the bytes {wanted!r}")

@@ -34,14 +34,18 @@ class Walk:
         differing = np.flatnonzero(self.tokens[:length] != tokens[:length])
         return int(differing[0]) if differing.size else length
 
-    def move(self, tokens: Tokens) -> int | None:
+    def move(self, tokens: Tokens, common: int | None = None) -> int | None:
         """Go to `tokens`; past an end of sequence there is nowhere to go.
+
+        Args:
+            common: `self.common(tokens)`, where the caller knows it.
 
         Returns:
             The position of the first token that the grammar does not allow, before which the walk then stands; or None.
         """
-        common = self.common(tokens)
-        self.matcher.rollback(len(self.tokens) - common)
+        common = self.common(tokens) if common is None else common
+        if common < len(self.tokens):
+            self.matcher.rollback(len(self.tokens) - common)
         try:
             for position, token in enumerate(tokens[common:].tolist(), common):
                 if self.matcher.is_terminated():
