@@ -166,6 +166,7 @@ def _sampling_account(aligned: AlignedResult) -> str:
         f"{aligned.method} ({kind}): {len(aligned)} texts, log Z {aligned.log_z:.2f}, certainly in [{low:.2f}, {high:.2f}]; "
         f"{stats.forward_tokens:,} tokens in {stats.forwards:,} forwards, {stats.attempts:,} attempts, "
         f"{stats.rejected:,} rejected, {stats.dead_ends:,} dead ends"
+        + (f"; {stats.drafted:,} prefixes asked for ahead, {stats.taken:,} of them needed" if stats.drafted else "")
     )
 
 

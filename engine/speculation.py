@@ -24,6 +24,7 @@ from maskwright.decoding import Decoder, Request, Row
 from maskwright.kernels.bitmask import count_allowed
 from maskwright.kernels.device_masks import sent
 from maskwright.results import GenerationResult, SpeculationStatistics
+from maskwright.runtime.block_verifier import verify_block
 from maskwright.runtime.chance import RandomChance
 from maskwright.runtime.draft_tree import DraftTree, TreeBuilder
 from maskwright.runtime.drafter import Session, Text, Verified
@@ -57,6 +58,9 @@ class _Drafting:
     verified: int = 0
     taken: int = 0
     by_depth: list[list[int]] = field(default_factory=list)
+    plan: dict[int, int] = field(
+        default_factory=dict
+    )  # of a tree that is judged as a whole: the token behind each node
 
     def count(self, tree: DraftTree, path: Sequence[int]) -> None:
         """Note what came of a tree."""
@@ -92,6 +96,8 @@ class SpeculativeDecoder(Decoder):
         self._matching = speculation.verifier == "match" or sampling.greedy
         if self._valid_mass and not self._matching:
             raise ValueError(f"valid_mass= goes with verifier='match', not with {speculation.verifier!r}")
+        if speculation.verifier == "block" and self._jumping:
+            raise ValueError("verifier='block' judges tokens that the model draws, all of them: add jump_forward=False")
         # Drafts of a model are shaped as the target's draws are; where those are greedy, by its probabilities.
         self._shaping = Sampler(Sampling(1.0)) if sampling.greedy else self._sampler
         drafter = speculation.drafter
@@ -240,6 +246,10 @@ class SpeculativeDecoder(Decoder):
         drafting, before = self._drafting[row], len(row.tokens)
         row.pending.clear()
         shipped = self._shipped(masks)
+        if self._speculation.verifier == "block" and not self._matching:
+            drafting.plan = verify_block(
+                tree, lambda node: self._sampler.law(logits[node : node + 1], shipped.only(node)), drafting.chance
+            )
         path, node = list[int](), 0
         while node >= 0 and row.finish_reason is None:
             row.count_mask(shipped.allowed[node], 0.0)
@@ -268,7 +278,8 @@ class SpeculativeDecoder(Decoder):
         if self._matching or tree.first_child[node] < 0:
             return self._draw([row], logits, mask)
         p = self._sampler.law(logits, mask)
-        token = VERIFIERS[self._speculation.verifier](tree, node, p, self._drafting[row].chance)
+        drafting, verifier = self._drafting[row], self._speculation.verifier
+        token = drafting.plan[node] if verifier == "block" else VERIFIERS[verifier](tree, node, p, drafting.chance)
         return Drawn([token], [float(np.log(p[token]))], None)
 
     def _shipped(self, masks: npt.NDArray[np.int32]) -> StepMasks:

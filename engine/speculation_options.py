@@ -50,10 +50,11 @@ _NAMED: Mapping[str, type[Drafter]] = MappingProxyType(
     }
 )
 _AUTO = ("grammar", "lookup", "suffix", "recycling", "automaton")
+_VERIFIERS = (*VERIFIERS, "block")
 # By shape of a model's tree: how its children are drawn decides who can judge them by ratio.
 _JUDGES: Mapping[str, frozenset[str]] = MappingProxyType(
     {
-        "chain": frozenset({"ratio", "multi_round", "without_replacement", "k_sequential"}),
+        "chain": frozenset({"block", "ratio", "multi_round", "without_replacement", "k_sequential"}),
         "spectr": frozenset({"ratio", "multi_round", "k_sequential"}),
         "rsd-c": frozenset({"ratio", "without_replacement"}),
         "rsd-s": frozenset({"ratio", "without_replacement"}),
@@ -71,8 +72,8 @@ class Speculation:
     Attributes:
         draft: as the option `draft`, but no Speculation. See the table of docs/speculative.md.
         verifier: "match": answers are those of plain decoding, random numbers and all. Or, with a draft model alone,
-            "ratio", "multi_round", "without_replacement" or "k_sequential": answers of the same law in other draws, with
-            more drafts taken. Which of them fits depends on `shape`.
+            "ratio", "block", "multi_round", "without_replacement" or "k_sequential": answers of the same law in other draws,
+            with more drafts taken. Which of them fits depends on `shape`.
         budget: nodes of a tree: "goodput": as many as pay, by measured times; a whole number: at most so many; or a policy.
         rejection: with a number as budget: stop where a rejection on the way is likelier than this.
         shape: of a draft model's trees: "chain"; "spectr", several chains; "rsd-c", a constant number of children a level;
@@ -93,12 +94,12 @@ class Speculation:
     def __post_init__(self) -> None:
         if isinstance(self.draft, Speculation):
             raise ValueError("draft= of a Speculation names drafters, not another Speculation")
-        if self.verifier not in VERIFIERS:
-            raise ValueError(f"verifier={self.verifier!r}: choose one of {', '.join(map(repr, VERIFIERS))}")
+        if self.verifier not in _VERIFIERS:
+            raise ValueError(f"verifier={self.verifier!r}: choose one of {', '.join(map(repr, _VERIFIERS))}")
         if self.shape not in _JUDGES:
             raise ValueError(f"shape={self.shape!r}: choose one of {', '.join(map(repr, _JUDGES))}")
         if self.verifier != "match" and self.verifier not in _JUDGES[self.shape]:
-            fitting = ", ".join(repr(name) for name in VERIFIERS if name in {"match", *_JUDGES[self.shape]})
+            fitting = ", ".join(repr(name) for name in _VERIFIERS if name in {"match", *_JUDGES[self.shape]})
             raise ValueError(
                 f"verifier={self.verifier!r} is not exact for trees of shape {self.shape!r}: choose {fitting}"
             )

@@ -8,9 +8,9 @@
     "k_sequential"           each in turn with probability min(1, p / (rho q))         independent
 
 p is the target's distribution at the node, after the mask and all filters; q is the one that the children were drawn from.
-Each verifier decides one node at a time, and what it emits has the law p exactly, whatever q is. Hence a walk from the root,
-on to the child that was taken until there is none, emits what plain sampling would, in distribution. "match" even emits
-what plain sampling emits with the same random numbers.
+Each of these decides one node at a time (block_verifier.py: a whole chain), and what it emits has the law p exactly, whatever
+q is. Hence a walk from the root, on to the child that was taken until there is none, emits what plain sampling would, in
+distribution. "match" even emits what plain sampling emits with the same random numbers.
 
 A token of p = 0 is never emitted: coins are compared strictly, residuals are zero where p is.
 
@@ -37,6 +37,8 @@ __all__ = [
     "k_sequential",
     "match",
     "multi_round",
+    "normalised",
+    "proposal",
     "ratio",
     "without_replacement",
 ]
@@ -76,12 +78,12 @@ def _in_turn(tree: DraftTree, node: int, p: Floats, chance: Chance, most: int | 
     drawn = tree.drawn(node)[:most]
     if not drawn:
         return chance.draws(p)
-    q = _proposal(tree, node)
+    q = proposal(tree, node)
     for child in drawn:
         token = int(tree.token[child])
         if chance.accepts(min(1.0, p[token] / q[token])):
             return token
-        p = _normalised(np.maximum(p - q, 0.0), p)
+        p = normalised(np.maximum(p - q, 0.0), p)
         if leaves:
             q = q.copy()
             q[token] = 0.0
@@ -96,7 +98,7 @@ def k_sequential(tree: DraftTree, node: int, p: Floats, chance: Chance) -> int:
     drawn = tree.drawn(node)
     if not drawn:
         return chance.draws(p)
-    q, count = _proposal(tree, node), len(drawn)
+    q, count = proposal(tree, node), len(drawn)
     rho = division_of(p, q, count)
     for child in drawn:
         token = int(tree.token[child])
@@ -105,7 +107,7 @@ def k_sequential(tree: DraftTree, node: int, p: Floats, chance: Chance) -> int:
     taken = np.minimum(q, p / rho)
     beta = float(taken.sum())  # the probability that one draw is accepted
     whole = 1.0 - (1.0 - beta) ** count
-    return chance.draws(_normalised(np.maximum(p - taken * (whole / beta), 0.0), p) if beta > 0 else p)
+    return chance.draws(normalised(np.maximum(p - taken * (whole / beta), 0.0), p) if beta > 0 else p)
 
 
 def division_of(p: Floats, q: Floats, count: int) -> float:
@@ -128,13 +130,14 @@ def division_of(p: Floats, q: Floats, count: int) -> float:
     return high
 
 
-def _proposal(tree: DraftTree, node: int) -> Floats:
+def proposal(tree: DraftTree, node: int) -> Floats:
+    """q: what the children of a node were drawn from, float64 [V]; raises ValueError where they were not."""
     if tree.q is None:
         raise ValueError("these children were not drawn, so that there is no ratio: verify them by match")
     return tree.q[node]
 
 
-def _normalised(weights: Floats, otherwise: Floats) -> Floats:
+def normalised(weights: Floats, otherwise: Floats) -> Floats:
     """weights / sum; where rounding has left nothing, what they were made of (then the rejection had no probability)."""
     total = float(weights.sum())
     return weights / total if total > 0 else otherwise

@@ -57,6 +57,12 @@ def p_value(counts: Counter[Hashable], law: Mapping[Hashable, float]) -> float:
     return 0.5 * math.erfc((((statistic / freedom) ** (1 / 3) - (1 - third)) / math.sqrt(third)) / math.sqrt(2))
 
 
+def note(found: dict[str, float], name: str, value: float) -> None:
+    """Keep a p-value, and show it: long runs take long."""
+    found[name] = value
+    print(f"{name}: p = {value:.3f}", flush=True)
+
+
 def holm(p_values: Mapping[str, float]) -> list[str]:
     """The hypotheses that are rejected at ALPHA together."""
     rejected = list[str]()

@@ -15,6 +15,7 @@ from naive_chance import law_of
 import maskwright as mw
 from maskwright.runtime import draft_model
 from maskwright.runtime.beam_drafter import BeamDrafter
+from maskwright.runtime.block_verifier import verify_block
 from maskwright.runtime.chain_drafter import ChainDrafter
 from maskwright.runtime.chance import Chance, RandomChance
 from maskwright.runtime.draft_budgets import FixedBudget, ThresholdBudget
@@ -65,6 +66,21 @@ def masked(weights: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return law / law.sum()
 
 
+def target_law(compiled: mw.CompiledGrammar, tokens: tuple[int, ...]) -> np.ndarray:
+    """What the target draws behind a text."""
+    matcher = mw.GrammarMatcher(compiled)
+    assert all(matcher.accept_token(token) for token in tokens)
+    words = np.empty(compiled.tokens.words, np.int32)
+    matcher.fill_next_token_bitmask(words)
+    return masked(table(tokens, seed=1), words)
+
+
+def planned(compiled: mw.CompiledGrammar, text: tuple[int, ...], tree: Any, chance: Chance) -> dict[int, int]:
+    return verify_block(
+        tree, lambda node: target_law(compiled, (*text, *tree.token[tree.path(node)].tolist())), chance
+    )  # fmt: skip
+
+
 def walk(
     compiled: mw.CompiledGrammar,
     drafter: Drafter | None,
@@ -86,10 +102,15 @@ def walk(
             matcher.accept_token(emitted[-1])
             continue
         tree, node, taken = session.propose(budget or FixedBudget(6)), 0, list[int]()
-        before = len(emitted)
+        before, plan = len(emitted), dict[int, int]()
+        if verifier == "block":
+            plan = planned(compiled, tuple(emitted), tree, chance)
         while node >= 0 and len(emitted) < tokens:
             p = masked(table(tuple(emitted), seed=1), text.mask())
-            token = VERIFIERS[verifier](tree, node, p, chance)
+            if verifier == "block":
+                token = plan[node] if node in plan else chance.draws(p)
+            else:
+                token = VERIFIERS[verifier](tree, node, p, chance)
             node = tree.child(node, token)
             emitted.append(token)
             if token == END:
@@ -114,6 +135,8 @@ PAIRS = [
     (lambda model: ChainDrafter(model, 2), "ratio", None),
     (lambda model: ChainDrafter(model, 2), "without_replacement", None),
     (lambda model: ChainDrafter(model, 3), "ratio", ThresholdBudget(6, 0.6)),
+    (lambda model: ChainDrafter(model, 2), "block", None),
+    (lambda model: ChainDrafter(model, 3), "block", ThresholdBudget(6, 0.6)),
     (lambda model: ChainDrafter(model, 2, chains=2), "multi_round", None),
     (lambda model: ChainDrafter(model, 2, chains=2), "k_sequential", None),
     (lambda model: ChainDrafter(model, 1, chains=3), "k_sequential", None),

@@ -31,7 +31,7 @@ PERSON = {
 }
 LISTS = 'root ::= "(" (root ("," root)*)? ")" | [a-z] [0-9]*'
 FORMS: dict[str, dict[str, Any]] = {
-    "schema": {"schema": PERSON, "max_new_tokens": 60},
+    "schema": {"schema": PERSON, "max_new_tokens": 40},
     "compact schema": {"schema": PERSON, "whitespace": "compact", "max_new_tokens": 25},
     "pattern": {"regex": "[a-c]{6,20}-[0-9]+", "max_new_tokens": 24},
     "choices": {"choices": ["the red house", "the red horse", "a house", "é", "the"]},
@@ -111,6 +111,28 @@ def test_filters_and_batches_and_samples(
             for ours, theirs in zip(drafted, plain, strict=True):
                 for one, other in zip(ours, theirs, strict=True) if n > 1 else [(ours, theirs)]:
                     same(one, other)
+
+
+@pytest.mark.parametrize("place", range(len(NAMES) + 8))
+def test_everything_at_once(
+    model: LlamaForCausalLM, small: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast, place: int
+) -> None:
+    """Each drafter: a batch of grammars, several samples of each, streamed, with budgets that run short."""
+    prompts = ["abab abab", "Three of them: red, red", "((a1,b2))"]
+    for seed, limit in ((1, 7), (2, 14)):
+        options: dict[str, Any] = {
+            "tokenizer": tiny_tokenizer, "temperature": 0.8 + seed, "seed": seed, "n": 2, "max_new_tokens": limit,
+            "grammar": ['root ::= "ab"+ "!"', 'root ::= ("red" | "green") (", " root)?', LISTS],
+        }  # fmt: skip
+        plain = generate(model, prompts, return_result=True, **options)
+        found: dict[tuple[int, int], Any] = {}
+        for chunk in generate(model, prompts, draft=drafters(small)[place], stream=True, **options):
+            if chunk.result is not None:
+                found[chunk.prompt, chunk.sample] = chunk.result
+        assert len(found) == 6
+        for prompt, answers in enumerate(plain):
+            for sample, answer in enumerate(answers):
+                same(found[prompt, sample], answer)
 
 
 def test_a_draft_model_draws_with_the_numbers_of_the_target(
@@ -217,6 +239,9 @@ def test_what_ratios_do_not_go_with(tiny_tokenizer: PreTrainedTokenizerFast) -> 
     with pytest.raises(ValueError, match="valid_mass= goes with"):
         options["draft"] = small
         generate(tiny.tiny_model(tiny_tokenizer), "x", temperature=1.0, valid_mass=True, **options)
+    with pytest.raises(ValueError, match="add jump_forward=False"):
+        options["draft"] = Speculation(tiny.tiny_model(tiny_tokenizer), verifier="block")
+        generate(tiny.tiny_model(tiny_tokenizer), "x", temperature=1.0, **options)
 
 
 def test_a_model_that_does_not_exist(tiny_tokenizer: PreTrainedTokenizerFast) -> None:

@@ -8,6 +8,7 @@ tests/test_drafter_laws.py enumerates without a model.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,12 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 pytest.importorskip("transformers", reason="transformers is not installed: pip install maskwright[hf]")
 
 import tiny  # noqa: E402
-from draft_cases import ALPHA, NAMES, holm, p_value  # noqa: E402
+from draft_cases import ALPHA, NAMES, holm, note, p_value  # noqa: E402
 from naive_sampling import masked_softmax  # noqa: E402
 
 from maskwright import CompiledGrammar, GrammarMatcher, Speculation, generate  # noqa: E402
 from maskwright.loading import compiler_of  # noqa: E402
-from maskwright.runtime import verifiers  # noqa: E402
+from maskwright.runtime import draft_model, verifiers  # noqa: E402
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -37,6 +38,7 @@ Law = dict[tuple[int, ...], float]
 
 JUDGED = [
     ("chain", "ratio"),
+    ("chain", "block"),
     ("chain", "without_replacement"),
     ("spectr", "multi_round"),
     ("spectr", "k_sequential"),
@@ -92,6 +94,50 @@ def exact_law(model: LlamaForCausalLM, compiled: CompiledGrammar, prompt: list[i
     return found
 
 
+class RememberingForward:
+    """Stands for a draft model's forward (GrowingForward): the model itself, asked once for each of the few texts there are."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._text: tuple[int, ...] = ()
+        self._lines: dict[int, tuple[int, ...]] = {0: ()}
+
+    @staticmethod
+    @functools.lru_cache(maxsize=10_000)
+    def _behind(model: Any, text: tuple[int, ...]) -> Any:
+        with torch.inference_mode():
+            return model(torch.tensor([text])).logits[0, -1].float()
+
+    def read(self, tokens: list[int]) -> Any:
+        self._text += tuple(tokens)
+        return self._behind(self._model, self._text)
+
+    def grow(self, nodes: list[int], parents: list[int], tokens: list[int]) -> list[Any]:
+        for node, parent, token in zip(nodes, parents, tokens, strict=True):
+            self._lines[node] = (*self._lines[parent], token)
+        return [self._behind(self._model, (*self._text, *self._lines[node])) for node in nodes]
+
+    def keep(self, path: list[int]) -> None:
+        self._text += self._lines[path[-1]] if path else ()
+        self._lines = {0: ()}
+
+
+@pytest.fixture
+def remembering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a draft model gives, and its masked law, are computed once for each of the few texts there are."""
+    laws: dict[tuple[int, ...], Any] = {}
+    computed = draft_model.ModelText.law
+
+    def law(seen: draft_model.ModelText, node: int) -> Any:
+        text = (*seen._text.ids, *seen._builder.tokens(node))
+        if text not in laws:
+            laws[text] = computed(seen, node)
+        return laws[text]
+
+    monkeypatch.setattr(draft_model, "GrowingForward", RememberingForward)
+    monkeypatch.setattr(draft_model.ModelText, "law", law)
+
+
 def answers(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, draft: Any, count: int, seed: int
 ) -> Counter[tuple[int, ...]]:
@@ -107,11 +153,10 @@ def answers(
 
 def judged(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, law: Law, count: int) -> dict[str, float]:
     """The p-values of plain decoding and of the drafters without a model, all of them verified by match."""
-    found = {"plain": p_value(answers(model, tokenizer, None, count, 1), law)}
-    for number, draft in enumerate(NAMES):
-        found[draft] = p_value(
-            answers(model, tokenizer, Speculation(draft, budget=8), count, 100_000 * number + 7), law
-        )
+    found = dict[str, float]()
+    for number, name in enumerate([None, *NAMES]):
+        draft = None if name is None else Speculation(name, budget=8)
+        note(found, name or "plain", p_value(answers(model, tokenizer, draft, count, 100_000 * number + 7), law))
     return found
 
 
@@ -120,12 +165,11 @@ def judged_with_a_model(
 ) -> dict[str, float]:
     """The p-values of the drafters with a model, and of their verifiers."""
     found = dict[str, float]()
-    for number, (shape, verifier) in enumerate(JUDGED):
-        draft = Speculation(small, shape=shape, verifier=verifier, budget=8, size=3)
-        counts = answers(model, tokenizer, draft, count, 1_000_000 + 100_000 * number)
-        found[f"{shape} x {verifier}"] = p_value(counts, law)
-    draft = Speculation(small, verifier="ratio", budget=8, rejection=0.8, size=3)
-    found["chain x ratio, stopped early"] = p_value(answers(model, tokenizer, draft, count, 3_000_000), law)
+    pairs: list[tuple[str, str, float | None]] = [*((shape, verifier, None) for shape, verifier in JUDGED)]
+    for number, (shape, verifier, rejection) in enumerate([*pairs, ("chain", "ratio", 0.8)]):
+        draft = Speculation(small, shape=shape, verifier=verifier, budget=8, rejection=rejection, size=3)
+        name = f"{shape} x {verifier}" + ("" if rejection is None else ", stopped early")
+        note(found, name, p_value(answers(model, tokenizer, draft, count, 1_000_000 + 100_000 * number), law))
     return found
 
 
@@ -139,12 +183,41 @@ def test_the_law_is_that_of_masked_sampling(
     assert not holm(p_values), p_values
 
 
+def test_the_law_of_blocks(
+    model: LlamaForCausalLM,
+    small: LlamaForCausalLM,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    law: Law,
+    remembering: None,
+) -> None:
+    draft = Speculation(small, verifier="block", budget=8, size=3)
+    assert p_value(answers(model, tiny_tokenizer, draft, 2 * FAST, 5), law) > ALPHA
+
+
 @pytest.mark.long
-def test_the_law_of_many_draws(
+def test_the_law_of_many_draws(model: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast, law: Law) -> None:
+    p_values = judged(model, tiny_tokenizer, law, LONG)
+    assert not holm(p_values), p_values
+
+
+@pytest.mark.long
+def test_the_law_of_many_draws_with_a_draft_model(
+    model: LlamaForCausalLM,
+    small: LlamaForCausalLM,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    law: Law,
+    remembering: None,
+) -> None:
+    p_values = judged_with_a_model(model, small, tiny_tokenizer, law, LONG)
+    assert not holm(p_values), p_values
+
+
+@pytest.mark.long
+def test_the_law_with_a_draft_models_own_forward(
     model: LlamaForCausalLM, small: LlamaForCausalLM, tiny_tokenizer: PreTrainedTokenizerFast, law: Law
 ) -> None:
-    p_values = judged(model, tiny_tokenizer, law, LONG) | judged_with_a_model(model, small, tiny_tokenizer, law, LONG)
-    assert not holm(p_values), p_values
+    draft = Speculation(small, shape="rsd-c", verifier="without_replacement", budget=8, size=3)
+    assert p_value(answers(model, tiny_tokenizer, draft, 4000, 9), law) > ALPHA
 
 
 @pytest.mark.long
@@ -154,9 +227,10 @@ def test_a_wrong_pair_is_noticed(
     tiny_tokenizer: PreTrainedTokenizerFast,
     law: Law,
     monkeypatch: pytest.MonkeyPatch,
+    remembering: None,
 ) -> None:
     """Negative control: draws without replacement judged as if they were independent."""
     wrong = {**verifiers.VERIFIERS, "without_replacement": verifiers.VERIFIERS["multi_round"]}
     monkeypatch.setattr("maskwright.speculation.VERIFIERS", wrong)
     draft = Speculation(small, shape="rsd-c", verifier="without_replacement", budget=8, size=3)
-    assert p_value(answers(model, tiny_tokenizer, draft, 4000, 5), law) < ALPHA
+    assert p_value(answers(model, tiny_tokenizer, draft, LONG, 5), law) < ALPHA

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from naive_chance import Branching, law_of
 
+from maskwright.runtime.block_verifier import verify_block
 from maskwright.runtime.chance import Chance, RandomChance
 from maskwright.runtime.draft_tree import DraftTree, TreeBuilder
 from maskwright.runtime.verifiers import VERIFIERS, Verifier, division_of, multi_round
@@ -104,6 +108,114 @@ def test_two_levels_have_the_law_of_two_tokens(name: str, draft: Draft) -> None:
     for first in range(size):
         for second in range(size):
             assert law.get((first, second), 0.0) == pytest.approx(p[first] * below[first][0][second], abs=1e-12)
+
+
+def chained(
+    emit: Callable[[DraftTree, Chance], list[int]], laws: list[dict[tuple[int, ...], np.ndarray]], length: int
+) -> tuple[dict[tuple[int, ...], float], float]:
+    """The law of the first tokens of a walk, and how many drafts are taken on average: one chain, then plain draws.
+
+    `laws` has the target's and the draft's distribution behind each text.
+    """
+    p, q = laws
+    taken = 0.0
+
+    def once(chance: Branching) -> tuple[tuple[int, ...], int]:
+        builder, node, text = TreeBuilder(), 0, tuple[int, ...]()
+        while len(text) < length:
+            token = chance.draws(q[text])
+            node, text = builder.draw(node, token, q[text]), (*text, token)
+        tree = builder.build()
+        tokens = emit(tree, chance)
+        count = len(tokens) - (tokens != tree.token[1 : len(tokens) + 1].tolist())
+        while len(tokens) <= length:
+            tokens.append(chance.draws(p[tuple(tokens)]))
+        return tuple(tokens), count
+
+    law: dict[tuple[int, ...], float] = {}
+    for (tokens, count), probability in law_of(once).items():
+        law[tokens] = law.get(tokens, 0.0) + probability
+        taken += count * probability
+    return law, taken
+
+
+def by_block(p: dict[tuple[int, ...], np.ndarray]) -> Callable[[DraftTree, Chance], list[int]]:
+    def emit(tree: DraftTree, chance: Chance) -> list[int]:
+        texts = [tuple(tree.token[tree.path(node)].tolist()) for node in range(len(tree))]
+        plan = verify_block(tree, lambda node: p[texts[node]], chance)
+        return [plan[node] for node in sorted(plan)]
+
+    return emit
+
+
+def by_ratio(p: dict[tuple[int, ...], np.ndarray]) -> Callable[[DraftTree, Chance], list[int]]:
+    def emit(tree: DraftTree, chance: Chance) -> list[int]:
+        tokens, node = list[int](), 0
+        while node >= 0 and tree.first_child[node] >= 0:
+            tokens.append(VERIFIERS["ratio"](tree, node, p[tuple(tokens)], chance))
+            node = tree.child(node, tokens[-1])
+        return tokens
+
+    return emit
+
+
+def texts_below(length: int, size: int) -> list[tuple[int, ...]]:
+    return [text for count in range(length + 1) for text in itertools.product(range(size), repeat=count)]
+
+
+@pytest.mark.parametrize(("length", "size", "masked"), [(1, 4, True), (2, 3, True), (2, 3, False), (3, 2, False)])
+def test_a_block_emits_the_law_of_the_target_and_takes_no_fewer_drafts(length: int, size: int, masked: bool) -> None:
+    gains = []
+    for seed in range(6):
+        problems = {
+            text: problem(1000 * seed + place, size, masked) for place, text in enumerate(texts_below(length, size))
+        }
+        p, q = ({text: both[which] for text, both in problems.items()} for which in (0, 1))
+        law, taken = chained(by_block(p), [p, q], length)
+        for text in itertools.product(range(size), repeat=length + 1):
+            expected = math.prod(float(p[text[:place]][token]) for place, token in enumerate(text))
+            assert law.get(text, 0.0) == pytest.approx(expected, abs=1e-12)
+        one_by_one, fewer = chained(by_ratio(p), [p, q], length)
+        assert one_by_one == pytest.approx(
+            {text: share for text, share in law.items() if text in one_by_one}, abs=1e-12
+        )
+        assert taken >= fewer - 1e-12
+        gains.append(taken - fewer)
+    assert max(gains) > 1e-3 or length == 1, "with two tokens at least some are made up for"
+
+
+def test_a_block_with_the_residual_of_a_single_token_is_biased() -> None:
+    """Planted: what comes behind the tokens kept is drawn as if these had been judged one by one."""
+    worst = 0.0
+    for seed in range(6):
+        problems = {text: problem(1000 * seed + place, 3) for place, text in enumerate(texts_below(2, 3))}
+        p, q = ({text: both[which] for text, both in problems.items()} for which in (0, 1))
+
+        def emit(tree: DraftTree, chance: Chance, p: Any = p, q: Any = q) -> list[int]:
+            tokens = by_block(p)(tree, chance)
+            if tokens != tree.token[1 : len(tokens) + 1].tolist():
+                behind = tuple(tokens[:-1])
+                left = np.maximum(p[behind] - q[behind], 0.0)
+                tokens[-1] = chance.draws(left if left.sum() > 0 else p[behind])
+            return tokens
+
+        law, _ = chained(emit, [p, q], 2)
+        for text in itertools.product(range(3), repeat=3):
+            expected = math.prod(float(p[text[:place]][token]) for place, token in enumerate(text))
+            worst = max(worst, abs(law.get(text, 0.0) - expected))
+    assert worst > 1e-3
+
+
+def test_blocks_are_chains_that_were_drawn() -> None:
+    builder, q = TreeBuilder(), np.array([0.5, 0.5])
+    builder.draw(0, 0, q)
+    builder.draw(0, 1, q)
+    with pytest.raises(ValueError, match="one chain"):
+        verify_block(builder.build(), lambda node: q, RandomChance(np.random.default_rng(0)))
+    guessed = TreeBuilder()
+    guessed.add(0, 1)
+    with pytest.raises(ValueError, match="verify them by match"):
+        verify_block(guessed.build(), lambda node: q, RandomChance(np.random.default_rng(0)))
 
 
 def biased(law: np.ndarray, p: np.ndarray) -> bool:
