@@ -319,7 +319,8 @@ class Decoder:
 
     def _jump(self, row: Row) -> None:
         """Append the tokens of the text that must come next, but for the last, where they fit the budget."""
-        tokens = self._spelling.of(row.matcher.find_jump_forward_string(), row.request.compiled.tokenizer_info)[:-1]
+        text = row.matcher.find_jump_forward_string()
+        tokens = self._spelling.of(text, row.request.compiled.tokenizer_info)[:-1] if len(text) > 1 else ()
         before = row.matcher.step_count
         possible = bool(tokens) and all(row.matcher.accept_token(token) for token in tokens)
         if possible and row.budget.admit(tokens):

@@ -229,6 +229,10 @@ class SpeculativeDecoder(Decoder):
         if not self._target.takes_trees:
             tree = tree.likeliest_chain()
         masks = np.empty((len(tree), tokens.words), np.int32)
+        if len(tree) == 1:
+            row.matcher.fill_next_token_bitmask(masks)
+            row.mask_seconds += perf_counter() - started
+            return tree, masks
         target = Target.of(masks, tokens.words, tokens.vocab_size)
         legal = traverse(row.matcher, tree.token, tree.first_child, tree.next_sibling, target)
         assert legal is not None, "there is no clock"

@@ -1,8 +1,7 @@
 """What `draft=` may be, and what is made of it: a drafter, a verifier, a budget policy.
 
 draft                  who drafts
-"auto"                 what the grammar forces, copies from the text, the longest known suffix, recycled candidates, and
-                       counts by grammar state, in one tree
+"auto"                 what the grammar forces, the longest known suffix, and counts by grammar state, in one tree
 "grammar", "lookup", "suffix", "recycling", "automaton", "trigram"      one of them alone
 "embedded"             the draft model that comes with the package, for the embedded model
 a model, or its name   a smaller model with the same vocabulary
@@ -49,7 +48,7 @@ _NAMED: Mapping[str, type[Drafter]] = MappingProxyType(
         for kind in (ForcedDrafter, LookupDrafter, SuffixDrafter, RecyclingDrafter, StateDrafter, TrigramDrafter)
     }
 )
-_AUTO = ("grammar", "lookup", "suffix", "recycling", "automaton")
+_AUTO = ("grammar", "suffix", "automaton")
 _VERIFIERS = (*VERIFIERS, "block")
 # By shape of a model's tree: how its children are drawn decides who can judge them by ratio.
 _JUDGES: Mapping[str, frozenset[str]] = MappingProxyType(

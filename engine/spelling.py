@@ -18,8 +18,6 @@ class Spelling:
 
     def of(self, text: str, info: TokenizerInfo) -> list[int]:
         """The tokenizer's tokens of `text`; none where they write anything else (a space before it, say)."""
-        if len(text) < 2:
-            return []
         if text not in self._known:
             tokens = list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
             self._known[text] = tokens if info.decode(tokens) == text.encode() else []

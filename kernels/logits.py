@@ -1,4 +1,4 @@
-"""The likeliest token that a mask allows, and its log-probability, in CPU memory: what greedy decoding asks at every step.
+"""The likeliest tokens that a mask allows, and their probabilities, in CPU memory: what greedy decoding asks at every step.
 
 The loops work on 32 columns at a time, a word of the mask, with an accumulator for each column, so that the compiler makes
 vector code of them: neither a largest value nor a sum in one variable would become that without changing the result.
@@ -16,7 +16,7 @@ from maskwright.kernels.memory import float_of_bits
 
 # Callees: 4db236857e6a
 
-__all__ = ["likeliest"]
+__all__ = ["likeliest", "likeliest_few"]
 
 _DISALLOWED = np.float32(-np.inf)
 _NOTHING, _ONE = np.float32(0), np.float32(1)
@@ -109,3 +109,37 @@ def likeliest(logits: Any, bitmask: Any, tokens: Any, logprobs: Any) -> None:
         found = math.isfinite(mass)
         tokens[row] = token if found else -1
         logprobs[row] = -math.log(mass) if found else -math.inf
+
+
+@nogil_kernel
+def likeliest_few(logits: Any, bitmask: Any, tokens: Any, shares: Any) -> None:
+    """For each row the K likeliest allowed tokens, in descending order, the first of equally likely ones first.
+
+    Args:
+        logits: float32 [B, V]; what is disallowed is not looked at.
+        bitmask: int32 [B, W <= ceil(V / 32)]; columns beyond it are disallowed.
+        tokens: int32 [B, K], written; -1 where there are fewer.
+        shares: float32 [B, K], written: their probabilities among the allowed tokens; 0 where there are fewer, and in rows
+            whose largest logit is not finite.
+    """
+    few = tokens.shape[1]
+    for row in range(logits.shape[0]):
+        line, words, best, share = logits[row], bitmask[row], tokens[row], shares[row]
+        best[:], share[:] = -1, _DISALLOWED
+        for word in range(len(words)):
+            if words[word] == 0:
+                continue
+            for column in range(32 * word, min(32 * word + 32, len(line))):
+                value = line[column]
+                if not value > share[few - 1] or not (words[word] >> (column - 32 * word)) & 1:
+                    continue
+                place = few - 1
+                while place and value > share[place - 1]:
+                    best[place], share[place] = best[place - 1], share[place - 1]
+                    place -= 1
+                best[place], share[place] = column, value
+        top = share[0]
+        mass = _mass(line, words, top) if math.isfinite(top) else math.nan
+        for place in range(few):
+            known = best[place] >= 0 and math.isfinite(mass)
+            share[place] = _exp(share[place] - top) / np.float32(mass) if known else _NOTHING

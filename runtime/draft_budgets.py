@@ -76,6 +76,9 @@ class GoodputBudget:
     The time of a step is taken for linear in the nodes, a + b N, fitted to the steps so far; what the target takes of
     the expected, for a proportion that is followed for each class of grammar states. Where even the first node lowers the
     goodput nothing is drafted, and now and then a few nodes all the same, to notice when that changes.
+
+    Looking for drafts takes time, too, whether or not any are found. So some steps rest, and where those with drafts have
+    not given more tokens a second than these, nearly all do.
     """
 
     def __init__(self, nodes: int = 64) -> None:
@@ -86,13 +89,31 @@ class GoodputBudget:
         self._trust: dict[Hashable, tuple[float, float]] = {}  # of each class: taken, expected
         self._overall = (4.0, 4.0)
         self._idle: dict[Hashable, int] = {}
+        self._resting: set[Hashable] = set()  # classes of which the last budget was none
+        self._rested = (0.0, 0.0)  # steps and seconds
+        self._drafted = (0.0, 0.0)
+        self._gained: dict[Hashable, tuple[float, float]] = {}  # of each class: taken, steps
 
     def budget(self, where: Hashable) -> Budget:
         """See BudgetPolicy."""
-        # Equal sizes would say nothing about what a node takes.
         self._asked += 1
+        if self._rests(where):
+            self._resting.add(where)
+            return _NOTHING
+        self._resting.discard(where)
+        # Equal sizes would say nothing about what a node takes.
         most = self.most if self._asked % _SHORTENED else 1 + self._asked // _SHORTENED % _SHORT
         return Goodput(most, self.trust(where), *self.time.line(), least=self._least(where))
+
+    def _rests(self, where: Hashable) -> bool:
+        """Whether not to draft: now and then to know how long such a step takes, and mostly where drafts do not pay."""
+        rested, drafted, gained = self._rested, self._drafted, self._gained.get(where)
+        if gained is None or drafted[0] < _ENOUGH or gained[1] < _ENOUGH:
+            return False
+        if rested[0] < 2:
+            return self._asked % _SHORTENED == 1
+        pays = (1.0 + gained[0] / gained[1]) * rested[1] / rested[0] > drafted[1] / drafted[0]
+        return self._asked % _RARELY == 1 if pays else self._asked % _SHORTENED > 0
 
     def _least(self, where: Hashable) -> int:
         """Nodes to draft whatever they cost."""
@@ -106,7 +127,16 @@ class GoodputBudget:
 
     def observe(self, where: Hashable, expected: float, taken: int, nodes: int, seconds: float | None) -> None:
         """See BudgetPolicy."""
+        if where in self._resting:
+            if seconds is not None:
+                self._rested = _faded(self._rested, 1.0, min(seconds, _ODD * self._usual(seconds)))
+            return
+        gained = self._gained.pop(where, (0.0, 0.0))
+        self._gained[where] = _faded(gained, taken, 1.0)
+        if len(self._gained) > _MOST_CLASSES:
+            del self._gained[next(iter(self._gained))]
         if seconds is not None:
+            self._drafted = _faded(self._drafted, 1.0, min(seconds, _ODD * self._usual(seconds)))
             self.time.add(nodes, seconds)
         if not nodes:
             self._idle[where] = self._idle.get(where, 0) + 1
@@ -117,6 +147,19 @@ class GoodputBudget:
         if len(self._trust) > _MOST_CLASSES:
             del self._trust[next(iter(self._trust))]  # the one seen longest ago
         self._overall = self._overall[0] * _SLOW_FADE + taken, self._overall[1] * _SLOW_FADE + expected
+
+    def _usual(self, seconds: float) -> float:
+        """The mean of the steps so far, `seconds` where there are none."""
+        count, total = (a + b for a, b in zip(self._rested, self._drafted, strict=True))
+        return total / count if count else seconds
+
+
+def _faded(sums: tuple[float, float], one: float, other: float) -> tuple[float, float]:
+    """Two sums with one entry more; older ones fade."""
+    return sums[0] * _SLOW_FADE + one, sums[1] * _SLOW_FADE + other
+
+
+_NOTHING = FixedBudget(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +186,7 @@ _FADE, _SLOW_FADE = 0.9, 0.98
 _DOUBT = 1.0  # expected nodes that a class's own figures count against the overall ones
 _MOST_CLASSES = 4096
 _IDLE, _TRIAL = 24, 3
+_RARELY = 128  # of so many steps one rests where drafts pay
 _SHORTENED, _SHORT = 16, 4  # every so many-th tree has at most 1 to so many nodes
 _USUAL_SLOPE = 0.025  # of a node, in units of a step without any, before enough was measured
 

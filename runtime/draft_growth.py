@@ -89,8 +89,9 @@ class Grades:
 
     def probability(self, prediction: Prediction) -> float:
         """Of a prediction, from its first estimate and the outcomes so far."""
-        right, total = self._counts.get(prediction.grade, (0.0, 0.0))
-        return (right + _PRIOR_WEIGHT * prediction.estimate) / (total + _PRIOR_WEIGHT)
+        _, grade, estimate = prediction
+        right, total = self._counts.get(grade, (0.0, 0.0))
+        return (right + _PRIOR_WEIGHT * estimate) / (total + _PRIOR_WEIGHT)
 
     def count(self, grade: int, came_true: bool) -> None:
         """Note an outcome."""
@@ -143,12 +144,15 @@ class GrowingSession(Session):
         self._predictors = [predictor for _, predictor in predictors]
         self._grades = [drafter.grades for drafter, _ in predictors]
         self._places: dict[tuple[int, ...], list[Any]] = {}  # of the last tree, by the tokens that lead there
-        self._predicted: dict[tuple[int, ...], list[tuple[int, Prediction]]] = {}
+        self._predicted: dict[tuple[int, ...], list[Sequence[Prediction]]] = {}  # by each predictor
 
     def propose(self, budget: Budget) -> DraftTree:
         """See Session."""
         text, order = self._text, count()
         builder = TreeBuilder(text.ids[-1] if text.ids else -1)
+        self._places, self._predicted = {}, {}
+        if not budget.admits(0, 0.0, 1.0):
+            return builder.build()
         cursor = Cursor(text.matcher)
         self._places, self._predicted = {(): [predictor.root() for predictor in self._predictors]}, {}
         heap = list[tuple[float, int, int, int, float]]()  # minus value, order, parent, token, confidence
@@ -156,15 +160,19 @@ class GrowingSession(Session):
 
         def open_candidates(node: int, path: tuple[int, ...]) -> None:
             best: dict[int, float] = {}
-            found = self._predicted[path] = []
-            for number, (predictor, place) in enumerate(zip(self._predictors, self._places[path], strict=True)):
-                for prediction in predictor.predictions(place):
-                    found.append((number, prediction))
-                    probability = self._grades[number].probability(prediction)
-                    best[prediction.token] = max(best.get(prediction.token, 0.0), probability)
+            found = self._predicted[path] = [
+                predictor.predictions(place)
+                for predictor, place in zip(self._predictors, self._places[path], strict=True)
+            ]
+            for grades, predictions in zip(self._grades, found, strict=True):
+                for prediction in predictions:
+                    probability = grades.probability(prediction)
+                    if probability > best.get(prediction.token, 0.0):
+                        best[prediction.token] = probability
+            value = values[node]
             for token, probability in best.items():
-                if values[node] * probability >= _LEAST:
-                    heappush(heap, (-values[node] * probability, next(order), node, token, probability))
+                if value * probability >= _LEAST:
+                    heappush(heap, (-value * probability, next(order), node, token, probability))
 
         paths: list[tuple[int, ...]] = [()]
         closed = set[int]()  # nodes that may have no further child, where drafts are chains
@@ -202,8 +210,9 @@ class GrowingSession(Session):
             places = self._places.get(path)
             if places is None:
                 break
-            for number, prediction in self._predicted.get(path, ()):
-                self._grades[number].count(prediction.grade, prediction.token == token)
+            for grades, predictions in zip(self._grades, self._predicted[path], strict=True):
+                for prediction in predictions:
+                    grades.count(prediction.grade, prediction.token == token)
             for predictor, place in zip(self._predictors, places, strict=True):
                 predictor.learn(place, token)
             path = (*path, token)

@@ -13,6 +13,7 @@ they may have come several times, and then `draws` has the order in which they c
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -239,6 +240,8 @@ class TreeBuilder:
     def build(self) -> DraftTree:
         """The tree so far."""
         count = len(self._token)
+        if count == 1:
+            return _root(self._token[0])
         first_child, next_sibling = np.full((2, count), -1, np.int64)
         youngest = dict[int, int]()
         for node in range(1, count):
@@ -259,3 +262,10 @@ class TreeBuilder:
             self._q or None,
             {node: tuple(drawn) for node, drawn in self._draws.items()} if repeated else None,
         )
+
+
+@functools.lru_cache(maxsize=1024)
+def _root(token: int) -> DraftTree:
+    """The tree without drafts, which is asked for at every step where drafting does not pay."""
+    nodes, parent, depth, first_child, next_sibling = np.array([[token], [-1], [0], [-1], [-1]], np.int64)
+    return DraftTree(nodes, parent, depth, first_child, next_sibling, np.ones(1))

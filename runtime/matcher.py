@@ -352,6 +352,8 @@ class GrammarMatcher:
                 continue
             if self._unique is not None and self._unique.repeating:
                 length = 0  # behind an item that is equal to another one the automaton does not know where the text is
+            if not length and not found and self._unique is None:
+                return ""  # as mostly
             piece = out[:length].astype(np.uint8).tobytes()
             found += piece
             if length < len(out) and (self._unique is None or not (self._unique.levels or self._unique.repeating)):

@@ -2,9 +2,11 @@
 
 A matrix [V, 8]: whenever the target's logits are there behind a token, its best allowed candidates replace the row. Drafts
 grow from the text's last token through the rows. What a forward computed beside the path taken is not thrown away.
-Candidates are those of the masked logits, so that the matrix fills with what this kind of grammar lets through.
+Candidates are those of the masked logits, so that the matrix fills with what this kind of grammar lets through. Their
+probabilities are kept, too: how likely one was there says how likely it is here.
 
-Source: Token Recycling (Luo et al. 2025); there a fixed tree of 80 nodes, here the likeliest nodes of a growing one.
+Source: Token Recycling (Luo et al. 2025), without the probabilities; there a fixed tree of 80 nodes, here the likeliest
+nodes of a growing one.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from maskwright.kernels.logits import likeliest_few
 from maskwright.runtime.draft_growth import PredictingDrafter, Prediction, Predictor
 from maskwright.runtime.drafter import Text, Verified
 from maskwright.runtime.tree_masks import legal_tokens
@@ -22,8 +25,12 @@ from maskwright.runtime.tree_masks import legal_tokens
 __all__ = ["RecyclingDrafter"]
 
 _WIDTH = 8
-_ESTIMATES = (0.5, 0.18, 0.1, 0.06, 0.04, 0.03, 0.02, 0.02)  # by rank
-_CHEAP = 1 << 15  # logits of all nodes together that are ranked on the host without a thought; above, the path's alone
+_LEAST = 0.03  # candidates less likely than this were unlikely even there
+_CARRIED = 0.6  # first estimate of how much of a probability is found again behind the same token elsewhere
+_CHEAP = 1 << 15  # logits of all nodes together that are ranked on a device without a thought; above, the path's alone
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int32]
 
 
 class RecyclingDrafter(PredictingDrafter):
@@ -33,24 +40,26 @@ class RecyclingDrafter(PredictingDrafter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._candidates: npt.NDArray[np.int32] = np.full((0, _WIDTH), -1, np.int32)
+        self._candidates: Integers = np.full((0, _WIDTH), -1, np.int32)
+        self._shares: Floats = np.zeros((0, _WIDTH), np.float32)
 
     def predictor(self, text: Text) -> Predictor:
         """See PredictingDrafter."""
         size = text.matcher.compiled.tokens.vocab_size
-        if len(self._candidates) < size:
-            grown = np.full((size, _WIDTH), -1, np.int32)
-            grown[: len(self._candidates)] = self._candidates
-            self._candidates = grown
+        more = size - len(self._candidates)
+        if more > 0:
+            self._candidates = np.pad(self._candidates, ((0, more), (0, 0)), constant_values=-1)
+            self._shares = np.pad(self._shares, ((0, more), (0, 0)))
         return _Recycling(self, text)
 
-    def candidates(self, token: int) -> list[int]:
-        """What came behind a token last, the likeliest first."""
-        return [found for found in self._candidates[token].tolist() if found >= 0]
+    def candidates(self, token: int) -> list[tuple[int, float]]:
+        """What was likely behind a token last, and how likely, the likeliest first."""
+        found = zip(self._candidates[token].tolist(), self._shares[token].tolist(), strict=True)
+        return [(candidate, share) for candidate, share in found if share >= _LEAST]
 
-    def replace(self, tokens: Sequence[int], candidates: npt.NDArray[np.int32]) -> None:
-        """New candidates, int32 [N, 8], behind some tokens."""
-        self._candidates[tokens] = candidates
+    def replace(self, tokens: Sequence[int], candidates: Integers, shares: Floats) -> None:
+        """New candidates, int32 [N, 8], behind some tokens, and their probabilities, float32 [N, 8]."""
+        self._candidates[tokens], self._shares[tokens] = candidates, shares
 
 
 class _Recycling(Predictor):
@@ -68,23 +77,35 @@ class _Recycling(Predictor):
     def predictions(self, place: int) -> Sequence[Prediction]:
         if place < 0:
             return []
-        return [Prediction(token, rank, _ESTIMATES[rank]) for rank, token in enumerate(self._drafter.candidates(place))]
+        return [
+            Prediction(token, 16 * min(rank, 2) + int(share * 9), _CARRIED * share)
+            for rank, (token, share) in enumerate(self._drafter.candidates(place))
+        ]
 
     def observe(self, verified: Verified) -> None:
         """Recycle the candidates behind the nodes verified."""
         tree, rows = verified.tree, verified.rows
         if rows is None or tree.token[0] < 0:
             return
-        nodes = list(range(len(tree))) if rows.numel() <= _CHEAP else [0, *verified.taken]
-        self._drafter.replace(tree.token[nodes].tolist(), best_candidates(rows[nodes], verified.masks[nodes]))
+        tokens, masks = tree.token, verified.masks
+        if rows.device.type != "cpu" and rows.numel() > _CHEAP:
+            path = [0, *verified.taken]
+            tokens, masks, rows = tokens[path], masks[path], rows[path]
+        self._drafter.replace(tokens.tolist(), *best_candidates(rows, masks))
 
 
-def best_candidates(logits: Any, masks: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """int32 [N, 8]: the likeliest allowed tokens of logits [N, V] under masks [N, W]; -1 where there are fewer."""
+def best_candidates(logits: Any, masks: Integers) -> tuple[Integers, Floats]:
+    """The likeliest allowed tokens of logits float32 [N, V] under masks [N, W], int32 [N, 8], and their probabilities among
+    the allowed ones, float32 [N, 8]; -1 and 0 where there are fewer."""
     import torch
 
+    if logits.device.type == "cpu":
+        found, shares = np.empty((len(logits), _WIDTH), np.int32), np.empty((len(logits), _WIDTH), np.float32)
+        likeliest_few(np.ascontiguousarray(logits.numpy()), np.ascontiguousarray(masks), found, shares)
+        return found, shares
     legal = torch.from_numpy(legal_tokens(masks, logits.shape[1])).to(logits.device)
-    best = logits.masked_fill(~legal, float("-inf")).topk(min(_WIDTH, logits.shape[1]))
-    found = torch.where(best.values > float("-inf"), best.indices, -1).cpu().numpy().astype(np.int32)
-    missing = _WIDTH - found.shape[1]
-    return np.pad(found, ((0, 0), (0, missing)), constant_values=-1) if missing else found
+    allowed = logits.masked_fill(~legal, float("-inf"))
+    best = allowed.softmax(1).topk(min(_WIDTH, logits.shape[1]))
+    found = torch.where(best.values > 0, best.indices, -1).int().cpu().numpy()
+    missing = ((0, 0), (0, _WIDTH - found.shape[1]))
+    return np.pad(found, missing, constant_values=-1), np.pad(best.values.cpu().numpy(), missing)

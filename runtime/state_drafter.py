@@ -1,9 +1,9 @@
 """Counts of the next token by the grammar's state: the automaton is the context.
 
-Behind `"age": ` comes a digit, behind a string's last character `", "`, whatever was written before. A place has two keys,
-the automaton's state with the frame that called it and the token before, and the same without that token; the first that
-has been seen predicts. Counts are of what the target emitted, so that nothing is known of a grammar's states before a text
-has been through them; states that grammars share (strings, numbers, white space) carry over.
+Behind `"age": ` comes a digit, behind a string's last character `", "`, whatever was written before. A place has three keys,
+the automaton's state with the frame that called it and the token before, the same without that token, and the state alone;
+the first that has been seen predicts. Counts are of what the target emitted, so that nothing is known of a grammar's states
+before a text has been through them; states that grammars share (strings, numbers, white space) carry over.
 
 Source: DOMINO (Beurer-Kellner, Fischer, Vechev 2024), there with the state of a scanner and parser.
 """
@@ -27,7 +27,7 @@ _MOST_TOKENS = 64  # of a key
 _WIDTH = 4
 
 Counts = dict[Hashable, dict[int, int]]
-Place = tuple[Hashable, Hashable]
+Place = tuple[Hashable, Hashable, Hashable]
 
 
 class StateDrafter(PredictingDrafter):
@@ -64,7 +64,7 @@ class _States(Predictor):
 
     def _place(self, last: int) -> Place:
         where = self._text.matcher.context
-        return (where, last), where
+        return (where, last), where, where[0]
 
     def predictions(self, place: Place) -> Sequence[Prediction]:
         for order, key in enumerate(place):

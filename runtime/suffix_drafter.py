@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from maskwright.runtime.corrections import Corrections
 from maskwright.runtime.draft_growth import PredictingDrafter, Prediction, Predictor
 from maskwright.runtime.drafter import Text, Verified
 from maskwright.runtime.suffix_automaton import SuffixAutomaton
@@ -20,6 +21,7 @@ _MOST_STATES = 400_000  # of the drafter's automaton; then it starts anew from t
 _MOST_READ = 1 << 15  # tokens of a prompt, its last ones: half a kilobyte each
 _LONGEST = 8
 _WIDTH = 3
+_CORRECTED = 16 * 32  # grades from here on are those of corrections
 
 Place = tuple[tuple[int, int], tuple[int, int]]
 """State and length of the match in the text's own automaton, and in the drafter's."""
@@ -35,6 +37,7 @@ class SuffixDrafter(PredictingDrafter):
         super().__init__()
         self._corpus = [list(text) for text in corpus]
         self.known = self._fresh()
+        self.corrections = Corrections()
 
     def _fresh(self) -> SuffixAutomaton:
         automaton = SuffixAutomaton()
@@ -87,12 +90,24 @@ class _Suffix(Predictor):
             counts = automaton.following(state)
             total = sum(counts.values())
             grade = 16 * (kind * 16 + min(length, _LONGEST))
-            for token in sorted(counts, key=lambda token: -counts[token])[:_WIDTH]:
+            for token in sorted(counts, key=counts.__getitem__, reverse=True)[:_WIDTH]:
                 share = counts[token] / max(total, 1)
                 prediction = Prediction(token, grade + int(share * 9), share * length / (length + 1))
                 if token not in best or best[token].estimate < prediction.estimate:
                     best[token] = prediction
-        return list(best.values())
+        found = sorted(best.values(), key=lambda prediction: -prediction.estimate)
+        if found:
+            found += [
+                Prediction(token, _CORRECTED + int(share * 9), share)
+                for token, share in self._drafter.corrections.of(found[0].token)
+                if token not in best
+            ]
+        return found
+
+    def learn(self, place: Place, token: int) -> None:
+        guesses = self.predictions(place)
+        if guesses:
+            self._drafter.corrections.count(guesses[0].token, token)
 
     def finish(self) -> None:
         """The text is complete: others may learn from it."""

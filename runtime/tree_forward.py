@@ -264,6 +264,9 @@ class TreeForward:
         """See VerifyingForward."""
         rows, columns = self._valid.shape
         counts = [shown + len(path) for (shown, _), path in zip(self._shown, taken, strict=True)]
+        if min(counts) == self._width:  # as where nothing was drafted: all of the chunk stays as it is
+            self._lengths = [length + self._width for length in self._lengths]
+            return
         before, most = columns - self._width, max(counts)
         source = np.zeros((rows, most), np.int64)  # columns of the chunk that stay, behind them what does not count
         valid, position = np.zeros((rows, most), bool), np.zeros((rows, most), np.int64)
@@ -294,7 +297,8 @@ class ChainForward:
     takes_trees = False
 
     def __init__(self, model: Any, rows: int, because: str = "they were asked for") -> None:
-        self._model, self.chains_because = model, because
+        self._model = model
+        self.chains_because: str | None = because
         self._caches: list[Any] = [None] * rows
         self._snapshots: list[Any] = [None] * rows
         self._unseen: list[list[int]] = [[] for _ in range(rows)]  # tokens taken that a cache put back has not seen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,22 @@ __all__ = ["checked_links", "legal_tokens", "traverse"]
 Integers = npt.NDArray[np.int64]
 
 _NODES_A_LOOK = 16  # at the clock
+
+
+class _Walk(NamedTuple):
+    """A tree and what is found of it; see traverse()."""
+
+    tokens: Integers
+    first_child: Integers
+    next_sibling: Integers
+    target: Target
+    legal: npt.NDArray[np.uint8]
+    until: float | None  # on the clock
+
+    @property
+    def late(self) -> bool:
+        """Whether time is up."""
+        return self.until is not None and perf_counter() > self.until
 
 
 def traverse(
@@ -50,41 +66,35 @@ def traverse(
     legal = np.zeros(len(tokens), np.uint8)
     start = matcher.step_count
     until = perf_counter() + seconds if seconds > 0 else None
+    walk = _Walk(tokens, first_child, next_sibling, target, legal, until)
     try:
         done = None
         if matcher._unique is None:
-            done = _together(matcher, tokens, first_child, next_sibling, target, legal, until)
+            done = _together(matcher, walk)
         if done is None:
             matcher.rollback(matcher.step_count - start)
             legal[:] = 0
-            done = _one_by_one(matcher, tokens, first_child, next_sibling, target, legal, until)
+            done = _one_by_one(matcher, walk)
     finally:
         matcher.rollback(matcher.step_count - start)
     return legal.view(np.bool_) if done else None
 
 
-def _together(
-    matcher: GrammarMatcher,
-    tokens: Integers,
-    first_child: Integers,
-    next_sibling: Integers,
-    target: Target,
-    legal: npt.NDArray[np.uint8],
-    until: float | None,
-) -> bool | None:
+def _together(matcher: GrammarMatcher, walk: _Walk) -> bool | None:
     """Whether it was done in time; None where keys of the text decide on what may follow, besides the automaton."""
-    above = np.empty(len(tokens), np.int64)
+    target, count = walk.target, len(walk.tokens)
+    above = np.empty(count, np.int64)
     header = np.zeros(kernels.TREE_SIZE, np.int64)
     header[: kernels.TREE_STRIDE + 1] = (
-        *(array.ctypes.data for array in (tokens, first_child, next_sibling, above, legal)),
+        *(array.ctypes.data for array in (walk.tokens, walk.first_child, walk.next_sibling, above, walk.legal)),
         target.address,
         target.stride,
     )
     header[kernels.TREE_PHASE] = kernels.FILL
-    header[kernels.TREE_LEFT] = len(tokens) if until is None else _NODES_A_LOOK
+    header[kernels.TREE_LEFT] = count if walk.until is None else _NODES_A_LOOK
     header[kernels.TREE_FILL], header[kernels.TREE_ACCEPT] = address_of(fill), address_of(accept_token)
     while (status := kernels.traverse(matcher._automaton, matcher._address, header.ctypes.data)) != L.OK:
-        if until is not None and perf_counter() > until:
+        if walk.late:
             return False
         if status in (L.RESTRICT, L.NEED_TEXT):
             return None
@@ -92,23 +102,16 @@ def _together(
             header[kernels.TREE_LEFT] = _NODES_A_LOOK
         else:
             matcher._mend(status)
-    return until is None or perf_counter() <= until
+    return not walk.late
 
 
-def _one_by_one(
-    matcher: GrammarMatcher,
-    tokens: Integers,
-    first_child: Integers,
-    next_sibling: Integers,
-    target: Target,
-    legal: npt.NDArray[np.uint8],
-    until: float | None,
-) -> bool:
+def _one_by_one(matcher: GrammarMatcher, walk: _Walk) -> bool:
     """The same walk in Python, for grammars whose masks depend on more than the configuration."""
+    tokens, first_child, next_sibling, target, legal, _ = walk
     todo = [(0, 0)]  # nodes to enter, and how many of the walk's steps lead to their parents
     start = matcher.step_count
     while todo:
-        if until is not None and perf_counter() > until:
+        if walk.late:
             return False
         node, depth = todo.pop()
         matcher.rollback(matcher.step_count - start - depth)

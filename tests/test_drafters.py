@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import maskwright as mw
+from maskwright.runtime.corrections import Corrections
 from maskwright.runtime.draft_budgets import FixedBudget, GoodputBudget, ThresholdBudget
 from maskwright.runtime.draft_growth import Grades, Prediction
 from maskwright.runtime.draft_tree import DraftTree
@@ -62,12 +63,60 @@ def grow(text: Text, session: Any, written: bytes, tree: DraftTree) -> None:
     session.observe(Verified(tree, taken, list(written)))
 
 
-def test_forced_text_stops_one_token_early(compiler: mw.GrammarCompiler) -> None:
+def test_of_forced_text_all_but_the_last_token_is_certain(compiler: mw.GrammarCompiler) -> None:
     text = text_of(compiler, FORCED, b"x")
     tree = ForcedDrafter().begin(text).propose(FixedBudget(30))
     assert strings(tree) == {'{"name": '}
     assert text.matcher.step_count == 0
     assert strings(ForcedDrafter().begin(text).propose(FixedBudget(3))) == {'{"n'}
+
+
+def test_what_a_forced_texts_last_token_becomes_is_learned() -> None:
+    """The quotation mark and the colon are forced, and the token is one that goes on behind them."""
+    vocabulary = [b'"', b":", b'":', b'":"', b'":[', *(bytes((letter,)) for letter in b"ab[]"), b"</s>"]
+    compiler = mw.GrammarCompiler(mw.TokenizerInfo(vocabulary, eos_token_ids=[len(vocabulary) - 1]))
+    spelled = {'":"': [3], '":': [2], '":[': [4]}
+
+    def beginning(grammar: str) -> Text:
+        matcher = mw.GrammarMatcher(compiler.compile_grammar(grammar))
+        return Text(ids=[5], prompt=1, matcher=matcher, spell=lambda text: spelled.get(text, []))
+
+    drafter = ForcedDrafter()
+    for _ in range(4):
+        text = beginning('root ::= "\\":" ("\\"" | "[") [ab]+')
+        session = drafter.begin(text)
+        tree = session.propose(FixedBudget(4))
+        text.matcher.accept_token(3)
+        text.ids.append(3)
+        session.observe(Verified(tree, [tree.child(0, 3)] if tree.child(0, 3) > 0 else [], [3]))
+    tree = drafter.begin(beginning('root ::= "\\":" ("\\"" | "[") [ab]+')).propose(FixedBudget(4))
+    assert tree.token[1] == 3
+    other = drafter.begin(beginning('root ::= "\\":" ("[" | "a") [ab]+')).propose(FixedBudget(4))
+    assert len(other) == 1, "this grammar does not allow what was learned"
+
+
+def test_corrections_count_what_comes_in_place_of_a_guess() -> None:
+    corrections = Corrections()
+    assert corrections.of(3) == []
+    for token in (8, 8, 8, 3, 5):
+        corrections.count(3, token)
+    assert corrections.of(3) == [(8, 0.5), (3, 1 / 6), (5, 1 / 6)]
+    for token in range(200):
+        corrections.count(4, token % 100)
+    assert len(corrections.of(4)) == 4
+    assert corrections.of(3)[0] == (8, 0.5), "guesses are apart"
+
+
+def test_the_end_of_a_copy_is_learned(compiler: mw.GrammarCompiler) -> None:
+    """Where the prompt goes on with a full stop, the text has a comma."""
+    drafter = SuffixDrafter()
+    for _ in range(3):
+        text = text_of(compiler, LETTERS, b"zoe. ", b"zo")
+        session = drafter.begin(text)
+        grow(text, session, b"e,", session.propose(FixedBudget(4)))
+        session.finish()
+    text = text_of(compiler, LETTERS, b"kim. ", b"ki")
+    assert "m," in strings(drafter.begin(text).propose(FixedBudget(3)))
 
 
 def test_lookup_copies_behind_the_longest_match(compiler: mw.GrammarCompiler) -> None:
@@ -143,8 +192,9 @@ def test_suffixes_of_the_prompt_of_earlier_texts_and_of_a_corpus(compiler: mw.Gr
 def test_recycled_candidates_are_the_masked_ones() -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed: pip install maskwright[hf]")
     logits = torch.tensor([[5.0, 4.0, 3.0, 2.0], [0.0, 1.0, 2.0, 3.0]])
-    found = best_candidates(logits, np.array([[0b1011], [0b0110]], np.int32))
+    found, shares = best_candidates(logits, np.array([[0b1011], [0b0110]], np.int32))
     assert found[:, :4].tolist() == [[0, 1, 3, -1], [2, 1, -1, -1]]
+    assert shares[1, :3] == pytest.approx([1 / (1 + np.exp(-1)), 1 / (1 + np.e), 0])
     drafter = RecyclingDrafter()
     info = mw.TokenizerInfo([b"a", b"b", b"c", b"</s>"], eos_token_ids=[3])
     matcher = mw.GrammarMatcher(mw.GrammarCompiler(info).compile_grammar("root ::= [abc]+"))
@@ -156,8 +206,26 @@ def test_recycled_candidates_are_the_masked_ones() -> None:
     text.ids.append(1)
     masks = np.array([[0b0110]], np.int32)
     session.observe(Verified(tree, [], [1], torch.tensor([[9.0, 1.0, 2.0, 8.0]]), masks))
-    assert drafter.candidates(0) == [2, 1]
+    assert drafter.candidates(0) == [(2, pytest.approx(np.e / (1 + np.e))), (1, pytest.approx(1 / (1 + np.e)))]
     assert len(session.propose(FixedBudget(4))) == 1, "nothing is known behind b"
+
+
+def test_the_best_candidates_are_those_of_sorting() -> None:
+    """Ties, infinities, columns beyond the mask, and fewer allowed than wanted."""
+    torch = pytest.importorskip("torch", reason="torch is not installed: pip install maskwright[hf]")
+    rng = np.random.default_rng(5)
+    for size in (3, 32, 77, 300):
+        logits = rng.choice([-np.inf, -1.0, 0.5, 0.5, 2.0, 3.0], (12, size)) + rng.integers(0, 2, (12, 1))
+        masks = rng.integers(-(2**31), 2**31, (12, max(size // 32, 1)), np.int32)
+        masks[0] = 0
+        found, shares = best_candidates(torch.from_numpy(logits.astype(np.float32)), masks)
+        for row in range(12):
+            allowed = [t for t in range(size) if t // 32 < masks.shape[1] and masks[row, t // 32] >> (t % 32) & 1]
+            best = sorted((t for t in allowed if logits[row, t] > -np.inf), key=lambda t: (-logits[row, t], t))[:8]
+            assert found[row].tolist() == best + [-1] * (8 - len(best))
+            mass = np.exp(logits[row, allowed]).sum()
+            assert shares[row, : len(best)] == pytest.approx(np.exp(logits[row, best]) / mass, rel=1e-5)
+            assert not shares[row, len(best) :].any()
 
 
 def test_counts_by_state_carry_over_to_the_next_text(compiler: mw.GrammarCompiler) -> None:
@@ -261,6 +329,22 @@ def test_goodput_turns_drafting_off_where_it_does_not_pay_and_tries_again() -> N
     sizes, _ = simulated(0.3, 0.02)
     assert np.mean([size == 0 for size in sizes[60:]]) > 0.85
     assert any(sizes[60:]), "it tries again now and then"
+
+
+@pytest.mark.parametrize(("taken", "looking", "drafts"), [(0.05, 0.2, False), (0.6, 0.2, True), (0.05, 0.0, True)])
+def test_goodput_rests_where_looking_for_drafts_takes_longer_than_they_save(
+    taken: float, looking: float, drafts: bool
+) -> None:
+    """Nodes are nearly free here, but each step in which drafts are looked for takes longer."""
+    policy, rng, looked = GoodputBudget(), random.Random(2), list[bool]()
+    for _ in range(600):
+        looks = policy.budget("state").admits(0, 0.0, 1.0)
+        looked.append(looks)
+        found = int(looks and rng.random() < taken)
+        policy.observe("state", taken * looks, found, int(looks), 1.0 + looking * looks + rng.random() * 0.02)
+    assert (np.mean(looked[300:]) > 0.9) == drafts
+    assert any(looked[300:]), "it looks again now and then"
+    assert not all(looked), "and rests now and then"
 
 
 @pytest.mark.parametrize("per_node", [0.01, 0.3])

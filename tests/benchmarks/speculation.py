@@ -18,6 +18,7 @@ least of `--runs`. In each run drafters begin without anything learned, and keep
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import sys
@@ -69,6 +70,7 @@ SCHEMA = {
     "required": ["name", "age", "mood", "tags"],
     "additionalProperties": False,
 }
+NESTED = ("Kubernetes---kb_801_Normalized", "Github_medium---o67597", "Glaiveai2K---create_invoice_878b1147")
 BEGUN = '{"name": "Ad'
 WAYS_ON = (
     'a Lovelace", "age": 36, "mood": "happy", "tags": ["x", "yy"]}',
@@ -95,21 +97,45 @@ def extraction(count: int, split: str = "held", **options: Any) -> list[Ask]:
     ]  # fmt: skip
 
 
+def schemas_of_maskbench() -> list[Any]:
+    """Nested schemas of real projects, unlike those that the embedded model was trained on."""
+    found: dict[str, Any] = dict.fromkeys(NESTED)
+    with gzip.open(report.SHARED / "data/maskbench/dev.jsonl.gz", "rt", encoding="utf-8") as lines:
+        for line in lines:
+            entry = json.loads(line)
+            if entry["id"] in found:
+                found[entry["id"]] = entry["schema"]
+    return list(found.values())
+
+
 def other_sets(count: int) -> dict[str, list[Ask]]:
-    """Prompts on which drafts are right seldom, or short."""
+    """Prompts on which drafts are right seldom, or short, or dear."""
     model, tokenizer = embedded.load()
-    texts = [example.text for example in examples_of("held", count)]
+    examples = examples_of("held", count)
+    texts = [example.text for example in examples]
+    nested = schemas_of_maskbench()
+    others = [example.text for example in examples_of("train", 40)]  # some 3,000 tokens
 
     def of(text: str, number: int, **options: Any) -> Ask:
         return lambda **more: mw.generate(
             model, text, tokenizer=tokenizer, return_result=True, seed=number, **options, **more
         )
 
+    def long(example: Any, number: int) -> Ask:
+        text = " ".join([*others[number % 20 :][:20], example.text])
+        return of(extraction_prompt(text, example.schema), number, schema=example.schema)
+
     return {
         "extraction, as in training": extraction(count, "train"),
         "extraction, temperature 1": extraction(count, temperature=1.0, seed=3),
         "random letters, temperature 1": [of(t, n, regex="[a-z]{40,60}", temperature=1.0) for n, t in enumerate(texts)],
         "random numbers, temperature 2": [of(t, n, regex="[0-9]{40}", temperature=2.0) for n, t in enumerate(texts)],
+        "any text, temperature 2": [of(t, n, regex="(?s).{60,80}", temperature=2.0) for n, t in enumerate(texts)],
+        "nested schemas, temperature 1": [
+            of(t, n, schema=nested[n % len(nested)], temperature=1.0, max_new_tokens=120) for n, t in enumerate(texts)
+        ],
+        "extraction from 1,000 tokens and more": [long(example, number) for number, example in enumerate(examples)],
+        "one schema, many texts": [of(extraction_prompt(t, SCHEMA), n, schema=SCHEMA) for n, t in enumerate(texts)],
         "choices": [of(t, n, choices=["positive", "negative", "neutral"]) for n, t in enumerate(texts)],
     }
 
