@@ -70,6 +70,25 @@ class ThresholdBudget(FixedBudget):
         return nodes < self.nodes and 1.0 - value <= self.rejection
 
 
+@dataclass(slots=True)
+class _Class:
+    """What is known of a class of grammar states; sums fade.
+
+    Attributes:
+        judged: nodes taken, and expected to be.
+        gained: nodes taken, and steps in which drafts were looked for; slower to fade.
+        nodes: drafted in these steps.
+        idle: such steps since the last one with a node.
+        resting: whether the last budget was none.
+    """
+
+    judged: tuple[float, float] = (0.0, 0.0)
+    gained: tuple[float, float] = (0.0, 0.0)
+    nodes: float = 0.0
+    idle: int = 0
+    resting: bool = False
+
+
 class GoodputBudget:
     """As many nodes as raise the expected tokens per second, by times measured on the way.
 
@@ -77,8 +96,8 @@ class GoodputBudget:
     the expected, for a proportion that is followed for each class of grammar states. Where even the first node lowers the
     goodput nothing is drafted, and now and then a few nodes all the same, to notice when that changes.
 
-    Looking for drafts takes time, too, whether or not any are found. So some steps rest, and where those with drafts have
-    not given more tokens a second than these, nearly all do.
+    Looking for drafts takes time, too, whether or not any are found. So some steps rest, and where those with drafts do not
+    give more tokens a second than these, nearly all do.
     """
 
     def __init__(self, nodes: int = 64) -> None:
@@ -86,77 +105,67 @@ class GoodputBudget:
         self.most = nodes
         self.time = _LinearTime()
         self._asked = 0
-        self._trust: dict[Hashable, tuple[float, float]] = {}  # of each class: taken, expected
-        self._overall = (4.0, 4.0)
-        self._idle: dict[Hashable, int] = {}
-        self._resting: set[Hashable] = set()  # classes of which the last budget was none
-        self._rested = (0.0, 0.0)  # steps and seconds
-        self._drafted = (0.0, 0.0)
-        self._gained: dict[Hashable, tuple[float, float]] = {}  # of each class: taken, steps
+        self._classes: dict[Hashable, _Class] = {}
+        self._overall = (4.0, 4.0)  # taken and expected nodes
+        self._rested = (0.0, 0.0)  # steps, and their seconds
 
     def budget(self, where: Hashable) -> Budget:
         """See BudgetPolicy."""
         self._asked += 1
-        if self._rests(where):
-            self._resting.add(where)
+        known = self._class(where)
+        known.resting = self._rests(known)
+        if known.resting:
             return _NOTHING
-        self._resting.discard(where)
         # Equal sizes would say nothing about what a node takes.
         most = self.most if self._asked % _SHORTENED else 1 + self._asked // _SHORTENED % _SHORT
-        return Goodput(most, self.trust(where), *self.time.line(), least=self._least(where))
+        return Goodput(most, self.trust(where), *self.time.line(), least=_TRIAL if known.idle >= _IDLE else 0)
 
-    def _rests(self, where: Hashable) -> bool:
+    def _class(self, where: Hashable) -> _Class:
+        """What is known of a class, which is then the one seen last."""
+        known = self._classes[where] = self._classes.pop(where, None) or _Class()
+        if len(self._classes) > _MOST_CLASSES:
+            del self._classes[next(iter(self._classes))]
+        return known
+
+    def _rests(self, known: _Class) -> bool:
         """Whether not to draft: now and then to know how long such a step takes, and mostly where drafts do not pay."""
-        rested, drafted, gained = self._rested, self._drafted, self._gained.get(where)
-        if gained is None or drafted[0] < _ENOUGH or gained[1] < _ENOUGH:
+        gained, steps = known.gained
+        if steps < _ENOUGH:
             return False
-        if rested[0] < 2:
+        count, seconds = self._rested
+        if count < 2:
             return self._asked % _SHORTENED == 1
-        pays = (1.0 + gained[0] / gained[1]) * rested[1] / rested[0] > drafted[1] / drafted[0]
+        pays = (1.0 + gained / steps) * seconds / count > self.time.predicted(known.nodes / steps)
         return self._asked % _RARELY == 1 if pays else self._asked % _SHORTENED > 0
-
-    def _least(self, where: Hashable) -> int:
-        """Nodes to draft whatever they cost."""
-        return _TRIAL if self._idle.get(where, 0) >= _IDLE else 0
 
     def trust(self, where: Hashable) -> float:
         """By what estimates of a class of states are to be multiplied."""
-        taken, expected = self._trust.get(where, (0.0, 0.0))
+        taken, expected = self._classes[where].judged if where in self._classes else (0.0, 0.0)
         overall = self._overall[0] / self._overall[1]
         return min((taken + _DOUBT * overall) / (expected + _DOUBT), 1.5)
 
     def observe(self, where: Hashable, expected: float, taken: int, nodes: int, seconds: float | None) -> None:
         """See BudgetPolicy."""
-        if where in self._resting:
+        known = self._class(where)
+        if known.resting:
             if seconds is not None:
-                self._rested = _faded(self._rested, 1.0, min(seconds, _ODD * self._usual(seconds)))
+                self._rested = _faded(self._rested, (1.0, min(seconds, _ODD * self.time.predicted(0))), _SLOW_FADE)
             return
-        gained = self._gained.pop(where, (0.0, 0.0))
-        self._gained[where] = _faded(gained, taken, 1.0)
-        if len(self._gained) > _MOST_CLASSES:
-            del self._gained[next(iter(self._gained))]
+        known.gained = _faded(known.gained, (taken, 1.0), _SLOW_FADE)
+        known.nodes = known.nodes * _SLOW_FADE + nodes
         if seconds is not None:
-            self._drafted = _faded(self._drafted, 1.0, min(seconds, _ODD * self._usual(seconds)))
             self.time.add(nodes, seconds)
         if not nodes:
-            self._idle[where] = self._idle.get(where, 0) + 1
+            known.idle += 1
             return
-        self._idle[where] = 0
-        before = self._trust.pop(where, (0.0, 0.0))
-        self._trust[where] = before[0] * _FADE + taken, before[1] * _FADE + expected
-        if len(self._trust) > _MOST_CLASSES:
-            del self._trust[next(iter(self._trust))]  # the one seen longest ago
-        self._overall = self._overall[0] * _SLOW_FADE + taken, self._overall[1] * _SLOW_FADE + expected
-
-    def _usual(self, seconds: float) -> float:
-        """The mean of the steps so far, `seconds` where there are none."""
-        count, total = (a + b for a, b in zip(self._rested, self._drafted, strict=True))
-        return total / count if count else seconds
+        known.idle = 0
+        known.judged = _faded(known.judged, (taken, expected), _FADE)
+        self._overall = _faded(self._overall, (taken, expected), _SLOW_FADE)
 
 
-def _faded(sums: tuple[float, float], one: float, other: float) -> tuple[float, float]:
+def _faded(sums: tuple[float, float], entry: tuple[float, float], fade: float) -> tuple[float, float]:
     """Two sums with one entry more; older ones fade."""
-    return sums[0] * _SLOW_FADE + one, sums[1] * _SLOW_FADE + other
+    return sums[0] * fade + entry[0], sums[1] * fade + entry[1]
 
 
 _NOTHING = FixedBudget(0)
@@ -199,7 +208,7 @@ class _LinearTime:
 
     def add(self, nodes: int, seconds: float) -> None:
         """A step's."""
-        if self._sums[0] >= _ENOUGH and seconds > _ODD * self._predicted(nodes):
+        if self._sums[0] >= _ENOUGH and seconds > _ODD * self.predicted(nodes):
             # The machine was busy with something else; or steps do take longer now, which this follows step by step.
             count, n, t, nn, nt = self._sums
             self._sums = count, n, t * _CREEP, nn, nt * _CREEP
@@ -207,7 +216,8 @@ class _LinearTime:
         parts = (1.0, nodes, seconds, nodes * nodes, nodes * seconds)
         self._sums = tuple(0.99 * old + new for old, new in zip(self._sums, parts, strict=True))  # type: ignore[assignment]
 
-    def _predicted(self, nodes: int) -> float:
+    def predicted(self, nodes: float) -> float:
+        """Seconds of a step with so many nodes."""
         fixed, slope = self.line()
         return fixed + slope * nodes
 

@@ -10,6 +10,7 @@ Examples:
     drafters    held-out extraction prompts (examples/extraction_data.py), greedy, the embedded model: for each drafter alone
                 what a forward of the target emits, and the time beside plain masked decoding
     sets        other prompts, draft="auto" beside plain: where drafting does not pay it must not cost much either
+    judged      the first prompts at temperature 1: shapes of a draft model's trees and the verifiers that fit them
     masks       the masks of a tree of 64 nodes on Llama-3's vocabulary, warm, in one call
 
 Times are processor time of one thread, plain and drafted decoding taking turns prompt by prompt; a prompt's time is the
@@ -42,6 +43,8 @@ from maskwright.runtime.draft_tree import DraftTree, TreeBuilder
 DRAFTERS: dict[str, Callable[[], Speculation]] = {
     "auto": lambda: Speculation("auto"),
     "auto, 16 nodes": lambda: Speculation("auto", budget=16),
+    "auto, 16 nodes, rejection 0.7": lambda: Speculation("auto", budget=16, rejection=0.7),
+    "auto + recycling": lambda: Speculation(["auto", "recycling"]),
     "grammar (without jump-forward)": lambda: Speculation("grammar"),
     "lookup": lambda: Speculation("lookup"),
     "suffix": lambda: Speculation("suffix"),
@@ -49,12 +52,20 @@ DRAFTERS: dict[str, Callable[[], Speculation]] = {
     "automaton": lambda: Speculation("automaton"),
     "trigram": lambda: Speculation("trigram"),
     "embedded, chain": lambda: Speculation("embedded"),
+    "embedded, chain, rejection 0.5": lambda: Speculation("embedded", size=12, budget=12, rejection=0.5),
     "embedded, spectr": lambda: Speculation("embedded", shape="spectr", budget=15),
     "embedded, rsd-c": lambda: Speculation("embedded", shape="rsd-c", budget=24),
     "embedded, rsd-s": lambda: Speculation("embedded", shape="rsd-s", budget=16),
     "embedded, dyspec": lambda: Speculation("embedded", shape="dyspec", budget=12),
     "auto + embedded": lambda: Speculation(["auto", "embedded"]),
 }
+
+JUDGED = (
+    ("chain", "match", 5), ("chain", "ratio", 5), ("spectr", "match", 15), ("spectr", "multi_round", 15),
+    ("spectr", "k_sequential", 15), ("rsd-c", "match", 24), ("rsd-c", "without_replacement", 24), ("rsd-s", "match", 16),
+    ("rsd-s", "without_replacement", 16), ("dyspec", "match", 12), ("dyspec", "without_replacement", 12),
+)  # fmt: skip
+"""Shape, verifier and budget."""
 
 Ask = Callable[..., Any]
 """generate() of one prompt, with whatever else is given."""
@@ -226,6 +237,22 @@ def sets(page: report.Report, count: int, runs: int) -> None:
     page.table(["prompts", "plain: forwards a token", "auto: forwards a token", "same answer", "speed"], rows)
 
 
+def judged(page: report.Report, count: int, runs: int) -> None:
+    asks = extraction(count, temperature=1.0, seed=5)
+    ways: list[dict[str, Any]] = [{}] + [
+        {"draft": lambda way=way: Speculation("embedded", shape=way[0], verifier=way[1], budget=way[2])}
+        for way in JUDGED
+    ]
+    (_, seconds), *measured = compared(asks, ways, runs)
+    rows = []
+    for (shape, verifier, _), (results, taken) in zip(JUDGED, measured, strict=True):
+        share = forwards_a_token(results)
+        nodes = sum(r.speculation.verified for r in results) / sum(r.speculation.forwards for r in results)
+        rows.append([shape, verifier, share, 1 / share, nodes, seconds / taken])
+    page.text(f"{count} held-out extraction prompts, temperature 1, trees of the embedded draft model.")
+    page.table(["shape", "verifier", "forwards a token", "acceptance length", "nodes a forward", "speed"], rows)
+
+
 def tree_of(tokenizer: Any, nodes: int) -> DraftTree:
     """Two ways on that are allowed to the end, and branches off them that mostly are not."""
     builder, rng = TreeBuilder(), random.Random(0)
@@ -267,9 +294,8 @@ def masks(page: report.Report, nodes: int = 64, repeats: int = 300) -> None:
 
 def main() -> None:
     parser = report.parser(__doc__)
-    parser.add_argument(
-        "--sections", nargs="+", choices=["drafters", "sets", "masks"], default=["drafters", "sets", "masks"]
-    )
+    sections = ["drafters", "sets", "judged", "masks"]
+    parser.add_argument("--sections", nargs="+", choices=sections, default=sections)
     parser.add_argument("--drafters", nargs="+", choices=list(DRAFTERS), default=list(DRAFTERS), metavar="D")
     parser.add_argument("--prompts", type=int, default=100, help="held-out prompts (100)")
     parser.add_argument("--others", type=int, default=30, help="prompts of each other set (30)")
@@ -283,6 +309,8 @@ def main() -> None:
         drafters(page, args.prompts, args.runs, args.drafters)
     if "sets" in args.sections:
         sets(page, args.others, args.runs)
+    if "judged" in args.sections:
+        judged(page, args.others, args.runs)
     if "masks" in args.sections:
         masks(page)
     page.finish()
