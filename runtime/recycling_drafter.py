@@ -97,15 +97,21 @@ class _Recycling(Predictor):
 def best_candidates(logits: Any, masks: Integers) -> tuple[Integers, Floats]:
     """The likeliest allowed tokens of logits float32 [N, V] under masks [N, W], int32 [N, 8], and their probabilities among
     the allowed ones, float32 [N, 8]; -1 and 0 where there are fewer."""
-    import torch
-
     if logits.device.type == "cpu":
         found, shares = np.empty((len(logits), _WIDTH), np.int32), np.empty((len(logits), _WIDTH), np.float32)
         likeliest_few(np.ascontiguousarray(logits.numpy()), np.ascontiguousarray(masks), found, shares)
         return found, shares
+    return _best_on_device(logits, masks)
+
+
+def _best_on_device(logits: Any, masks: Integers) -> tuple[Integers, Floats]:
+    """The same where the logits are; of equally likely tokens any may come first."""
+    import torch
+
     legal = torch.from_numpy(legal_tokens(masks, logits.shape[1])).to(logits.device)
     allowed = logits.masked_fill(~legal, float("-inf"))
-    best = allowed.softmax(1).topk(min(_WIDTH, logits.shape[1]))
+    shares = allowed.softmax(1).nan_to_num(0.0)  # of rows without a finite logit
+    best = shares.topk(min(_WIDTH, logits.shape[1]))
     found = torch.where(best.values > 0, best.indices, -1).int().cpu().numpy()
     missing = ((0, 0), (0, _WIDTH - found.shape[1]))
     return np.pad(found, missing, constant_values=-1), np.pad(best.values.cpu().numpy(), missing)

@@ -18,7 +18,7 @@ from maskwright.runtime.drafter import Drafter, Text, Verified
 from maskwright.runtime.forced_drafter import ForcedDrafter
 from maskwright.runtime.lookup_drafter import LookupDrafter
 from maskwright.runtime.merged_drafter import MergedDrafter
-from maskwright.runtime.recycling_drafter import RecyclingDrafter, best_candidates
+from maskwright.runtime.recycling_drafter import RecyclingDrafter, _best_on_device, best_candidates
 from maskwright.runtime.state_drafter import StateDrafter
 from maskwright.runtime.suffix_automaton import SuffixAutomaton
 from maskwright.runtime.suffix_drafter import SuffixDrafter
@@ -226,6 +226,9 @@ def test_the_best_candidates_are_those_of_sorting() -> None:
             mass = np.exp(logits[row, allowed]).sum()
             assert shares[row, : len(best)] == pytest.approx(np.exp(logits[row, best]) / mass, rel=1e-5)
             assert not shares[row, len(best) :].any()
+        elsewhere, same = _best_on_device(torch.from_numpy(logits.astype(np.float32)), masks)
+        assert same == pytest.approx(shares, abs=1e-6)
+        assert ((elsewhere >= 0) == (found >= 0)).all()
 
 
 def test_counts_by_state_carry_over_to_the_next_text(compiler: mw.GrammarCompiler) -> None:
