@@ -215,7 +215,7 @@ class SpeculativeDecoder(Decoder):
         with self._speculation.lock:
             tree = drafting.session.propose(self._speculation.budget.budget(drafting.where))
         drafting.drafted += len(tree) - 1
-        if self._matching and int(tree.depth.max()) > row.budget.left:
+        if self._matching and len(tree) > 1 and int(tree.depth.max()) > row.budget.left:
             tree, _ = tree.kept(tree.depth <= row.budget.left)
         return tree
 
@@ -223,11 +223,12 @@ class SpeculativeDecoder(Decoder):
         """The tree's nodes that the grammar allows, and the mask behind each, int32 [N, W]."""
         started = perf_counter()
         tokens = row.request.compiled.tokens
-        known = (tree.token >= 0) & (tree.token < tokens.vocab_size)
-        if not known[1:].all():
-            tree, _ = tree.kept(known)
-        if not self._target.takes_trees:
-            tree = tree.likeliest_chain()
+        if len(tree) > 1:
+            known = (tree.token >= 0) & (tree.token < tokens.vocab_size)
+            if not known[1:].all():
+                tree, _ = tree.kept(known)
+            if not self._target.takes_trees:
+                tree = tree.likeliest_chain()
         masks = np.empty((len(tree), tokens.words), np.int32)
         if len(tree) == 1:
             row.matcher.fill_next_token_bitmask(masks)
@@ -305,7 +306,7 @@ class SpeculativeDecoder(Decoder):
     def _note(self, trees: Sequence[DraftTree], taken: Sequence[Sequence[int]], seconds: float | None) -> None:
         """Tell the budget policy what a step of the live rows was worth."""
         for row, tree, path in zip(self.live, trees, taken, strict=True):
-            expected = float(tree.value[1:].sum())
+            expected = float(tree.value[1:].sum()) if len(tree) > 1 else 0.0
             where = self._drafting[row].where
             self._speculation.budget.observe(where, expected, len(path), len(tree) - 1, seconds)
 

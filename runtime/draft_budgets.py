@@ -122,7 +122,8 @@ class GoodputBudget:
 
     def _class(self, where: Hashable) -> _Class:
         """What is known of a class, which is then the one seen last."""
-        known = self._classes[where] = self._classes.pop(where, None) or _Class()
+        known = self._classes.pop(where) if where in self._classes else _Class()
+        self._classes[where] = known
         if len(self._classes) > _MOST_CLASSES:
             del self._classes[next(iter(self._classes))]
         return known
@@ -136,7 +137,7 @@ class GoodputBudget:
         if count < 2:
             return self._asked % _SHORTENED == 1
         pays = (1.0 + gained / steps) * seconds / count > self.time.predicted(known.nodes / steps)
-        return self._asked % _RARELY == 1 if pays else self._asked % _SHORTENED > 0
+        return self._asked % _RARELY == 1 if pays else self._asked % _RETRIED > 0
 
     def trust(self, where: Hashable) -> float:
         """By what estimates of a class of states are to be multiplied."""
@@ -195,7 +196,7 @@ _FADE, _SLOW_FADE = 0.9, 0.98
 _DOUBT = 1.0  # expected nodes that a class's own figures count against the overall ones
 _MOST_CLASSES = 4096
 _IDLE, _TRIAL = 24, 3
-_RARELY = 128  # of so many steps one rests where drafts pay
+_RARELY, _RETRIED = 128, 32  # of so many steps one rests where drafts pay, and one does not where they do not
 _SHORTENED, _SHORT = 16, 4  # every so many-th tree has at most 1 to so many nodes
 _USUAL_SLOPE = 0.025  # of a node, in units of a step without any, before enough was measured
 
