@@ -15,7 +15,7 @@ INSTALLED := .venv/.installed
 KERNELS := .venv/.kernels-compiled
 BENCH := ../shared/bench
 # Each prints its tables, and writes them and its plots into build/benchmarks (tests/benchmarks/report.py).
-REPORTS ?= cold_start generate growth batches grammars tools memory aligned speculation
+REPORTS ?= cold_start generate growth batches grammars tools memory aligned speculation servers
 
 .PHONY: help setup demo test long-test test-servers test-server-mlx test-server-llama test-server-sglang lint format typecheck bench bench-reports bench-gpu clean
 

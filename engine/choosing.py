@@ -21,7 +21,7 @@ _MAX_BANS = 64
 vocabulary may hold many thousand tokens that no longer fit."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would take three times as long to make, for every token
 class Choice:
     """What was taken; matcher and budget stand behind it.
 

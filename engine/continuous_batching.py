@@ -19,7 +19,7 @@ from transformers.generation.continuous_batching.cb_logits_processors import Con
 from maskwright.compiler import GrammarCompiler
 from maskwright.constraint import Constraint
 from maskwright.forms import form_of
-from maskwright.kernels.bitmask import apply_token_bitmask_inplace
+from maskwright.kernels.bitmask import apply_token_bitmask_inplace, bitmask_words
 from maskwright.sessions import Sessions
 
 __all__ = ["ContinuousBatchingMask", "enter_masks"]
@@ -52,7 +52,7 @@ class ContinuousBatchingMask(ContinuousBatchingLogitsProcessor):
     def __init__(self, compiler: GrammarCompiler) -> None:
         self._compiler, self._sessions = compiler, Sessions()
         self._constraints: OrderedDict[str, Constraint] = OrderedDict()  # by request, used last at the end
-        self._rows = np.zeros(0, np.int64)  # of the step at hand: rows of scores that have a mask, and their masks
+        self._rows = np.zeros(0, np.int64)  # of the step at hand: rows of scores that have a mask, and the masks of all
         self._masks = np.zeros((0, 0), np.int32)
 
     def check(self, request_id: str) -> None:
@@ -73,17 +73,16 @@ class ContinuousBatchingMask(ContinuousBatchingLogitsProcessor):
             if "form" in request.state.logit_processor_kwargs
         ]
         self._rows = np.array([row for row, _, _ in asked], np.int64)
-        self._masks = np.zeros((len(asked), -(-self._compiler.tokenizer_info.vocab_size // 32)), np.int32)
-        for mask, (_, constraint, tokens) in zip(self._masks, asked, strict=True):
-            constraint.fill(tokens, mask)
+        words = bitmask_words(self._compiler.tokenizer_info.vocab_size)
+        self._masks = np.empty((len(requests_with_new_token), words), np.int32)
+        for row, constraint, tokens in asked:
+            constraint.fill(tokens, self._masks[row])
         return torch.zeros(len(requests_with_new_token), dtype=torch.int32)
 
     def __call__(self, scores: Any, tensor_arg: Any) -> Any:
         """Mask scores [rows, V]; rows beyond those that were prepared are padding."""
         if len(self._rows):
-            masked = scores[self._rows]
-            apply_token_bitmask_inplace(masked, self._masks)
-            scores[self._rows] = masked
+            apply_token_bitmask_inplace(scores, self._masks, indices=self._rows)
         return scores
 
     def _constraint(self, state: Any) -> Constraint:

@@ -226,23 +226,20 @@ class Cohort:
         going = [number for number, row in enumerate(self.rows) if not row.finished]
         if len(going) < len(self.rows):
             self.rows = [self.rows[number] for number in going]
+            self._masks = self._masks[
+                : len(going)
+            ]  # the same array at every step, by which the batch knows its last call
             if self._prompts is not None:
                 self._prompts = [self._prompts[number] for number in going]
             self._model.select(going)
 
     def _fill(self) -> None:
         """The masks of the rows; a row whose mask there is not fails."""
-        masks = self._masks[: len(self.rows)]
         try:
-            self._batch.batch_fill_next_token_bitmask([row.matcher for row in self.rows], masks)
+            self._batch.batch_fill_next_token_bitmask([row.matcher for row in self.rows], self._masks)
         except BatchError as error:
             for number, failure in error.failures.items():
                 self.rows[number].fail(failure)
-        for number in np.flatnonzero(~masks.any(1)).tolist():
-            row = self.rows[number]
-            if not row.finished:
-                wanted = row.matcher.allowed_bytes()
-                row.fail(TokenizerError(f"no token writes what must come next: one of the bytes {wanted!r}"))
 
     def _by_sampling(self) -> dict[Sampling, list[int]]:
         found: dict[Sampling, list[int]] = {}
@@ -255,7 +252,9 @@ class Cohort:
         """A token for each of some rows."""
         import torch
 
-        own, bits = logits[numbers], self._masks[numbers]  # copies: draws that are put back become -inf
+        own, bits = logits, self._masks  # of which draws that are put back become -inf
+        if len(numbers) < len(self.rows):
+            own, bits = logits[numbers], self._masks[numbers]
         masks = StepMasks(torch.from_numpy(bits) if own.is_cpu else sent(bits, own.device), None, [])
         rows, sampler = [self.rows[number] for number in numbers], Sampler(sampling)
         drawn = sampler.draw(own, masks, [row.seed for row in rows], [row.count for row in rows])
@@ -274,6 +273,9 @@ class Cohort:
             sampler: draws as the row's job asks for.
             token: the first draw, -1 where none was possible.
         """
+        if token < 0 and not mask.table.any():
+            wanted = row.matcher.allowed_bytes()
+            raise TokenizerError(f"no token writes what must come next: one of the bytes {wanted!r}")
         if token < 0:
             raise MatcherError("the model gives the allowed tokens no finite logit")
 
