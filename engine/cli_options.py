@@ -319,6 +319,12 @@ def _add_serve(commands: Any) -> None:
     parser.add_argument(
         "--reasoning-end", metavar="TEXT", type=_text, help="what ends the reasoning that every answer begins with"
     )
+    parser.add_argument(
+        "--api-key",
+        metavar="KEY",
+        type=_text,
+        help="what clients must send as their key (default: the environment variable MASKWRIGHT_API_KEY; without, no key)",
+    )
     bounds = parser.add_argument_group("bounds")
     for option, default, meaning in (
         ("max-tokens", 1024, "tokens of an answer at most, and where a request does not say"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,8 @@ from maskwright.cli_failures import CommandError
 from maskwright.grammars.tool_calls import tool_formats
 
 __all__ = ["run"]
+
+_KEY_VARIABLE = "MASKWRIGHT_API_KEY"
 
 
 def run(options: argparse.Namespace) -> int:
@@ -58,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     config = uvicorn.Config(
-        create_app(service, grace=options.grace),
+        create_app(service, grace=options.grace, api_key=options.api_key or os.environ.get(_KEY_VARIABLE) or None),
         host=options.host,
         port=options.port,
         log_level="warning",

@@ -29,6 +29,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from maskwright.grammars.errors import InvalidError
 from maskwright.refusals import Refusal
 from maskwright.serve_cohort import Update
+from maskwright.serve_key import Keyed
 from maskwright.serve_requests import Chat, Completion, chat_of, completion_of
 from maskwright.serve_service import Request as Asked
 from maskwright.serve_service import Service
@@ -46,8 +47,8 @@ class _TooLarge(Exception):
     """The body has more bytes than the server reads."""
 
 
-def create_app(service: Service, *, grace: float = 30.0) -> FastAPI:
-    """The application; the service is closed with it, after `grace` seconds at most.
+def create_app(service: Service, *, grace: float = 30.0, api_key: str | None = None) -> FastAPI:
+    """The application; the service is closed with it, after `grace` seconds at most. With `api_key` it asks for that.
 
     Needs FastAPI: `pip install "maskwright[serve]"`.
     """
@@ -58,7 +59,9 @@ def create_app(service: Service, *, grace: float = 30.0) -> FastAPI:
         await asyncio.get_running_loop().run_in_executor(None, service.close, grace)
 
     app = FastAPI(title="Maskwright", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(_Measured, service=service)
+    if api_key is not None:
+        app.add_middleware(Keyed, key=api_key)
+    app.add_middleware(_Measured, service=service)  # outermost: what is refused is counted, too
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:

@@ -35,8 +35,9 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 
 
 class _StreamOptions(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="forbid")
     include_usage: bool = False
+    include_obfuscation: Literal[False] | None = None
 
 
 class _Body(FormFields):
@@ -89,7 +90,9 @@ class _Body(FormFields):
         return self.stream_options is not None and self.stream_options.include_usage
 
     def check(self) -> None:
-        """Raise UnsupportedError for a field with an effect that there is not."""
+        """Raise UnsupportedError for a field with an effect that there is not, InvalidError for one that needs another."""
+        if self.stream_options is not None and not self.stream:
+            raise InvalidError("stream_options go with stream", pointer="/stream_options", hint='send "stream": true')
         for name, neutral in _NEUTRAL.items():
             value = getattr(self, name)
             if value is not None and value not in neutral:
@@ -130,6 +133,18 @@ class Chat(_Body):
     @property
     def limit(self) -> int | None:
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+
+    def check(self) -> None:
+        super().check()
+        if self.tools:
+            return
+        if self.tool_choice not in (None, "none", "auto"):
+            raise InvalidError("tool_choice goes with tools, and there are none", pointer="/tool_choice")
+        if self.reasoning != "none":
+            raise InvalidError(
+                "reasoning goes with tools, and there are none", pointer="/reasoning",
+                hint="a server whose model reasons is started with --reasoning-end",
+            )  # fmt: skip
 
     def plain_messages(self) -> list[dict[str, Any]]:
         return [message.plain(f"/messages/{number}") for number, message in enumerate(self.messages)]

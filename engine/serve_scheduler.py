@@ -93,20 +93,27 @@ class Scheduler:
 
     def _run(self) -> None:
         with BatchGrammarMatcher() as batch:
-            while True:
-                with self._changed:
-                    while not (self._waiting or self._cohorts or self._stopping):
-                        self._changed.wait()
-                    if self._stopping and not self._waiting and not self._cohorts:
-                        return
-                    room = self.max_rows - self.running
-                    jobs = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
-                rows = [row for job in jobs if (row := self._begun(job)) is not None]
-                if rows:
-                    self._begin_cohort(rows, batch)
-                for cohort in self._cohorts:
-                    self._step(cohort)
-                self._cohorts = [cohort for cohort in self._cohorts if cohort.rows]
+            while self._wait():
+                self._turn(batch)
+
+    def _wait(self) -> bool:
+        """Until there is something to do; False where there never will be."""
+        with self._changed:
+            while not (self._waiting or self._cohorts or self._stopping):
+                self._changed.wait()
+            return bool(self._waiting or self._cohorts)
+
+    def _turn(self, batch: BatchGrammarMatcher) -> None:
+        """A step of every cohort. Nothing of it is held by names that would outlive it while the thread waits."""
+        with self._changed:
+            room = self.max_rows - self.running
+            jobs = [self._waiting.popleft() for _ in range(min(room, len(self._waiting)))]
+        rows = [row for job in jobs if (row := self._begun(job)) is not None]
+        if rows:
+            self._begin_cohort(rows, batch)
+        for cohort in self._cohorts:
+            self._step(cohort)
+        self._cohorts = [cohort for cohort in self._cohorts if cohort.rows]
 
     def _begin_cohort(self, rows: Sequence[Row], batch: BatchGrammarMatcher) -> None:
         try:

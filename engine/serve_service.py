@@ -141,9 +141,9 @@ class Service:
         if body.model not in (None, self.name):
             raise InvalidError(f"there is no model {body.model!r} here", pointer="/model", hint=f"it is {self.name!r}")
         form = body.form()
-        if form is not None and body.stops:
-            raise UnsupportedError("stop would break the form of the answer", keyword="stop", pointer="/stop")
         tools = body.tools if isinstance(body, Chat) and body.tools else None
+        if body.stops and (form is not None or tools is not None):
+            raise UnsupportedError("stop would break the form of the answer", keyword="stop", pointer="/stop")
         if tools is not None and form is not None:
             raise UnsupportedError("an answer has tools or a form, not both", pointer="/tools", hint="leave one out")
         limit = self._limit(body)

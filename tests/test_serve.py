@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -15,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import openai
 import pytest
-import uvicorn
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel
+from served import TEMPLATE, Served, ask, in_schema, schema_number, text_of
 
 from maskwright.cached_model import CachedModel
 from maskwright.cli import main
-from maskwright.grammars.errors import InvalidError
-from maskwright.serve_app import create_app
+from maskwright.grammars.errors import GrammarError, InvalidError
 from maskwright.serve_cohort import Cohort
 from maskwright.serve_requests import chat_of
 from maskwright.serve_service import Bounds, Service
@@ -30,10 +28,6 @@ from maskwright.serve_service import Bounds, Service
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-TEMPLATE = (
-    "{% for tool in tools or [] %}{{ tool.function.name }} {% endfor %}"
-    "{% for message in messages %}{{ message.role }}: {{ message.content }}\n{% endfor %}assistant: "
-)
 BOUNDS = Bounds(body_bytes=1 << 16, answer_tokens=200, max_states=3000, seconds=300.0)
 TOOLS: list[Any] = [
     {
@@ -50,28 +44,6 @@ TOOLS: list[Any] = [
     }
     for name in ("forecast", "forecast_long")
 ]
-
-
-class Served:
-    """A server on a port of its own, in a thread of its own."""
-
-    def __init__(self, service: Service) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.service, self.url = service, f"http://127.0.0.1:{self.port}"
-        config = uvicorn.Config(create_app(service, grace=60.0), port=self.port, log_level="error")
-        self.server = uvicorn.Server(config)
-        self.thread = threading.Thread(target=self.server.run)
-        self.thread.start()
-        while not self.server.started:
-            assert self.thread.is_alive()
-            time.sleep(0.02)
-        self.client = openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0, timeout=300.0)
-
-    def stop(self) -> None:
-        self.server.should_exit = True
-        self.thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -98,34 +70,6 @@ def served(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> Itera
 @pytest.fixture
 def client(served: Served) -> openai.OpenAI:
     return served.client
-
-
-def schema_number(number: int) -> dict[str, Any]:
-    """Object schemas that have no instance in common."""
-    return {
-        "type": "object",
-        "properties": {
-            f"key_{number}": {"type": "integer", "minimum": 10 * number, "maximum": 10 * number + 9},
-            "word": {"enum": [f"w{number}", f"v{number}"]},
-            "flag": {"type": "boolean"},
-        },
-        "required": [f"key_{number}", "word", "flag"],
-        "additionalProperties": False,
-    }
-
-
-def in_schema(schema: Any) -> Any:
-    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
-
-
-def ask(client: Any, **options: Any) -> Any:
-    options = {"model": "tiny", "messages": [{"role": "user", "content": "An answer, please."}], **options}
-    return client.chat.completions.create(**options)
-
-
-def text_of(response: Any) -> str:
-    (choice,) = response.choices
-    return choice.message.content
 
 
 def test_a_schema_holds_and_the_tokens_are_counted(client: openai.OpenAI) -> None:
@@ -259,6 +203,7 @@ def test_tools_may_stay_uncalled(client: openai.OpenAI) -> None:
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
          "unsupported", "/messages/0/content/0", "no text"),
         ({"tools": [{"type": "function", "function": {"parameters": {}}}]}, "invalid", "/tools/0", "name"),
+        ({"tools": TOOLS, "stop": "}"}, "unsupported", "/stop", "break the form"),
         ({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "add"}}}, "invalid", "/tools", "add"),
     ],
 )  # fmt: skip
@@ -421,6 +366,83 @@ def test_health_models_and_metrics(served: Served) -> None:
         assert re.search(rf"^maskwright_{name} [0-9.e+-]+$", text, re.MULTILINE), name
     assert "maskwright_request_seconds_bucket" in text
     assert "maskwright_compile_seconds_count" in text
+
+
+def test_a_key_is_asked_for(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    running = Served(Service(model, tokenizer, name="tiny"), api_key="right ключ")
+    try:
+        for key in ("none", "right", "right ключи"):
+            answer = httpx.get(f"{running.url}/v1/models", headers={"Authorization": f"Bearer {key}".encode()})
+            assert answer.status_code == 401
+        with pytest.raises(openai.AuthenticationError) as caught:
+            ask(running.client, extra_body={"choices": ["a"]})
+        assert caught.value.code == "invalid_api_key"
+        assert "Authorization: Bearer" in caught.value.message
+        header = {"Authorization": "Bearer right ключ".encode()}
+        body = {"prompt": "a", "choices": ["yes"]}
+        answer = httpx.post(f"{running.url}/v1/completions", json=body, headers=header, timeout=60)
+        assert answer.json()["choices"][0]["text"] == "yes"
+        assert httpx.get(f"{running.url}/health").status_code == 200
+        assert httpx.get(f"{running.url}/metrics").status_code == 401
+        metrics = httpx.get(f"{running.url}/metrics", headers=header).text
+        assert 'maskwright_requests_total{endpoint="other",status="401"} 4.0' in metrics
+    finally:
+        running.stop()
+
+
+# Every field that OpenAI's chat endpoint has, with a value that would change the answer: honoured, or refused by its name.
+HONOURED = {
+    "max_tokens", "max_completion_tokens", "n", "parallel_tool_calls", "response_format", "seed", "stop", "stream",
+    "stream_options", "temperature", "tool_choice", "tools", "top_p",
+}  # fmt: skip
+WITHOUT_EFFECT = {"metadata", "prompt_cache_key", "safety_identifier", "service_tier", "store", "user"}
+REFUSED: dict[str, Any] = {
+    "audio": {"format": "wav", "voice": "alloy"},
+    "frequency_penalty": 0.5,
+    "function_call": "auto",
+    "functions": [],
+    "logit_bias": {"50": -100},
+    "logprobs": True,
+    "modalities": ["text", "audio"],
+    "moderation": {},
+    "prediction": {"type": "content", "content": "x"},
+    "presence_penalty": 0.5,
+    "prompt_cache_options": {},
+    "prompt_cache_retention": "24h",
+    "reasoning_effort": "high",
+    "top_logprobs": 3,
+    "verbosity": "low",
+    "web_search_options": {},
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_no_field_is_ignored(name: str) -> None:
+    with pytest.raises(GrammarError) as caught:
+        chat_of({"messages": [{"role": "user", "content": "x"}], name: REFUSED[name]})
+    assert caught.value.pointer == f"/{name}"
+
+
+def test_every_field_of_the_client_is_known() -> None:
+    from openai.types.chat.completion_create_params import CompletionCreateParamsBase
+
+    fields = set(CompletionCreateParamsBase.__annotations__) | {"stream"}
+    assert fields - HONOURED - WITHOUT_EFFECT - set(REFUSED) == {"messages", "model"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"tool_choice": "required"}, "/tool_choice"),
+        ({"reasoning": "required"}, "/reasoning"),
+        ({"stream_options": {"include_usage": True}}, "/stream_options"),
+        ({"stream": True, "stream_options": {"include_obfuscation": True}}, "/stream_options/include_obfuscation"),
+    ],
+)
+def test_fields_that_need_another_are_refused_without_it(fields: dict[str, Any], pointer: str) -> None:
+    with pytest.raises(InvalidError) as caught:
+        chat_of({"messages": [{"role": "user", "content": "x"}], **fields})
+    assert caught.value.pointer == pointer
 
 
 def test_the_reasoning_comes_ahead(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
