@@ -101,7 +101,7 @@ def test_nothing_of_a_wave_is_left(tiny_model: LlamaForCausalLM) -> None:
 
 @pytest.mark.long
 def test_memory_comes_back_to_its_baseline(tiny_model: LlamaForCausalLM) -> None:
-    """16 waves of 64 requests with 64 new schemas each; after the sixth, resident memory grows no more."""
+    """16 waves of 64 requests with 64 new schemas each; behind the first half, when the cache has been turned over, resident memory stays."""
     before = live()
     running = served(tiny_model, cache_bytes=16 << 20, rows=64)
     sizes = list[int]()
@@ -114,5 +114,5 @@ def test_memory_comes_back_to_its_baseline(tiny_model: LlamaForCausalLM) -> None
         assert running.service.compiler.cache_info().evictions > 0
     finally:
         running.stop()
-    warm, after = max(sizes[:6]), min(sizes[-4:])
+    warm, after = max(sizes[:8]), min(sizes[-4:])
     assert after <= warm + (8 << 20), [size >> 20 for size in sizes]
