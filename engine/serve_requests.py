@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from maskwright.form_fields import FormFields, read_body
-from maskwright.grammars.errors import UnsupportedError
+from maskwright.grammars.errors import InvalidError, UnsupportedError
 
 __all__ = ["Chat", "Completion", "chat_of", "completion_of"]
 

@@ -101,7 +101,7 @@ def test_nothing_of_a_wave_is_left(tiny_model: LlamaForCausalLM) -> None:
 
 @pytest.mark.long
 def test_memory_comes_back_to_its_baseline(tiny_model: LlamaForCausalLM) -> None:
-    """16 waves of 64 requests with 64 new schemas each; behind the first half, when the cache has been turned over, resident memory stays."""
+    """16 waves of 64 requests with 64 new schemas each; once the cache has been turned over, resident memory stays."""
     before = live()
     running = served(tiny_model, cache_bytes=16 << 20, rows=64)
     sizes = list[int]()
