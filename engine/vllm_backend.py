@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vllm.exceptions import VLLMValidationError
+from vllm.v1.structured_output.backend_guidance import process_for_additional_properties
 from vllm.v1.structured_output.backend_types import (
     StructuredOutputBackend,
     StructuredOutputGrammar,
@@ -33,6 +35,7 @@ __all__ = ["MaskwrightBackend", "MaskwrightGrammar", "tokenizer_for_validation",
 
 _PADDING = -1  # in the place of a draft that there is not
 _MAX_COMPILERS = 4  # for sets of stop tokens
+_NOT_HANDED_ON = ("disable_any_whitespace", "disable_additional_properties", "whitespace_pattern")
 _NAMES = {
     StructuredOutputOptions.JSON: "json",
     StructuredOutputOptions.JSON_OBJECT: "json_object",
@@ -43,8 +46,15 @@ _NAMES = {
 }
 
 
-def _form(kind: StructuredOutputOptions, source: Any, compact: bool = False) -> Form:
-    """The form of a request, as vLLM describes it: a kind and a text."""
+def _form(kind: StructuredOutputOptions, source: Any, compact: bool = False, closed: bool = False) -> Form:
+    """The form of a request, as vLLM describes it: a kind and a text.
+
+    Args:
+        compact: vLLM's `disable_any_whitespace`.
+        closed: its `disable_additional_properties`, by its own way to write that into a schema.
+    """
+    if closed and kind is StructuredOutputOptions.JSON:
+        source = process_for_additional_properties(source)
     if kind is StructuredOutputOptions.JSON_OBJECT:
         source = True
     elif kind is StructuredOutputOptions.CHOICE and isinstance(source, str):
@@ -108,13 +118,15 @@ class MaskwrightBackend(StructuredOutputBackend):
         self._info = TokenizerInfo.from_huggingface(self.tokenizer, vocab_size=self.vocab_size)
         self._compilers: OrderedDict[frozenset[int], GrammarCompiler] = OrderedDict()
         self._lock = threading.Lock()
-        self._compact = bool(self.vllm_config.structured_outputs_config.disable_any_whitespace)
+        options = self.vllm_config.structured_outputs_config
+        self._compact = bool(options.disable_any_whitespace)
+        self._closed = bool(options.disable_additional_properties)
 
     def compile_grammar(
         self, request_type: StructuredOutputOptions, grammar_spec: str, stop_token_ids: Iterable[int] | None = None
     ) -> MaskwrightGrammar:
         """Raises MaskwrightError where the form cannot be enforced; vLLM fails that request alone."""
-        form = _form(request_type, grammar_spec, self._compact)
+        form = _form(request_type, grammar_spec, self._compact, self._closed)
         return MaskwrightGrammar(ServedGrammar(form.compile(self._compiler(stop_token_ids))))
 
     def allocate_token_bitmask(self, max_num_seqs: int) -> Any:
@@ -133,7 +145,7 @@ class MaskwrightBackend(StructuredOutputBackend):
             if ends not in self._compilers:
                 special = set(self._info.special_token_ids) - set(self._info.eos_token_ids)
                 info = TokenizerInfo(self._info.tokens, eos_token_ids=ends, special_token_ids=special - ends)
-                self._compilers[ends] = GrammarCompiler(info)
+                self._compilers[ends] = GrammarCompiler(info, max_cache_bytes=_cache_bytes())
             self._compilers.move_to_end(ends)
             while len(self._compilers) > _MAX_COMPILERS:
                 self._compilers.popitem(last=False)
@@ -143,7 +155,12 @@ class MaskwrightBackend(StructuredOutputBackend):
 @functools.lru_cache(maxsize=2)
 def _validator(tokenizer: Any) -> GrammarCompiler:
     """The compiler of vLLM's front end, where requests are refused with status 400."""
-    return GrammarCompiler(TokenizerInfo.from_huggingface(tokenizer))
+    return GrammarCompiler(TokenizerInfo.from_huggingface(tokenizer), max_cache_bytes=_cache_bytes())
+
+
+def _cache_bytes() -> int:
+    """What a compiler's cache may take: vLLM has no place for an option of ours but the environment."""
+    return int(os.environ.get("MASKWRIGHT_VLLM_CACHE_MB", "256")) << 20
 
 
 def tokenizer_for_validation(tokenizer: Any) -> Any:
@@ -153,10 +170,14 @@ def tokenizer_for_validation(tokenizer: Any) -> Any:
 
 def validate_form(sampling_params: Any, tokenizer: Any = None) -> None:
     """Raise VLLMValidationError, which becomes a status of 400, for a form that cannot be enforced."""
-    if sampling_params.structured_outputs is None:
+    asked = sampling_params.structured_outputs
+    if asked is None:
         return
+    for option in _NOT_HANDED_ON:
+        if getattr(asked, option, None):
+            raise VLLMValidationError(f"vLLM does not hand {option} of a request to the engine, so it is not enforced")
     try:
-        form = _form(*get_structured_output_key(sampling_params.structured_outputs))
+        form = _form(*get_structured_output_key(asked))
         if tokenizer is not None:
             form.compile(_validator(tokenizer))
     except (MaskwrightError, ValueError) as error:

@@ -4,11 +4,15 @@
 
 vLLM has no registry of structured-output backends. So the classes and functions behind its backend "guidance" are replaced,
 when the variable says so: who has Maskwright installed for something else must not find it there.
+
+A worker, the process that holds the model, never sees a grammar. It is left alone: numba would cost it memory, and vLLM 0.32
+on a CPU looks through all modules of its worker in a way that llvmlite's do not bear.
 """
 
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 from importlib import import_module
 
@@ -23,7 +27,7 @@ def register() -> None:
     Raises:
         RuntimeError: this vLLM has not the names that are to be replaced.
     """
-    if os.environ.get("MASKWRIGHT_VLLM", "0") not in ("1", "true"):
+    if os.environ.get("MASKWRIGHT_VLLM", "0") not in ("1", "true") or _in_worker():
         return
     from maskwright.vllm_backend import MaskwrightBackend, tokenizer_for_validation, validate_form
     from maskwright.warmup import warm_up
@@ -41,6 +45,11 @@ def register() -> None:
         setattr(target, name, value)
     warm_up()
     _LOG.info('Maskwright serves structured outputs in the place of the backend "guidance"')
+
+
+def _in_worker() -> bool:
+    """Whether this process is one that vLLM has started to hold the model."""
+    return multiprocessing.current_process().name.startswith("VllmWorker")
 
 
 def _none_unsupported(schema: object) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,16 +25,19 @@ from vllm.v1.sample.logits_processor import LogitsProcessor as ProcessorV1
 from vllm.v1.sample.logits_processor import MoveDirectionality
 from vllm.v1.worker.gpu.sample.logits_processor import LogitsProcessor as ProcessorV2
 
+from maskwright.compile.grammar import CompiledGrammar
 from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
 from maskwright.constraint import Constraint
 from maskwright.forms import Form, form_of
 from maskwright.grammars.errors import MaskwrightError
+from maskwright.judge import byte_vocabulary
 from maskwright.kernels.bitmask import apply_token_bitmask_inplace
 from maskwright.sessions import Sessions
 
 __all__ = ["MaskwrightLogitsProcessor"]
 
+_LOG = logging.getLogger("maskwright.servers")
 _ARGUMENT = "maskwright"
 
 
@@ -43,19 +47,26 @@ class MaskwrightLogitsProcessor(ProcessorV1, ProcessorV2):
     def __init__(self, vllm_config: Any, device_or_states: Any, is_pin_memory: bool | None = None) -> None:
         """As the runner makes it: (config, device, is_pin_memory) in version 1, (config, request states) in version 2."""
         self._states: Any = device_or_states if is_pin_memory is None else None
-        model_config = vllm_config.model_config
-        self._compiler = _compiler(_tokenizer(model_config), int(model_config.get_vocab_size()))
+        self._model_config = vllm_config.model_config
         self._sessions = Sessions()
         self._constraints: dict[int, Constraint] = {}  # by place in the batch, or by slot
         self._outputs: dict[int, Sequence[int]] = {}  # version 1: the lists that grow
 
     @classmethod
     def validate_params(cls, sampling_params: Any) -> None:
-        """Raise VLLMValidationError, a status of 400, where a form is not well formed."""
+        """Raise VLLMValidationError, a status of 400, for a form that cannot be enforced, whatever the vocabulary."""
         try:
-            _form(sampling_params)
+            form = _form(sampling_params)
+            if form is not None:
+                form.compile(_validator())
         except MaskwrightError as error:
             raise VLLMValidationError(str(error)) from error
+
+    @functools.cached_property
+    def _compiler(self) -> GrammarCompiler:
+        """Made for the first request that has a form: vLLM loads this class wherever Maskwright is installed."""
+        tokenizer, vocab_size = _tokenizer(self._model_config), int(self._model_config.get_vocab_size())
+        return GrammarCompiler(TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocab_size))
 
     def is_argmax_invariant(self) -> bool:
         return False
@@ -123,8 +134,18 @@ class MaskwrightLogitsProcessor(ProcessorV1, ProcessorV2):
     def _begin(self, place: int, params: Any) -> bool:
         form = _form(params)
         if form is not None:
-            self._constraints[place] = Constraint(self._sessions, form.compile(self._compiler))
+            self._constraints[place] = Constraint(self._sessions, self._compiled(form))
         return form is not None
+
+    def _compiled(self, form: Form) -> CompiledGrammar:
+        """The grammar of a form. An error here would take the engine down with every other request: one that this vocabulary
+        cannot write (all else was refused at admission) gets the empty answer, and the log has the reason.
+        """
+        try:
+            return form.compile(self._compiler)
+        except MaskwrightError as error:
+            _LOG.error("the answer of a request stays empty: %s", error)
+            return self._compiler.compile_regex("")
 
     def _drop(self, place: int) -> None:
         self._constraints.pop(place, None)
@@ -149,9 +170,10 @@ def _form(params: Any) -> Form | None:
     return form_of(described, f"/{_ARGUMENT}")
 
 
-@functools.lru_cache(maxsize=2)
-def _compiler(tokenizer: Any, vocab_size: int) -> GrammarCompiler:
-    return GrammarCompiler(TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocab_size))
+@functools.lru_cache(maxsize=1)
+def _validator() -> GrammarCompiler:
+    """The compiler of vLLM's front end, which shows its processors no tokenizer."""
+    return GrammarCompiler(byte_vocabulary(), max_cache_bytes=32 << 20)
 
 
 def _tokenizer(model_config: Any) -> Any:

@@ -137,6 +137,7 @@ def enter_vllm(monkeypatch: pytest.MonkeyPatch) -> None:
         GuidanceBackend=object,
         validate_guidance_grammar=None,
         has_guidance_unsupported_json_features=None,
+        process_for_additional_properties=lambda schema: {**json.loads(schema), "additionalProperties": False},
     )
     enter(monkeypatch, "vllm.sampling_params", _get_llg_tokenizer=None)
     enter(

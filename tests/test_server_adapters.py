@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import multiprocessing
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -54,7 +55,9 @@ def vllm(fresh: None, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def backend(vllm: Any, tiny_tokenizer: PreTrainedTokenizerFast) -> Any:
-    config = SimpleNamespace(structured_outputs_config=SimpleNamespace(disable_any_whitespace=False))
+    config = SimpleNamespace(
+        structured_outputs_config=SimpleNamespace(disable_any_whitespace=False, disable_additional_properties=False)
+    )
     return vllm.MaskwrightBackend(config, tiny_tokenizer, VOCAB_SIZE)
 
 
@@ -145,6 +148,33 @@ def test_vllm_refuses_in_its_front_end(vllm: Any, tiny_tokenizer: PreTrainedToke
         validate(json={"properties": {"a": {"type": "text"}}})
     with pytest.raises(server_stubs.VLLMValidationError, match="no end"):
         validate(regex="(a")
+    with pytest.raises(server_stubs.VLLMValidationError, match="does not hand whitespace_pattern"):
+        validate(json={"type": "object"}, whitespace_pattern=" ?")
+
+
+def test_vllm_closes_objects_and_bounds_caches_where_the_server_says_so(
+    vllm: Any, tiny_tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MASKWRIGHT_VLLM_CACHE_MB", "3")
+    options = SimpleNamespace(disable_any_whitespace=True, disable_additional_properties=True)
+    backend = vllm.MaskwrightBackend(SimpleNamespace(structured_outputs_config=options), tiny_tokenizer, VOCAB_SIZE)
+    schema = '{"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}'
+    kind = server_stubs.StructuredOutputOptions.JSON
+    for text, accepted in (('{"a":1}', True), ('{"a": 1}', False), ('{"a":1,"b":2}', False)):
+        grammar = backend.compile_grammar(kind, schema, [tiny_tokenizer.eos_token_id])
+        tokens = [*ids(tiny_tokenizer, text), tiny_tokenizer.eos_token_id]
+        assert grammar.accept_tokens("r", tokens) is accepted
+    (compiler,) = backend._compilers.values()
+    assert compiler.cache_limit_bytes == 3 << 20
+
+
+def test_vllm_plugin_leaves_workers_alone(vllm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from maskwright.vllm_plugin import register
+
+    monkeypatch.setenv("MASKWRIGHT_VLLM", "1")
+    monkeypatch.setattr(multiprocessing.current_process(), "name", "VllmWorker-0")
+    register()
+    assert sys.modules["vllm.v1.structured_output"].GuidanceBackend is object
 
 
 def test_vllm_is_plugged_into_only_when_told(vllm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,9 +269,24 @@ def test_vllm_processor_in_the_second_runner(
 def test_vllm_processor_refuses_at_admission(processors: tuple[Any, SimpleNamespace]) -> None:
     processors[0].validate_params(asking(json={"type": "object"}))
     processors[0].validate_params(asking())
-    for extra, message in (("{", "not JSON"), ("[]", "is an object"), ('{"jsn": {}}', "/maskwright/jsn")):
+    for extra, message in (("{", "not JSON"), ("[]", "is an object"), ('{"jsn": {}}', "/maskwright/jsn"),
+                           ('{"json": {"type": "text"}}', "^/type: type must be")):  # fmt: skip
         with pytest.raises(server_stubs.VLLMValidationError, match=message):
             processors[0].validate_params(SimpleNamespace(extra_args={"maskwright": extra}))
+
+
+def test_vllm_processor_survives_what_its_vocabulary_cannot_write(
+    processors: tuple[Any, SimpleNamespace], tiny_tokenizer: PreTrainedTokenizerFast, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An exception would end the engine: that answer stays empty, others go on."""
+    processor, tag = processors[0](processors[1], "cpu", False), {"type": "token", "token": "<|nobody|>"}
+    unwritable = asking(structural_tag={"type": "structural_tag", "format": tag})
+    added = [(0, unwritable, None, []), (1, asking(regex="[ab]"), None, [])]
+    processor.update_state(SimpleNamespace(removed=[], added=added, moved=[]))
+    logits = processor.apply(torch.zeros(2, VOCAB_SIZE))
+    assert finite(logits[0]) == [tiny_tokenizer.eos_token_id]
+    assert finite(logits[1]) == fresh_mask(tiny_tokenizer, "[ab]", "")
+    assert "<|nobody|>" in caplog.text
 
 
 @pytest.fixture
