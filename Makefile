@@ -79,7 +79,7 @@ test-server-vllm: $(INSTALLED)
 	@grep -E '^(torch|triton)==' constraints.txt > build/vllm-constraints.txt
 	@$(VLLM)/pip install -qq --disable-pip-version-check -c build/vllm-constraints.txt -r build/vllm-needs.txt
 	@$(VLLM)/pip install -qq --disable-pip-version-check -c build/vllm-constraints.txt -e '.[hf,dev]'
-	@echo "Running the tests of vLLM's engine (some five minutes) ..."
+	@echo "Running the tests of vLLM's engine (five to ten minutes) ..."
 	@NUMBA_CACHE_DIR="$(CURDIR)/build/numba-vllm" $(VLLM)/pytest -m servers tests/test_vllm_engine.py $(ARGS)
 
 lint: $(INSTALLED)  ## ruff: rules and format
