@@ -23,7 +23,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from maskwright.grammars.errors import InvalidError
@@ -59,36 +59,50 @@ def create_app(service: Service, *, grace: float = 30.0, api_key: str | None = N
         await asyncio.get_running_loop().run_in_executor(None, service.close, grace)
 
     app = FastAPI(title="Maskwright", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.service = service
+    app.include_router(_ROUTES)
     if api_key is not None:
         app.add_middleware(Keyed, key=api_key)
     app.add_middleware(_Measured, service=service)  # outermost: what is refused is counted, too
-
-    @app.post("/v1/chat/completions")
-    async def chat(request: Request) -> Response:
-        return await _answer(service, request, chat_of)
-
-    @app.post("/v1/completions")
-    async def completion(request: Request) -> Response:
-        return await _answer(service, request, completion_of)
-
-    @app.get("/v1/models")
-    async def models() -> Part:
-        return {
-            "object": "list",
-            "data": [{"id": service.name, "object": "model", "created": 0, "owned_by": "maskwright"}],
-        }
-
-    @app.get("/health")
-    async def health() -> Response:
-        alive = service.scheduler.is_alive
-        found = {"status": "ok" if alive else "stopping", "model": service.name, "running": service.scheduler.running}
-        return JSONResponse(found, 200 if alive else 503)
-
-    @app.get("/metrics")
-    async def metrics() -> Response:
-        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
     return app
+
+
+# The endpoints ask the application for its service: FastAPI keeps endpoints for good, and with them what they would hold.
+_ROUTES = APIRouter()
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+@_ROUTES.post("/v1/chat/completions")
+async def _chat(request: Request) -> Response:
+    return await _answer(_service(request), request, chat_of)
+
+
+@_ROUTES.post("/v1/completions")
+async def _completion(request: Request) -> Response:
+    return await _answer(_service(request), request, completion_of)
+
+
+@_ROUTES.get("/v1/models")
+async def _models(request: Request) -> Part:
+    name = _service(request).name
+    return {"object": "list", "data": [{"id": name, "object": "model", "created": 0, "owned_by": "maskwright"}]}
+
+
+@_ROUTES.get("/health")
+async def _health(request: Request) -> Response:
+    service = _service(request)
+    alive = service.scheduler.is_alive
+    found = {"status": "ok" if alive else "stopping", "model": service.name, "running": service.scheduler.running}
+    return JSONResponse(found, 200 if alive else 503)
+
+
+@_ROUTES.get("/metrics")
+async def _metrics(request: Request) -> Response:
+    return Response(_service(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 class _Measured:

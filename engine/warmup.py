@@ -19,7 +19,7 @@ from maskwright.compile.vocabulary import TokenizerInfo
 from maskwright.compiler import GrammarCompiler
 from maskwright.kernels import numba_sampling
 from maskwright.kernels.bitmask import allocate_token_bitmask, apply_token_bitmask_inplace, copy_masked, count_allowed
-from maskwright.kernels.logits import likeliest
+from maskwright.kernels.logits import likeliest, likeliest_few
 from maskwright.rehearsal import rehearse
 from maskwright.runtime.aligned_trie import ROOT, AlignedTrie
 from maskwright.runtime.allowed_rows import Row
@@ -61,6 +61,7 @@ def _mask_logits() -> None:
     copy_masked(logits, bitmask, logits.copy())
     copy_masked(np.zeros((1, 64), np.float32)[:, ::2], bitmask, logits.copy())  # llama.cpp's lie beside ids
     likeliest(logits, bitmask, np.empty(1, np.int64), np.empty(1))
+    likeliest_few(logits, bitmask, np.empty((1, 8), np.int32), np.empty((1, 8), np.float32))
     count_allowed(bitmask, np.empty(1, np.int64))
     number, place, share = np.zeros(1, np.int32), np.zeros(1, np.int64), np.ones(1, np.float32)
     numba_sampling.sample(

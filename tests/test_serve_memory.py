@@ -97,6 +97,8 @@ def test_nothing_of_a_wave_is_left(tiny_model: LlamaForCausalLM) -> None:
         assert cache.grammars < 10 * 16
     finally:
         running.stop()
+    del running
+    assert not live() - before, "of a server that has stopped"
 
 
 @pytest.mark.long

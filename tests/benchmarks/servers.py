@@ -6,9 +6,13 @@ Examples:
     servers.py                               every server, batch 8
     servers.py --servers ours --batch 1 --runs 20
 
-The tiny model of the examples (two layers of 32, random weights) with its vocabulary padded to that of Llama-3, 128,256
-logits: next to nothing but the logits is computed, so that this is about the largest share that masks can have. Greedy
-decoding of arrays of at least twenty objects, all rows of a batch under schemas of their own.
+Models with their vocabulary padded to that of Llama-3, 128,256 logits:
+
+    tiny             the one that comes with Maskwright (five layers of 256)
+    least            two layers of 32, random weights: next to nothing but the logits is computed, so that this is about the
+                     largest share that masks can have
+
+Greedy decoding of arrays of at least twenty objects, all rows of a batch under schemas of their own.
 
     ours             the batches of `maskwright serve`, without HTTP: filling masks, and accepting tokens with the
                      budget's look ahead; applying a mask is a part of drawing
@@ -37,7 +41,7 @@ from rich.progress import track
 from transformers import ContinuousBatchingConfig, GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 import maskwright as mw
-from maskwright import serve_cohort
+from maskwright import embedded, serve_cohort
 from maskwright.budget import Covers
 from maskwright.continuous_batching import ContinuousBatchingMask, enter_masks
 from maskwright.runtime.batch import BatchGrammarMatcher
@@ -109,15 +113,30 @@ class Clock:
         return timed
 
 
+def least() -> tuple[LlamaForCausalLM, Any]:
+    tokenizer = tiny.tiny_tokenizer()
+    return tiny.tiny_model(tokenizer), tokenizer
+
+
+MODELS: dict[str, Callable[[], tuple[Any, Any]]] = {"tiny": embedded.load, "least": least}
+
+
+def padded(model: Any, vocab_size: int) -> LlamaForCausalLM:
+    """The same model with more logits, of random weights."""
+    torch.manual_seed(0)
+    larger = LlamaForCausalLM(LlamaConfig(**{**model.config.to_diff_dict(), "vocab_size": vocab_size})).eval()
+    weights = larger.state_dict()
+    for name, own in model.state_dict().items():
+        weights[name][: len(own)] = own
+    return larger
+
+
 class Case:
     """A model, a batch of prompts and their grammars."""
 
-    def __init__(self, batch: int, tokens: int, vocab_size: int) -> None:
-        self._tokens, tokenizer = tokens, tiny.tiny_tokenizer()
-        small = tiny.tiny_model(tokenizer).config
-        settings = {**small.to_diff_dict(), "vocab_size": vocab_size}
-        torch.manual_seed(0)
-        self.model = LlamaForCausalLM(LlamaConfig(**settings)).eval()
+    def __init__(self, model: str, batch: int, tokens: int, vocab_size: int) -> None:
+        small, tokenizer = MODELS[model]()
+        self._tokens, self.model = tokens, padded(small, vocab_size)
         self._compiler = mw.GrammarCompiler(mw.TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocab_size))
         self._grammars = [self._compiler.compile_json_schema(schema(row)) for row in range(batch)]
         self._prompts = [tokenizer.encode(f"The people of number {row}:") for row in range(batch)]
@@ -201,6 +220,7 @@ def measured(case: Case, servers: list[str], runs: int) -> dict[str, tuple[float
 def main() -> None:
     parser = report.parser(__doc__)
     parser.add_argument("--servers", nargs="+", choices=sorted(SERVERS), default=list(SERVERS))
+    parser.add_argument("--models", nargs="+", choices=sorted(MODELS), default=list(MODELS))
     parser.add_argument("--batch", type=int, default=8, help="rows (8)")
     parser.add_argument("--tokens", type=int, default=60, help="new tokens of each run (60)")
     parser.add_argument("--runs", type=int, default=12, help="runs of each server (12)")
@@ -211,12 +231,11 @@ def main() -> None:
     page = report.Report(options)
     page.heading("Masks in servers")
     page.provenance()
-    case = Case(options.batch, options.tokens, options.vocabulary)
-    found = measured(case, options.servers, options.runs)
-    page.table(
-        ["server", "ms a step", "us of masks", "share, %"],
-        [[server, step, masks * 1e3, 100 * masks / step] for server, (step, masks) in found.items()],
-    )
+    rows: list[list[Any]] = []
+    for model in options.models:
+        found = measured(Case(model, options.batch, options.tokens, options.vocabulary), options.servers, options.runs)
+        rows += [[model, server, step, masks * 1e3, 100 * masks / step] for server, (step, masks) in found.items()]
+    page.table(["model", "server", "ms a step", "us of masks", "share, %"], rows)
     page.finish()
 
 
