@@ -3,8 +3,9 @@
 
     server_llama.py --runs 12
 
-A random model of two layers whose vocabulary is padded to 128,000 tokens, in float32, one sequence, one thread, greedy
-decoding of one JSON Schema. A step lasts from one call of the processors to the next one's; both are processor time. Runs
+Random models whose vocabulary is padded to 128,000 tokens, in float32, one sequence, one thread, greedy decoding of one JSON
+Schema: *tiny* has the sizes of the embedded model (five layers of 256), *least* two layers of 64, which compute little more
+than the logits. A step lasts from one call of the processors to the next one's; both are processor time. Runs
 take turns, and of each step the least time of all runs counts: a busy machine makes steps longer, never shorter.
 
     no constraint          a processor that hands back the scores: what llama-cpp-python itself spends on having one
@@ -29,12 +30,13 @@ sys.path += [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolv
 
 import llama_cpp
 import tiny
-from gguf_files import write_gguf
+from gguf_files import LEAST, Shape, write_gguf
 
 from maskwright.compiler import GrammarCompiler
 from maskwright.llama_cpp import LlamaCppProcessor, tokenizer_info
 
 VOCAB_SIZE = 128_000
+SHAPES = {"tiny": Shape(5, 256, 4, 704), "least": LEAST}
 STEPS = 200
 SCHEMA = {
     "type": "object",
@@ -84,13 +86,10 @@ def _unchanged(ids: Any, scores: Any) -> Any:
     return scores
 
 
-def main() -> None:
-    parser = report.parser(__doc__)
-    parser.add_argument("--runs", type=int, default=12, help="of which each step's least time counts")
-    options = parser.parse_args()
-    page = report.Report(options)
+def measured(shape: Shape, runs: int) -> list[list[str]]:
+    """A row of the table for each way."""
     with tempfile.TemporaryDirectory() as folder:
-        path = write_gguf(Path(folder) / "padded.gguf", tiny.tiny_tokenizer(), vocab_size=VOCAB_SIZE)
+        path = write_gguf(Path(folder) / "padded.gguf", tiny.tiny_tokenizer(), vocab_size=VOCAB_SIZE, shape=shape)
         llama = llama_cpp.Llama(str(path), n_ctx=1024, n_threads=1, n_threads_batch=1, verbose=False)
         compiled = GrammarCompiler(tokenizer_info(llama)).compile_json_schema(SCHEMA, whitespace="compact")
         steps, own = dict[str, list[np.ndarray]](), list[np.ndarray]()
@@ -104,8 +103,8 @@ def main() -> None:
             steps.setdefault(name, []).append(timed.steps)
             return timed
 
-        with report.progress(options.runs) as bar:
-            for _ in range(options.runs):
+        with report.progress(runs) as bar:
+            for _ in range(runs):
                 run("no constraint", _unchanged)
                 masking = LlamaCppProcessor(compiled)
                 own.append(run("Maskwright", masking).own)
@@ -119,9 +118,19 @@ def main() -> None:
         row = [name, f"{np.median(least):,.0f}", f"{least.mean():,.0f}"]
         ours = [f"{np.median(spent):.0f}", f"{spent.mean():.0f}", f"{100 * spent.sum() / least.sum():.1f}%"]
         rows.append([*row, *(ours if name == "Maskwright" else [""] * 3)])
+    return rows
+
+
+def main() -> None:
+    parser = report.parser(__doc__)
+    parser.add_argument("--models", nargs="+", choices=sorted(SHAPES), default=list(SHAPES))
+    parser.add_argument("--runs", type=int, default=12, help="of which each step's least time counts")
+    options = parser.parse_args()
+    page = report.Report(options)
     page.heading("llama-cpp-python")
     page.provenance()
-    page.table(["", "step, median us", "mean us", "of it the processor, median us", "mean us", "share"], rows)
+    rows = [[model, *row] for model in options.models for row in measured(SHAPES[model], options.runs)]
+    page.table(["model", "", "step, median us", "mean us", "of it the processor, median us", "mean us", "share"], rows)
     page.finish()
 
 
