@@ -68,6 +68,8 @@ def load(name: str, with_tokenizer: bool = True) -> tuple[Any, Any]:
     Raises:
         ModelError: they cannot be loaded.
     """
+    if name.startswith((".", "/", "~")) and not os.path.isdir(name):
+        raise _no_model(name, "there is no such folder")
     try:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -76,11 +78,14 @@ def load(name: str, with_tokenizer: bool = True) -> tuple[Any, Any]:
     except ImportError as error:
         raise ModelError(f'models need torch and transformers, and {error}: pip install "maskwright[hf]"') from error
     except Exception as error:  # transformers, safetensors and the hub share no class of errors
-        reason = str(error).strip().partition("\n")[0]
-        raise ModelError(
-            f"{name!r} is no causal language model that transformers can load: {reason}. "
-            "Name a folder as save_pretrained() writes it, or a model on the hub"
-        ) from error
+        raise _no_model(name, str(error).strip().partition("\n")[0].rstrip(".")) from error
+
+
+def _no_model(name: str, reason: str) -> ModelError:
+    return ModelError(
+        f"{name!r} is no causal language model that transformers can load: {reason}. "
+        "Name a folder as save_pretrained() writes it, or a model on the hub"
+    )
 
 
 def compiler_of(model: Any, tokenizer: Any) -> GrammarCompiler:

@@ -15,7 +15,7 @@ import httpx
 import openai
 import pytest
 from jsonschema import Draft202012Validator
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from served import TEMPLATE, Served, ask, in_schema, schema_number, text_of
 
 from maskwright.cached_model import CachedModel
@@ -82,7 +82,7 @@ def test_a_schema_holds_and_the_tokens_are_counted(client: openai.OpenAI) -> Non
 
 def test_the_client_parses_into_a_pydantic_class(client: openai.OpenAI) -> None:
     class Point(BaseModel, extra="forbid"):
-        x: int
+        x: int = Field(ge=-999, le=999)  # pydantic reads no integer of a hundred digits, which the schema would allow
         label: str
 
     parsed = client.chat.completions.parse(

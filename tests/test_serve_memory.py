@@ -87,14 +87,14 @@ def check_at_rest(running: Served, before: Counter[str]) -> None:
 
 def test_nothing_of_a_wave_is_left(tiny_model: LlamaForCausalLM) -> None:
     before = live()
-    running = served(tiny_model, cache_bytes=12 << 20)
+    running = served(tiny_model, cache_bytes=6 << 20)
     try:
-        for number in range(10):
+        for number in range(5):
             asyncio.run(wave(running, 16 * number, 16))
             check_at_rest(running, before)
         cache = running.service.compiler.cache_info()
         assert cache.evictions > 0, "the bound was not reached"
-        assert cache.grammars < 10 * 16
+        assert cache.grammars < 5 * 16
     finally:
         running.stop()
     del running
