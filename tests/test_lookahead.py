@@ -118,7 +118,8 @@ def test_a_neural_model_gives_the_same_texts_with_drafts(
     model: Any, small: Any, tiny_tokenizer: Any, method: Any, how: dict[str, Any]
 ) -> None:
     options: dict[str, Any] = {"tokenizer": tiny_tokenizer, "max_tokens": 12}
-    drafts = ["auto", "trigram", WildDrafter(1), Speculation(small, budget=4), ["lookup", small]]
+    counts = Speculation("trigram", budget=8)  # a budget by the clock would draft as much as the machine has time for
+    drafts = ["auto", counts, WildDrafter(1), Speculation(small, budget=4), ["lookup", small]]
     if method != "asap" or how:
         drafts = drafts[1:3]
     plain = AlignedSampler(model, LISTS, method, **options)
@@ -132,8 +133,8 @@ def test_a_neural_model_gives_the_same_texts_with_drafts(
             assert one.stats.forwards <= other.stats.forwards
             assert one.stats.taken <= one.stats.drafted
         assert sampler.trie(PROMPT).size == plain.trie(PROMPT).size
-        if draft == "trigram":
-            assert sum(one.stats.taken for one in found) > 5
+        if draft is counts:
+            assert sum(one.stats.taken for one in found) > 0
             assert sum(one.stats.forwards for one in found) < sum(other.stats.forwards for other in expected)
 
 
@@ -158,7 +159,12 @@ def test_generate_takes_method_and_draft_together(model: Any, tiny_tokenizer: An
         chunks = [*generate(model, prompts, method=method, draft=["trigram", "recycling"], stream=True, **options)]
         assert [[chunk.value for chunk in chunks if chunk.prompt == prompt] for prompt in range(3)] == plain
     stats = generate(
-        model, prompts[0], method="asap", draft="trigram", return_result=True, **{**options, "n": 1}
+        model,
+        prompts[0],
+        method="asap",
+        draft=Speculation("trigram", budget=8),
+        return_result=True,
+        **{**options, "n": 1},
     ).aligned.stats
     assert stats.drafted > 0
 

@@ -172,7 +172,7 @@ def test_streaming_gives_several_tokens_a_chunk(
         "jump_forward": False,
     }
     plain = generate(model, "abc abc abc abc", **options)
-    chunks = list(generate(model, "abc abc abc abc", draft="lookup", stream=True, **options))
+    chunks = list(generate(model, "abc abc abc abc", draft=Speculation("lookup", budget=8), stream=True, **options))
     assert "".join(chunk.delta for chunk in chunks) == plain == chunks[-1].value
     result = chunks[-1].result
     assert len(chunks) < len(result.tokens)
