@@ -13,6 +13,7 @@ stream. Once a stream has begun its last event tells the error.
 from __future__ import annotations
 
 import json
+import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextvars import ContextVar
@@ -255,7 +256,9 @@ def _authorized(scope: Message) -> bool:
     """Whether the request has the server's key, so that work may be done for it."""
     settings = next(theirs.get_server_settings())
     scheme, _, key = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1").partition(" ")
-    return settings.api_key is None or (scheme.lower() == "bearer" and key == settings.api_key)
+    if settings.api_key is None:
+        return True
+    return scheme.lower() == "bearer" and secrets.compare_digest(key.encode(), settings.api_key.encode())
 
 
 async def _refuse(error: Exception, scope: Message, receive: Any, send: Any) -> None:

@@ -58,9 +58,8 @@ class _Drafting:
     verified: int = 0
     taken: int = 0
     by_depth: list[list[int]] = field(default_factory=list)
-    plan: dict[int, int] = field(
-        default_factory=dict
-    )  # of a tree that is judged as a whole: the token behind each node
+    # Of a tree that is judged as a whole: the token behind each node.
+    plan: dict[int, int] = field(default_factory=dict)
 
     def count(self, tree: DraftTree, path: Sequence[int]) -> None:
         """Note what came of a tree."""

@@ -17,10 +17,10 @@ from maskwright.grammars.errors import MaskwrightError
 from maskwright.kernels import automaton as kernels
 from maskwright.kernels import layout as L
 from maskwright.runtime.arena import Arena
+from maskwright.runtime.cursor import Configuration, Cursor
 
 __all__ = ["Exploration"]
 
-_ALL_BYTES = np.arange(256, dtype=np.uint8)
 _MOST_OUTSIDE = 24  # bytes tried of those that a state leaves to its ELSE or its callers
 
 
@@ -30,7 +30,6 @@ class Exploration:
     def __init__(self, compiled: CompiledGrammar) -> None:
         self._arena = Arena(compiled.tokens)
         self._words = np.zeros(compiled.tokens.words, np.int32)
-        self._flags = np.zeros(256, np.int32)
         self._queue = deque([(compiled.root, compiled.root_register, 0)])
         self._seen = {(compiled.root, 0)}
         self.places = 0
@@ -46,32 +45,25 @@ class Exploration:
             self._visit(compiled, place)
             self.places += 1
 
-    def _visit(self, compiled: CompiledGrammar, place: tuple[int, int, int]) -> None:
-        automaton, arena = compiled.address, self._arena
-        self._go_to(place)
-        while (status := kernels.fill(automaton, arena.address, self._words.ctypes.data)) != L.OK:
+    def _visit(self, compiled: CompiledGrammar, place: Configuration) -> None:
+        arena, cursor = self._arena, Cursor(compiled, self._arena)
+        cursor.go(place)
+        while (status := kernels.fill(compiled.address, arena.address, self._words.ctypes.data)) != L.OK:
             arena.mend(compiled, status)
-        self._flags[:] = 0
-        while (status := kernels.allowed_bytes(automaton, arena.address, self._flags.ctypes.data)) != L.OK:
-            arena.mend(compiled, status)
-        for byte in self._tried(compiled, place[0]):
-            self._go_to(place)
-            address = _ALL_BYTES.ctypes.data + byte
-            while (status := kernels.accept_bytes(automaton, arena.address, address, 1, 0)) > L.REJECTED:
-                arena.mend(compiled, status)
-            state, register, top = arena.header[L.MATCHER_STATE : L.MATCHER_TOP + 1].tolist()
-            if status == L.OK and (state, top) not in self._seen:
-                self._seen.add((state, top))
-                self._queue.append((state, register, top))
+        for byte in self._tried(compiled, place[0], sorted(cursor.allowed())):
+            cursor.go(place)
+            if cursor.step(byte):
+                state, _, top = after = cursor.here
+                if (state, top) not in self._seen:
+                    self._seen.add((state, top))
+                    self._queue.append(after)
 
-    def _go_to(self, place: tuple[int, int, int]) -> None:
-        self._arena.header[L.MATCHER_STATE : L.MATCHER_TOP + 1] = place
-
-    def _tried(self, compiled: CompiledGrammar, state: int) -> list[int]:
+    @staticmethod
+    def _tried(compiled: CompiledGrammar, state: int, bytes_allowed: list[int]) -> list[int]:
         """One of the allowed bytes for each class of the state's map; several of the class that says nothing of them."""
         tables = compiled.automaton.tables
         start = int(tables.states[state * L.STATE_SIZE + L.STATE_MAP])
-        allowed = np.flatnonzero(self._flags)
+        allowed = np.array(bytes_allowed, np.int64)
         classes = tables.maps[start : start + 256][allowed]
         firsts = np.unique(classes, return_index=True)[1]
         outside = np.flatnonzero(classes == 0)[1:_MOST_OUTSIDE]

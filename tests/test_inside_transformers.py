@@ -25,17 +25,8 @@ if TYPE_CHECKING:
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install maskwright[hf]")
 transformers = pytest.importorskip("transformers", reason="transformers is not installed: pip install maskwright[hf]")
 
-SCHEMA = {
-    "type": "object",
-    "properties": {
-        "kind": {"enum": ["north", "south", "nowhere"]},
-        "count": {"type": "integer", "minimum": 0, "maximum": 99},
-        "name": {"type": "string", "maxLength": 5},
-    },
-    "required": ["kind", "count", "name"],
-    "additionalProperties": False,
-}
-OTHER = {"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 3}
+from transformers_cases import OTHER, SCHEMA  # noqa: E402
+
 PROMPTS = ["An order, please:", "Yes or no?", "The customer writes that nothing has come"]
 
 

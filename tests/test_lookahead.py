@@ -134,7 +134,8 @@ def test_a_neural_model_gives_the_same_texts_with_drafts(
             assert one.stats.taken <= one.stats.drafted
         assert sampler.trie(PROMPT).size == plain.trie(PROMPT).size
         if draft is counts:
-            assert sum(one.stats.taken for one in found) > 0
+            # cars has explored these lists after a few descents, and asks the model for little more.
+            assert sum(one.stats.taken for one in found) > (1 if method == "cars" else 5)
             assert sum(one.stats.forwards for one in found) < sum(other.stats.forwards for other in expected)
 
 

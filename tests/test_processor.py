@@ -31,18 +31,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 pytest.importorskip("transformers", reason="transformers is not installed: pip install maskwright[hf]")
 
 from kernel_cases import TRITON  # noqa: E402
-
-SCHEMA = {
-    "type": "object",
-    "properties": {
-        "kind": {"enum": ["north", "south", "nowhere"]},
-        "count": {"type": "integer", "minimum": 0, "maximum": 99},
-        "name": {"type": "string", "maxLength": 5},
-    },
-    "required": ["kind", "count", "name"],
-    "additionalProperties": False,
-}
-OTHER = {"type": "array", "items": {"type": "boolean"}, "minItems": 1, "maxItems": 3}
+from transformers_cases import OTHER, SCHEMA  # noqa: E402
 
 STRATEGIES: dict[str, dict[str, Any]] = {
     "greedy": {"do_sample": False},
